@@ -1,0 +1,53 @@
+# `make` lists the targets. Each brings a fresh machine (Python 3.11 to 3.13, git, make) all the way by itself.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PYTEST := --numprocesses auto --dist loadfile
+DEMO := -P test_dataset=CREMA -P model=tiny -P lr=3.0e-3 -P batch_size=8 -P epochs=20
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo raw test test-slow check bench ui lock clean
+help:           ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/complete   ## build .venv from requirements.lock and the local tracking store
+
+# The stamp is written last: an install that broke half-way has none, and the next call does it again.
+.venv/complete: requirements.lock python_env.yaml pipelines/setup.py
+	@rm -f $@
+	$(PYTHON) -m venv .venv >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/python -m pipelines.setup
+	@touch $@
+
+demo: setup     ## synthesise the demo corpora, build their frames, train a tiny model on them (SYNTHETIC: shows the way, proves nothing)
+	dvc repro
+	mlflow run . $(DEMO)
+
+raw: setup      ## link data/raw to the folder that holds one folder per corpus: make raw FROM=FOLDER
+	@python -m pipelines.raw --folder "$(FROM)"
+
+test: setup     ## run the tests
+	python -m pytest $(PYTEST)
+
+test-slow: setup ## run the thorough variants too
+	python -m pytest $(PYTEST) -m "slow or not slow"
+
+check: setup    ## what a contributor runs before every push: lint, format, types, tests
+	ruff check .
+	mypy
+	python -m pytest $(PYTEST)
+
+bench: setup    ## measure every claim of speed beside its peer and rewrite the README's table (minutes; peers are installed on demand)
+	python -m benchmarks
+
+ui: setup       ## open the laboratory's notebook: MLflow on http://localhost:5000
+	mlflow ui
+
+lock: setup     ## resolve requirements.lock anew from pyproject.toml
+	uv pip compile --universal --no-annotate --no-header --python-version 3.11 --all-extras pyproject.toml --output-file requirements.lock
+
+clean:          ## remove what can be made again (not data, not the tracking store, not checkpoints)
+	rm -rf .venv cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

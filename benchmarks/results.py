@@ -1,0 +1,125 @@
+"""Results as files: JSON with every repeat, and a Markdown page made from it.
+
+The time of a contender is the median of its repeats per unit of work, its spread their quartiles. A ratio is the peer's time per unit
+over ours; its range sets the quartiles against each other at their worst and best. Peak memory is that of the contender's own process,
+Python and libraries included, plus its largest child's.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import hardware_name
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A median between its quartiles."""
+
+    low: float
+    median: float
+    high: float
+
+
+def seconds_per_unit(row: Mapping[str, Any]) -> Span:
+    """Return the time of a contender per unit of work.
+
+    >>> seconds_per_unit({"seconds": [2.0, 4.0, 3.0, 5.0, 6.0], "amount": 2})
+    Span(low=1.5, median=2.0, high=2.5)
+    """
+    each = [seconds / row["amount"] for seconds in row["seconds"]]
+    low, median, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
+    return Span(low, median, high)
+
+
+def times_faster(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> Span:
+    """Return how many times faster ours is than a peer; below 1 it is slower.
+
+    >>> times_faster({"seconds": [1.0], "amount": 1}, {"seconds": [6.0], "amount": 2})
+    Span(low=3.0, median=3.0, high=3.0)
+    """
+    mine, theirs = seconds_per_unit(ours), seconds_per_unit(peer)
+    return Span(theirs.low / mine.high, theirs.median / mine.median, theirs.high / mine.low)
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> str:
+    """Write a result's JSON and Markdown, named by claim, hardware and month; return the page."""
+    scale = "" if result["scale"] == 1 else f"-x{result['scale']}"
+    path = folder / f"{result['claim']}{scale}_{hardware_name(result['machine'])}_{result['month']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    page = page_of(result)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(page, encoding="utf-8")
+    return page
+
+
+def page_of(result: Mapping[str, Any]) -> str:
+    """Return a result as a Markdown page: what was measured, every contender, and every ratio, lost ones too."""
+    facts = list(dict.fromkeys(name for row in result["rows"] for name in row.get("facts", {})))
+    has_gpu = any(row.get("gpu_peak_mib") for row in result["rows"])
+    unit = result["unit"]
+    head = ["contender", f"s per {unit}", "quartiles", f"{unit}s per s", "repeats", "peak MiB", *(["GPU MiB"] if has_gpu else []), *facts]
+    lines = [f"# {result['claim']}", "", result["question"], "", *_row(head), *_row(["---"] * len(head))]
+    for row in result["rows"]:
+        lines += _row(_measured(row, has_gpu, facts) if "seconds" in row else [row["name"], *[""] * (len(head) - 1)])
+    failed = [f"- {row['name']} could not run: {row['failed']}" for row in result["rows"] if "failed" in row]
+    lines += ["", *_ratios(result), *failed, *(f"- {name}: {value}" for name, value in result["machine"].items()),
+              f"- commit: {result['commit']}", f"- month: {result['month']}", f"- command: `{result['command']}`"]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(row: Mapping[str, Any], has_gpu: bool, facts: list[str]) -> list[str]:
+    span = seconds_per_unit(row)
+    return [row["name"], f"{span.median:.4g}", f"{span.low:.4g} to {span.high:.4g}", f"{1 / span.median:,.4g}", str(len(row["seconds"])),
+            f"{row['peak_mib']:.0f}", *([f"{row['gpu_peak_mib']:.0f}"] if has_gpu else []),
+            *(f"{row['facts'][name]:.4g}" if name in row["facts"] else "" for name in facts)]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One of ours against one peer."""
+
+    ours: str
+    peer: str
+    times: Span
+    aim: str
+    """`3 reached`, `3 missed`, or empty where nothing was aimed at."""
+
+
+def ratios_of(result: Mapping[str, Any]) -> list[Ratio]:
+    """Return every one of ours that ran against every peer that ran, those that ours loses too."""
+    ran = [row for row in result["rows"] if "seconds" in row]
+    aims = {(aim["ours"], aim["peer"]): aim["times"] for aim in result["aims"]}
+    ratios = []
+    for mine in (row for row in ran if not row["is_peer"]):
+        for peer in (row for row in ran if row["is_peer"]):
+            times, aim = times_faster(mine, peer), aims.get((mine["name"], peer["name"]))
+            told = "" if aim is None else f"{aim:g} {'reached' if times.median >= aim else 'missed'}"
+            ratios.append(Ratio(mine["name"], peer["name"], times, told))
+    return ratios
+
+
+def _ratios(result: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for ratio in ratios_of(result):
+        times = ratio.times
+        lines += _row([ratio.ours, ratio.peer, f"{times.median:.3g}", f"{times.low:.3g} to {times.high:.3g}", ratio.aim])
+    return [*_row(["ours", "peer", "times faster", "range", "aim"]), *_row(["---"] * 5), *lines, ""] if lines else []
+
+
+def _row(cells: list[str]) -> list[str]:
+    return [f"| {' | '.join(cells)} |"]
+
+
+def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """Return the newest result of every claim, scale and hardware, in the order of their file names."""
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stem.rsplit("_", 1)[1]):
+        claim, hardware = path.stem.rsplit("_", 1)[0].rsplit("_", 1)
+        newest[claim, hardware] = json.loads(path.read_text(encoding="utf-8"))
+    return [newest[key] for key in sorted(newest)]

@@ -1,0 +1,45 @@
+"""The README's table of benchmarks, made from the results: `python -m benchmarks.table`."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.results import ratios_of, read_results, seconds_per_unit
+
+START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+HEAD = "| claim | ours | against | times faster (range) | aim | hardware | month | commit |\n|---|---|---|---|---|---|---|---|"
+
+
+def table_of(results: list[dict[str, Any]]) -> str:
+    """Return one line per claim and peer, and one per claim without a peer."""
+    return "\n".join([HEAD, *(line for result in results for line in _lines(result))])
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    claim = result["claim"] if result["scale"] == 1 else f"{result['claim']} × {result['scale']}"
+    where = f"{_hardware(result['machine'])} | {result['month']} | {result['commit']} |"
+    times = {row["name"]: f"{row['name']}: {seconds_per_unit(row).median:.3g} s per {result['unit']}"
+             for row in result["rows"] if "seconds" in row}
+    ratios = ratios_of(result)
+    if not ratios:
+        return [f"| {claim} | {time} | | | | {where}" for time in times.values()]
+    return [f"| {claim} | {times[ratio.ours]} | {ratio.peer} | **{ratio.times.median:.3g}** ({ratio.times.low:.3g} to "
+            f"{ratio.times.high:.3g}) | {ratio.aim} | {where}" for ratio in ratios]
+
+
+def _hardware(facts: dict[str, str]) -> str:
+    return facts["gpu"] if facts["gpu"] != "none" else f"{facts['cpu']}, {facts['cores']} cores"
+
+
+def rewrite(readme: Path, table: str) -> None:
+    """Put the table between the markers of a page."""
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"{readme.name} has no {START} … {END}")
+    readme.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    rewrite(ROOT / "README.md", table_of(read_results()))

@@ -1,0 +1,29 @@
+"""Is an epoch in which everything is trained as fast as the one people write?
+
+The models, clips and peer of `benchmarks/frozen.py`, 32 clips to train on and 8 to validate on. Ours is a round of three epochs, model
+loading and checkpoints (weights and both moments of AdamW, 1.1 GB) included; the peer is one epoch that saves nothing, its model loaded
+before the clock starts.
+"""
+
+from typing import Any
+
+from benchmarks.frozen import ours, trainer
+from benchmarks.harness import Claim, Contender, main
+
+SIZE: dict[str, Any] = {"num_train": 32, "num_validation": 8}
+
+CLAIM = Claim(
+    "unfrozen",
+    "How long does an epoch take when everything is trained?",
+    unit="epoch",
+    contenders=(
+        Contender("ser_mlops", ours("none", rounds=1, epochs=3, **SIZE)),
+        Contender("Trainer", trainer((), **SIZE), is_peer=True),
+    ),
+    aims={("ser_mlops", "Trainer"): 1.3},
+    repeats=1,
+    warmups=0,
+)
+
+if __name__ == "__main__":
+    main(CLAIM)

@@ -1,0 +1,25 @@
+"""Decode every clip of a corpus once, to mono int16 at 16 kHz. `python -m pipelines.audio --corpus CREMA`"""
+
+import argparse
+from pathlib import Path
+
+from ser_mlops.settings import read_settings, run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write data/audio/CORPUS.npy and its index, data/audio/CORPUS.parquet.")
+    parser.add_argument("--corpus", required=True)
+    name = parser.parse_args().corpus
+    settings = read_settings()
+    from ser_mlops.audio.decode import SAMPLE_RATE
+    from ser_mlops.audio.listing import read_listing
+    from ser_mlops.audio.store import available_cores, write_audio
+
+    files = read_listing(Path("data/catalogue") / f"{name}.files.json")
+    index = write_audio(files, Path("data/audio") / f"{name}.npy", settings.audio.min_seconds, available_cores())
+    minutes = index["num_samples"].sum() / SAMPLE_RATE / 60
+    print(f"{name}: {len(index)} files, {minutes:.1f} minutes of audio, {(index['defect'] != '').sum()} files with a defect")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,41 @@
+"""Write the catalogue of a corpus: names parsed, label rules applied, nothing decoded. `python -m pipelines.catalogue --corpus CREMA`"""
+
+import argparse
+from pathlib import Path
+
+from ser_mlops.settings import read_settings, run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write data/catalogue/CORPUS.parquet, and CORPUS.files.json: which files to decode.")
+    parser.add_argument("--corpus", required=True)
+    name = parser.parse_args().corpus
+    settings = read_settings()
+    from ser_mlops.audio.listing import write_listing
+    from ser_mlops.corpora.catalogue import catalogue
+    from ser_mlops.corpora.registry import corpus_named
+    from ser_mlops.corpora.scan import scan
+    from ser_mlops.files import replacing
+
+    corpus = corpus_named(name, settings.data.own_corpora)
+    scanned = scan(Path(settings.data.raw), corpus)
+    table = catalogue(corpus, scanned, settings.catalogue.model_dump())
+    with replacing(Path("data/catalogue") / f"{corpus.name}.parquet") as aside:
+        table.to_parquet(aside, index=False)
+    clips = [(item.path, item.file) for item in scanned.found if item.clip is not None]
+    write_listing(clips, Path("data/catalogue") / f"{corpus.name}.files.json")
+
+    left_out = table.loc[table["reason"] != "", "reason"].str.replace(r"^copy of .*", "copy", regex=True)
+    changed = table.loc[(table["rule"] != "") & (table["reason"] == ""), "rule"]
+    print(f"{corpus.name}: {len(table)} audio files found, {len(table) - len(left_out)} in the catalogue")
+    for what, counts in {"left out": left_out, "by rule": changed, "other files": table.attrs["other_files"]}.items():
+        counted = counts if isinstance(counts, dict) else counts.value_counts().to_dict()
+        for reason, count in counted.items():
+            print(f"  {what}: {count} {reason}")
+    divided = table.loc[table["group"].str.contains("@", regex=False), "speaker"].nunique()
+    if divided:
+        print(f"  warning: {divided} speakers are on several sides of the official division")
+
+
+if __name__ == "__main__":
+    run_command(main)

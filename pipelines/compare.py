@@ -1,0 +1,19 @@
+"""Compare experiments over speakers and rounds: entry point `compare`, logged as a run of its own."""
+
+from ser_mlops.settings import parse_arguments, run_command
+
+
+def main() -> None:
+    settings = parse_arguments(["compare"], "Compare two or more experiments: mlflow run . -e compare -P runs=ID,ID")
+    from pathlib import Path
+
+    from ser_mlops.comparing import conduct_comparison
+    from ser_mlops.tracking import explaining_failure
+
+    chosen = settings.compare
+    with explaining_failure("compare"):
+        conduct_comparison(chosen.runs, chosen.tag, chosen.seed, chosen.resamples, Path(settings.paths.checkpoints))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,34 @@
+"""Write the DataFrame of a corpus: defects and duplicates settled, folds assigned. `python -m pipelines.frames --corpus CREMA`"""
+
+import argparse
+from pathlib import Path
+
+from ser_mlops.settings import read_settings, run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write data/frames/CORPUS.parquet, and data/left_out/CORPUS.csv with what is not in it.")
+    parser.add_argument("--corpus", required=True)
+    name = parser.parse_args().corpus
+    settings = read_settings()
+    from ser_mlops.corpora.registry import corpus_named
+    from ser_mlops.files import write_text
+    from ser_mlops.frames import conform, write_frame
+    from ser_mlops.quality import read_stage, refuse_empty, settle
+    from ser_mlops.splits import divide
+
+    corpus = corpus_named(name, settings.data.own_corpora)
+    clips, left_out = settle(read_stage("catalogue", corpus.name), read_stage("audio", corpus.name))
+    refuse_empty(clips, left_out, Path(settings.data.raw) / corpus.name)
+    rule = settings.frames
+    groups, folds = divide(clips, rule.split, corpus.num_folds, corpus.fold_table, rule.test_ratio, rule.seed)
+    frame_path = Path("data/frames") / f"{corpus.name}.parquet"
+    frame = conform(clips.assign(corpus=corpus.name, group=groups, fold=folds), str(frame_path))
+    write_frame(frame, frame_path)
+    write_text(Path("data/left_out") / f"{corpus.name}.csv", left_out.to_csv(index=False, lineterminator="\n"))
+    sides = frame["part"].where(frame["part"] != "", "fold " + frame["fold"].astype("str")).value_counts().sort_index()
+    print(f"{corpus.name}: {len(frame)} clips, {len(left_out)} files left out; " + ", ".join(f"{side}: {n}" for side, n in sides.items()))
+
+
+if __name__ == "__main__":
+    run_command(main)

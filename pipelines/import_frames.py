@@ -1,0 +1,24 @@
+"""Import D.{CORPUS}_{train,test}_DF.p pickles, without running what a pickle may carry. `mlflow run . -e import_frames -P folder=FOLDER`"""
+
+from pathlib import Path
+
+from ser_mlops.errors import SettingsError
+from ser_mlops.settings import parse_arguments, run_command
+
+
+def main() -> None:
+    settings = parse_arguments(["import_frames"], "Write data/imported/CORPUS.parquet from pickled DataFrames; the catalogue reads it.")
+    folder = settings.import_frames.folder
+    if folder is None:
+        raise SettingsError("folder is not given, expected a folder with D.CORPUS_train_DF.p and D.CORPUS_test_DF.p")
+    from ser_mlops.corpora.registry import all_corpora
+    from ser_mlops.importing import import_frames
+
+    counts = import_frames(Path(folder), Path(settings.data.raw), all_corpora(settings.data.own_corpora))
+    for corpus, count in counts.items():
+        print(f"{corpus}: {count['found']} clips found, {count['moved']} found again by name, {count['lost']} not found")
+    print("next: dvc repro")
+
+
+if __name__ == "__main__":
+    run_command(main)

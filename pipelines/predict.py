@@ -1,0 +1,26 @@
+"""Predict: entry point `predict`, the emotions of a recording or of a folder of them, as a table."""
+
+from ser_mlops.settings import parse_arguments, run_command
+
+
+def main() -> int:
+    settings = parse_arguments(["predict"], "Classify recordings: mlflow run . -e predict -P model_uri=models:/ser@champion -P audio=FILE")
+    from pathlib import Path
+
+    from ser_mlops.predicting import conduct_prediction
+    from ser_mlops.tracking import explaining_failure
+
+    chosen = settings.predict
+    with explaining_failure("predict"):
+        return conduct_prediction(
+            chosen.model_uri,
+            chosen.audio,
+            Path(chosen.output),
+            window_seconds=chosen.window_seconds,
+            batch_size=chosen.batch_size,
+            checkpoints=Path(settings.paths.checkpoints),
+        )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,40 @@
+"""Link data/raw to a folder of real recordings, which holds one folder per corpus."""
+
+import argparse
+from pathlib import Path
+
+from ser_mlops.errors import DataError, SettingsError, one_of
+from ser_mlops.settings import run_command
+
+LINK = Path("data/raw")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", required=True, help="folder with one folder per corpus (CREMA, RAVDESS, …)")
+    folder = parser.parse_args().folder
+    if not folder:
+        raise SettingsError("FROM is not given: make raw FROM=FOLDER, the folder that holds one folder per corpus")
+    link_raw(Path(folder).expanduser(), LINK)
+
+
+def link_raw(folder: Path, link: Path) -> None:
+    """Make `link` point to `folder`, and say what comes next. A link that was there is replaced, anything else is not."""
+    from ser_mlops.corpora.registry import CORPORA
+
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}, expected one that holds one folder per corpus: {', '.join(CORPORA)}")
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name in CORPORA)
+    if not found:
+        others = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        raise DataError(f"{folder}: {one_of('corpus folder', ', '.join(others) or 'none', CORPORA)}")
+    if link.exists() and not link.is_symlink():
+        raise DataError(f"{link} is there and is no link: move it away first")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.resolve(), target_is_directory=True)
+    print(f"{link} links to {folder}, which holds: {', '.join(found)}")
+    print(f"now set in params.yaml\n\n  data:\n    raw: {link.as_posix()}\n    corpora: [{', '.join(found)}]\n\nand run: dvc repro")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,34 @@
+"""Write the data report over all corpora of data.corpora: counts, tables, figures, a page. `python -m pipelines.report`"""
+
+import argparse
+from pathlib import Path
+
+from ser_mlops.settings import read_settings, run_command
+
+
+def main() -> None:
+    argparse.ArgumentParser(description="Write reports/data: quality.json, csv tables, figures and index.md.").parse_args()
+    settings = read_settings()
+    from ser_mlops.corpora.registry import corpus_named
+    from ser_mlops.frames import read_frame
+    from ser_mlops.quality import is_synthetic, read_left_out, read_stage
+    from ser_mlops.report import CorpusReport, write_report
+
+    reports = [
+        CorpusReport(
+            corpus=corpus_named(name, settings.data.own_corpora),
+            catalogue=read_stage("catalogue", name),
+            index=read_stage("audio", name),
+            left_out=read_left_out(name),
+            frame=read_frame(Path("data/frames") / f"{name}.parquet"),
+            is_synthetic=is_synthetic(Path(settings.data.raw), name),
+        )
+        for name in settings.data.corpora
+    ]
+    write_report(reports, Path("reports/data"))
+    kept = sum(len(report.frame) for report in reports)
+    print(f"{kept} clips of {len(reports)} corpora: reports/data/index.md")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,20 @@
+"""Run a finished experiment again from its record and say whether every number is equal: entry point `reproduce`."""
+
+from ser_mlops.errors import SettingsError
+from ser_mlops.settings import parse_arguments, run_command
+
+
+def main() -> int:
+    settings = parse_arguments(["reproduce"], "Run an experiment again: mlflow run . -e reproduce -P run_id=ID")
+    chosen = settings.reproduce
+    if chosen.run_id is None:
+        raise SettingsError("run_id is not given, expected the id of a finished experiment (the parent run)")
+    from ser_mlops.reproducing import reproduce
+    from ser_mlops.tracking import explaining_failure
+
+    with explaining_failure("reproduce"):
+        return reproduce(chosen.run_id, paths=settings.paths, force=chosen.force)
+
+
+if __name__ == "__main__":
+    run_command(main)

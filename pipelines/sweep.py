@@ -1,0 +1,19 @@
+"""Sweep settings with Optuna: entry point `sweep`, every trial a child run in MLflow."""
+
+from ser_mlops.settings import parse_given, read_settings, run_command
+
+
+def main() -> None:
+    given = parse_given(["sweep", "train"], "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below.")
+    from ser_mlops.laboratory import prepare
+    from ser_mlops.sweeping import conduct_sweep, prepare_sweep
+    from ser_mlops.tracking import explaining_failure
+
+    with explaining_failure("sweep"):
+        settings = read_settings(given=given)
+        sweep = prepare_sweep(prepare(settings), settings.sweep)
+    conduct_sweep(sweep)
+
+
+if __name__ == "__main__":
+    run_command(main)

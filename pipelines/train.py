@@ -1,0 +1,18 @@
+"""Train and test: the experiments of entry point `main`, every round a child run in MLflow."""
+
+from ser_mlops.settings import parse_given, run_command
+
+
+def main() -> None:
+    description = "Train, track and test emotion classifiers: mlflow run . -P name=value, with the names below."
+    given = parse_given(["train", "serving"], description)
+    from ser_mlops.laboratory import conduct, prepare, resolve_settings
+    from ser_mlops.tracking import explaining_failure
+
+    with explaining_failure("train"):
+        experiment = prepare(resolve_settings(given))
+    conduct(experiment)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,170 @@
+"""Clips and the batches made of them: which clips go together is a function of seed, round and epoch, never of what ran before.
+
+Shape letters: N clips, B batch, S samples, T steps, C channels.
+"""
+
+import signal
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ser_mlops.seeds import rng
+
+SAMPLE_RATE = 16000
+LENGTH_JITTER = 0.1
+"""Clips of a batch differ in length by about so much: little padding, and other neighbours in every epoch."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What to train or test on: arrays of N clips in frame order, and the audio file of every corpus among them."""
+
+    corpora: np.ndarray
+    starts: np.ndarray
+    """First sample in the corpus's audio file; corpus and start identify a clip."""
+    num_samples: np.ndarray
+    labels: np.ndarray
+    paths: np.ndarray
+    """For messages and tables."""
+    audio: Mapping[str, Path]
+    """Corpus -> its decoded audio: 1-D int16 .npy, clips end to end."""
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, audio_folder: Path) -> "Clips":
+        """Take the clips of a frame (one or more corpora), whose audio files stand in one folder."""
+        corpora = frame["corpus"].to_numpy(dtype=object)
+        return cls(
+            corpora=corpora,
+            starts=frame["start"].to_numpy(dtype=np.int64),
+            num_samples=frame["num_samples"].to_numpy(dtype=np.int64),
+            labels=frame["labels"].to_numpy(dtype=np.int64),
+            paths=frame["path"].to_numpy(dtype=object),
+            audio={corpus: audio_folder / f"{corpus}.npy" for corpus in dict.fromkeys(corpora)},
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, indices: np.ndarray) -> "Clips":
+        """Return some of the clips, in the order of `indices`."""
+        arrays = {name: getattr(self, name)[indices] for name in ("corpora", "starts", "num_samples", "labels", "paths")}
+        return replace(self, **arrays)
+
+    def wave(self, i: int) -> np.ndarray:
+        """Return the samples of one clip: int16, 16 kHz mono, not yet read from disk."""
+        path, start = self.audio[self.corpora[i]], self.starts[i]
+        return _open_audio(path, path.stat().st_mtime_ns)[start : start + self.num_samples[i]]
+
+
+@lru_cache(maxsize=64)
+def _open_audio(path: Path, modified_ns: int) -> np.ndarray:
+    """Map an audio file, once per process and version of the file: pickled Clips carry paths, not samples."""
+    return np.load(path, mmap_mode="r")
+
+
+def plan_batches(num_samples_N: np.ndarray, batch_size: int, *, seed: int, round: int, epoch: int) -> list[np.ndarray]:
+    """Return the batches of one epoch as arrays of clip indices: every clip once, clips of like length together.
+
+    >>> [batch.tolist() for batch in plan_batches(np.array([10, 90, 91, 11, 50]), 2, seed=1, round=0, epoch=1)]
+    [[0, 3], [2], [4, 1]]
+    """
+    random = rng(seed, "batches", round, epoch)
+    jittered_N = num_samples_N * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(num_samples_N))
+    batches = _cut(np.argsort(jittered_N, kind="stable"), batch_size)
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def plan_evaluation(num_samples_N: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Return batches sorted by length, the longest clips first, so that memory runs out at once or not at all."""
+    return _cut(np.argsort(-num_samples_N, kind="stable"), batch_size)
+
+
+def _cut(order_N: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    return [order_N[first : first + batch_size] for first in range(0, len(order_N), batch_size)]
+
+
+def crop(wave_S: np.ndarray, max_samples: int, random: np.random.Generator) -> np.ndarray:
+    """Return a stretch of at most `max_samples` of a wave, at a random place."""
+    first = random.integers(0, max(0, len(wave_S) - max_samples), endpoint=True)
+    return wave_S[first : first + max_samples]
+
+
+def cut_windows(clips: Clips, max_samples: int) -> tuple[Clips, np.ndarray]:
+    """Cut every clip into the fewest windows of equal length (give or take a sample) that are not longer than `max_samples`.
+
+    Returns the windows, as clips, and the index of the clip that each one is of.
+    """
+    num_windows_N = -(-clips.num_samples // max_samples)
+    owners = np.repeat(np.arange(len(clips)), num_windows_N)
+    position = np.arange(len(owners)) - np.repeat(np.cumsum(num_windows_N) - num_windows_N, num_windows_N)
+    length, parts = clips.num_samples[owners], num_windows_N[owners]
+    first, end = position * length // parts, (position + 1) * length // parts
+    windows = clips.take(owners)
+    return replace(windows, starts=windows.starts + first, num_samples=end - first), owners
+
+
+class Batch(NamedTuple):
+    """Values of B clips, padded with zeros to the longest."""
+
+    indices_B: np.ndarray
+    values: Tensor
+    """values_BS, values_BTC or values_BLH."""
+    lengths_B: Tensor
+    """Samples or steps that are not padding."""
+
+
+def collate(items: Sequence[tuple[int, np.ndarray]]) -> Batch:
+    """Pad arrays that differ in their first axis, and stack them."""
+    arrays = [array for _, array in items]
+    lengths = [len(array) for array in arrays]
+    values = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), dtype=np.float32)
+    for row, array in zip(values, arrays, strict=True):
+        row[: len(array)] = array
+    return Batch(np.array([i for i, _ in items]), torch.from_numpy(values), torch.tensor(lengths))
+
+
+class _Reading(Dataset[Any]):
+    def __init__(self, read: Callable[[int], np.ndarray]):
+        self.read = read
+
+    def __getitem__(self, i: int) -> tuple[int, np.ndarray]:
+        return int(i), self.read(i)
+
+
+def load_batches(
+    batches: Sequence[np.ndarray], read: Callable[[int], np.ndarray], *, workers: int, pin_memory: bool
+) -> Generator[Batch, None, None]:
+    """Yield padded batches in the order of the plan; `read` returns the values of one clip and depends on its index alone.
+
+    The number of workers does not change what comes out, and torch's global random state stays where it was. Who may leave the loop
+    early closes the generator (`contextlib.closing`), which ends the workers.
+    """
+    if workers == 0 or len(batches) <= 1:
+        for batch in batches:
+            loaded = collate([(int(i), read(i)) for i in batch])
+            yield loaded._replace(values=loaded.values.pin_memory()) if pin_memory else loaded
+    else:
+        yield from DataLoader(
+            _Reading(read),
+            batch_sampler=batches,  # type: ignore[arg-type]
+            collate_fn=collate,
+            num_workers=workers,
+            multiprocessing_context="fork",  # `read` may hold a model, which cannot be sent to a process but is inherited
+            pin_memory=pin_memory,
+            generator=torch.Generator(),
+            worker_init_fn=_leave_signals_to_the_trainer,
+        )
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Slurm and Ctrl-C signal every process of a group; workers live on until the trainer has saved its state and ends them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,122 @@
+"""What a corpus module provides: facts, an emotion table and a pure parser of file names.
+
+The *file name* decides, never a folder, whose spelling, nesting and accents vary between distributions (SAVEE alone names its speakers
+in folders).
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from ser_mlops.errors import DataError
+
+AUDIO_SUFFIXES = (".wav", ".aiff", ".aif", ".flac", ".ogg", ".mp3")
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One audio file as its corpus describes it, before anything is decoded."""
+
+    code: str
+    """The corpus's own emotion code ("ANG", "02", "dis"); the emotion table and the rules turn it into an emotion."""
+    speaker: str
+    """Speaker id within the corpus ("1001"); UNKNOWN where nobody knows."""
+    recording: str
+    """Id of the recording within the corpus: files that share one are copies (a doubled tree, another rate or format)."""
+    gender: str = UNKNOWN
+    language: str = "en"
+    text: str = ""
+    """Sentence or word id, where the corpus has one."""
+    scene: str = ""
+    """What else may never be separated, besides the clips of a speaker: an EMOFILM scene with its dubs."""
+    part: str = ""
+    """Official partition: train, validation, test, test1, test2; empty where the corpus has none."""
+    perceived: str = ""
+    """What listeners heard: a code of the emotion table, "" where nobody was asked, TIE where they disagree."""
+
+
+TIE = "tie"
+
+
+class NotAClip(Exception):
+    """A file that is not one of the corpus's speech clips; the message is the reason it is left out."""
+
+
+Table = Mapping[str, Mapping[str, str]]
+"""Facts that stand beside the audio, by key: demographics by actor, label rows by file stem. Empty where there are none."""
+
+
+def no_table(folder: Path) -> Table:
+    """Return the empty table, for corpora whose names say everything."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One collection."""
+
+    name: str
+    title: str
+    language: str
+    num_files: int
+    """Clips in the official release, to warn about a copy that holds another number; 0 where releases differ."""
+    num_speakers: int
+    """Speakers in the official release; 0 where releases differ."""
+    licence: str
+    source: str
+    citation: str
+    layout: str
+    """An example of a path inside the corpus's folder, for the message about a folder without clips."""
+    emotions: Mapping[str, str]
+    """The corpus's code -> one of EMOTIONS, or another name ("calm", "contempt", "other") that a rule settles or leaves out."""
+    num_folds: int
+    """0: official partitions instead of folds."""
+    parse: Callable[[PurePosixPath, Table], Clip]
+    """Parse a path relative to the corpus's folder (suffix included). Raises NotAClip with the reason."""
+    read_table: Callable[[Path], Table] = no_table
+    """Read the facts beside the audio from the corpus's folder."""
+    lists_clips: bool = False
+    """The table has one row per clip: a row without its audio file is counted as left out."""
+    fold_table: Mapping[str, int] = field(default_factory=dict)
+    """speaker -> fold where the protocol names actors; empty means that folds are balanced over groups."""
+    rule: str = ""
+    """The setting of the catalogue that this corpus obeys: calm, contempt or labels."""
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield every file of a folder in one order on every machine; links are followed once, dot folders are yielded and not entered."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse_folder):
+        seen.add(os.path.realpath(place))
+        yield from (Path(place, name) for name in sorted(folders) if name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) not in seen
+        )
+        yield from (Path(place, name) for name in sorted(files))
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def find_beside(folder: Path, *names: str) -> Path | None:
+    """Return the first file of one of these names, anywhere in the folder: names in order, then the path nearest to the folder."""
+    found = [path for path in walk(folder) if path.name in names]
+    return min(found, key=lambda path: (names.index(path.name), len(path.parts), str(path)), default=None)
+
+
+def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """Read a csv file as text, "NA" and empty cells included, and insist on these columns."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a readable csv file: {error}") from None
+    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]!r}, expected the columns: {', '.join(columns)}")
+    return rows

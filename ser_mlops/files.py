@@ -1,0 +1,79 @@
+"""Files that are whole or absent: written aside, flushed to disk and renamed into place; and their hashes."""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file or a folder to; rename it over `path` at the end.
+
+    An exception removes what was written and leaves the old `path` as it was. A file is replaced in one step; a folder in
+    two (the old one is moved aside first), so a kill between the two leaves `path` absent, never half-written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield aside
+        flush(aside)
+        if aside.is_dir() and path.exists():
+            old = aside.with_suffix(".old")
+            os.rename(path, old)
+            os.rename(aside, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(aside, path)
+        flush(path.parent)
+    finally:
+        remove(aside)
+
+
+def flush(path: Path) -> None:
+    """Bring a file, or a folder with the files in it, to disk."""
+    if path.is_dir():
+        for child in path.iterdir():
+            if child.is_file():
+                flush(child)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with Unix line ends, whole or not at all."""
+    with replacing(path) as aside:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    return _hash_of(path, hashlib.sha256())
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file's bytes, in hex, as DVC writes it into dvc.lock for a single file."""
+    return _hash_of(path, hashlib.md5(usedforsecurity=False))
+
+
+def _hash_of(path: Path, digest: "hashlib._Hash") -> str:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

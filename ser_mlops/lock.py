@@ -1,0 +1,74 @@
+"""What dvc.lock says of a corpus: the version of its frame, and whether the files and settings at hand are still those."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from ser_mlops.errors import DataError
+from ser_mlops.files import md5_of
+
+LOCK_FILE = Path("dvc.lock")
+REMEDY = "run `dvc repro`"
+
+
+@dataclass(frozen=True)
+class Version:
+    """The data of one corpus as DVC knows it."""
+
+    frame: Path
+    frame_md5: str
+    audio: Path
+    audio_md5: str
+
+
+def read_versions(corpora: tuple[str, ...], params: Mapping[str, Mapping[str, Any]], lock_file: Path = LOCK_FILE) -> dict[str, Version]:
+    """Return the version of each corpus, having checked that nothing is stale: files, settings, and that no stage ran after its user.
+
+    `params` are the present settings of the data sections (data, catalogue, audio, frames). The frame and the index of the audio file
+    are hashed; of the audio file itself, which may be many gigabytes, the size is compared.
+
+    Raises:
+        DataError: no dvc.lock or no stage for a corpus, a file that is missing or differs, a setting that differs.
+    """
+    if not lock_file.is_file():
+        raise DataError(f"no {lock_file}: {REMEDY}")
+    try:
+        stages = YAML(typ="safe", pure=True).load(lock_file)["stages"]
+    except (YAMLError, KeyError, TypeError) as error:
+        raise DataError(f"{lock_file} is not what DVC writes ({' '.join(str(error).split())[:200]}): {REMEDY}") from None
+    return {corpus: _version(corpus, stages, params) for corpus in corpora}
+
+
+def _version(corpus: str, stages: Mapping[str, Any], params: Mapping[str, Mapping[str, Any]]) -> Version:
+    outputs: dict[str, Mapping[str, Any]] = {}
+    for name in (f"catalogue@{corpus}", f"audio@{corpus}", f"frames@{corpus}"):
+        if name not in stages:
+            raise DataError(f"frame of {corpus} is missing: dvc.lock has no stage {name}, {REMEDY}")
+        for used in stages[name].get("deps", []):
+            if used["path"] in outputs and used["md5"] != outputs[used["path"]]["md5"]:
+                raise DataError(f"frame of {corpus} is stale: {used['path']} was made anew after it, {REMEDY}")
+        for dotted, value in stages[name].get("params", {}).get("params.yaml", {}).items():
+            _check_setting(corpus, dotted, value, params)
+        outputs |= {output["path"]: output for output in stages[name]["outs"]}
+    frame, audio = Path(f"data/frames/{corpus}.parquet"), Path(f"data/audio/{corpus}.npy")
+    for path in (frame, audio.with_suffix(".parquet"), audio):
+        if not path.is_file():
+            raise DataError(f"frame of {corpus} is missing: no {path}, {REMEDY}")
+        recorded = outputs.get(path.as_posix(), {"size": None})
+        if path.stat().st_size != recorded["size"] or (path != audio and md5_of(path) != recorded["md5"]):
+            raise DataError(f"frame of {corpus} is stale: {path} is not the one of dvc.lock, {REMEDY}")
+    return Version(frame, outputs[frame.as_posix()]["md5"], audio, outputs[audio.as_posix()]["md5"])
+
+
+def _check_setting(corpus: str, dotted: str, locked: Any, params: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare a setting (data.raw), or all settings of a section (audio), with those that a stage was run with."""
+    section, _, key = dotted.partition(".")
+    now = params.get(section, {})
+    then = {key: locked} if key else locked
+    for name in [key] if key else sorted({*now, *then}):
+        if name not in now or name not in then or now[name] != then[name]:
+            was = repr(then[name]) if name in then else "nothing"
+            raise DataError(f"frame of {corpus} is stale: {section}.{name} is {now.get(name)!r}, the frame was made with {was}, {REMEDY}")

@@ -1,0 +1,212 @@
+"""Builds emotion classifiers: from a checkpoint of the hub or of a local folder with a new head, or from one we trained."""
+
+import copy
+import pickle
+from collections.abc import Collection
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, HTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    HubertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+)
+
+from ser_mlops.emotions import EMOTIONS, LABELS
+from ser_mlops.errors import ModelError, one_of
+from ser_mlops.models.aliases import ALIASES, TINY
+from ser_mlops.models.classifier import EmotionClassifier, quiet
+from ser_mlops.seeds import derive
+
+ARCHITECTURES = ("hubert", "wav2vec2")
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""In order of preference; the second is the old form, unpickled with `weights_only`."""
+NEW_KEYS = ("classifier.", "projector.", "layer_weights", "masked_spec_embed")
+"""Only these may be missing from a checkpoint: the head, and the SpecAugment vector that CTC checkpoints lack."""
+TINY_BODY_SEED = 19730309
+HUB_SECONDS = 2.0
+"""How long the hub may take to answer at all before it counts as out of reach: its own client would retry for minutes."""
+
+
+def load_classifier(model: str, *, seed: int, attention_mask: bool = True, share_encoder: bool = False) -> EmotionClassifier:
+    """Load an alias, a hub id or a local folder as a classifier of the seven emotions, ready to be trained.
+
+    A head that the checkpoint lacks, or that is of other classes, is drawn from `seed`; the global random state stays as it
+    was. The same model and seed give the same weights.
+
+    With `share_encoder`, everything below the head is read once and is one and the same in all classifiers of the process that are loaded
+    so: for those that keep it frozen.
+
+    Raises:
+        ModelError: the name is unknown, files are out of reach or unreadable, or the checkpoint is incomplete.
+    """
+    if share_encoder:
+        net, extractor, new = _open_shared(model, _version_of(model))
+        net, extractor = copy.deepcopy((net, extractor), {id(net.base_model): net.base_model})
+    else:
+        net, extractor, new = _open(model)
+    _initialise(net, new, seed)
+    return EmotionClassifier(net, extractor, attention_mask=attention_mask)
+
+
+def _open(model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+    """Return network, feature extractor and the keys that are to be drawn."""
+    if model == TINY:
+        net, extractor = _tiny()
+        return net, extractor, {key for key, _ in net.named_parameters() if key.startswith(NEW_KEYS)}
+    return _read(_folder_of(model), model)
+
+
+@lru_cache(maxsize=1)
+def _open_shared(model: str, version: tuple[tuple[str, int], ...]) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+    """Open a model whose encoder is shared; what is new below the head (a SpecAugment vector, unused while frozen) is drawn once."""
+    net, extractor, new = _open(model)
+    below = {key for key in new if key.startswith(f"{net.base_model_prefix}.")}
+    _initialise(net, below, 0)
+    return net, extractor, new - below
+
+
+def _version_of(model: str) -> tuple[tuple[str, int], ...]:
+    """Return what changes when the files of a model do."""
+    files = [] if model == TINY else sorted(_folder_of(model).iterdir())
+    return tuple((path.name, path.stat().st_mtime_ns) for path in files)
+
+
+def locate(model: str) -> None:
+    """Check, before anything is computed, that a model's name is known and its files are within reach; see `load_classifier`."""
+    if model != TINY:
+        _folder_of(model)
+
+
+def open_classifier(folder: Path) -> EmotionClassifier:
+    """Open what `EmotionClassifier.save` wrote; a head that was not trained for the seven emotions is refused."""
+    _check_local(folder, str(folder))
+    net, extractor, new = _read(folder, str(folder))
+    if new:
+        raise ModelError(f"{folder} is no trained emotion classifier: its {', '.join(sorted(new))} would be new")
+    return EmotionClassifier(net, extractor, attention_mask=extractor.return_attention_mask)
+
+
+def _read(folder: Path, model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+    """Return network, feature extractor and the keys that the checkpoint did not bring."""
+    with quiet(), torch.random.fork_rng(devices=[]):
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+            _check_architecture(config, model)
+            is_same_head = [config.id2label.get(label) for label in range(config.num_labels)] == list(EMOTIONS)
+            config.id2label, config.label2id = dict(enumerate(EMOTIONS)), dict(LABELS)
+            net, found = AutoModelForAudioClassification.from_pretrained(
+                folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, local_files_only=True,
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+            raise ModelError(f"model {model!r}: the files in {folder} cannot be read ({' '.join(str(error).split())[:300]}); "
+                             "fetch them again") from error
+    new = set(found["missing_keys"]) | {key for key, *_ in found["mismatched_keys"]}
+    lost = sorted(key for key in new if not key.startswith(NEW_KEYS) and not key.endswith("masked_spec_embed"))
+    if lost:
+        raise ModelError(f"model {model!r}: {len(lost)} weights are missing or of another size: {', '.join(lost[:5])}"
+                         f"{', …' if len(lost) > 5 else ''}; only the head may be missing")
+    if not is_same_head:
+        new |= {"classifier.weight", "classifier.bias"}
+    return net.eval(), extractor, new
+
+
+def _check_architecture(config: PreTrainedConfig, model: str) -> None:
+    if config.model_type not in ARCHITECTURES:
+        raise ModelError(f"model {model!r}: {one_of('architecture', config.model_type, ARCHITECTURES)}")
+
+
+def _initialise(net: PreTrainedModel, keys: Collection[str], seed: int) -> None:
+    """Draw new weights as transformers does, each from the seed and its own name."""
+    with torch.no_grad():
+        for key, weight in net.named_parameters():
+            if key not in keys:
+                continue
+            generator = torch.Generator().manual_seed(derive(seed, "weights", key))
+            if key == "layer_weights":
+                weight.fill_(1 / len(weight))
+            elif key.endswith("masked_spec_embed"):
+                weight.uniform_(generator=generator)
+            elif key.endswith("bias"):
+                weight.zero_()
+            else:
+                weight.normal_(std=net.config.initializer_range, generator=generator)
+
+
+def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+    """Build a HuBERT of 24,000 random weights with HuB-LL's norms and 20 ms steps; filters of 20 ms let it hear pitch at once."""
+    config = HubertConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, classifier_proj_size=24,
+        conv_dim=(24, 24), conv_kernel=(320, 5), conv_stride=(160, 2), feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True,
+        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=1,  # in groups of 8, oneDNN's bfloat16 is wrong
+        hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, apply_spec_augment=False,
+        id2label=dict(enumerate(EMOTIONS)), label2id=dict(LABELS),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(TINY_BODY_SEED)
+        net = AutoModelForAudioClassification.from_config(config)
+    return net.eval(), Wav2Vec2FeatureExtractor(do_normalize=True)
+
+
+def _folder_of(model: str) -> Path:
+    """Return the folder that holds a model's files, fetched from the hub where they are not yet in its cache."""
+    if Path(model).is_dir():
+        _check_local(Path(model), model)
+        return Path(model)
+    repository = ALIASES.get(model, model)
+    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
+        raise ModelError(one_of("model", model, [*ALIASES, "a hub id (owner/name)", "a folder that exists"]))
+    try:
+        if _missing_from_cache(repository):
+            get_session().head(hf_hub_url(repository, CONFIG), timeout=HUB_SECONDS)
+            return _download(repository)
+        return _download(repository, local_files_only=True)
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"no model {repository} on the hub, or no right to read it: see `hf auth login`") from error
+    except RemoteEntryNotFoundError as error:
+        raise ModelError(f"{repository} on the hub lacks a file: needed are {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)}") from error
+    except (HTTPError, OSError) as error:
+        raise ModelError(
+            f"model {model!r} needs {', '.join(_missing_from_cache(repository))} of {repository}: not in the Hugging Face cache, "
+            f"and the hub is out of reach. On a machine with network run `hf download {repository}` and copy its cache (HF_HOME, by "
+            f"default ~/.cache/huggingface) here, or copy the files into a folder and pass -P model=FOLDER; "
+            f"-P model={TINY} needs no download"
+        ) from error
+
+
+def _missing_from_cache(repository: str) -> list[str]:
+    missing = [name for name in (CONFIG, PREPROCESSOR) if not isinstance(try_to_load_from_cache(repository, name), str)]
+    if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in WEIGHTS):
+        missing.append(" or ".join(WEIGHTS))
+    return missing
+
+
+def _download(repository: str, *, local_files_only: bool = False) -> Path:
+    """Return the folder of the cache that holds the files, downloaded where they are missing."""
+    for name in (CONFIG, PREPROCESSOR):
+        path = hf_hub_download(repository, name, local_files_only=local_files_only)
+    preferred, old = WEIGHTS
+    try:
+        hf_hub_download(repository, preferred, local_files_only=local_files_only)
+    except EntryNotFoundError:
+        hf_hub_download(repository, old, local_files_only=local_files_only)
+    return Path(path).parent
+
+
+def _check_local(folder: Path, model: str) -> None:
+    missing = [name for name in (CONFIG, PREPROCESSOR) if not (folder / name).is_file()]
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        missing.append(" or ".join(WEIGHTS))
+    if missing:
+        raise ModelError(f"model {model!r}: the folder lacks {', '.join(missing)}")

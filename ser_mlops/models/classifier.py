@@ -1,0 +1,227 @@
+"""An emotion classifier whose predictions do not depend on padding, in three parts: CNN, encoder pooled over steps, head.
+
+Shape letters: B batch, S samples, T steps, C channels of the CNN, L layers (1, or every layer where the checkpoint weights
+its layers), H hidden, E emotions.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers.utils import logging
+
+from ser_mlops.models.freezing import frozen_part
+from ser_mlops.models.masked_norm import masked_group_norm, masked_mean, step_mask
+
+STAGES = ("wave", "cnn", "pooled")
+DECISIVE = (
+    "model_type", "conv_kernel", "conv_stride", "feat_extract_norm", "feat_extract_activation", "hidden_act", "layer_norm_eps",
+    "num_attention_heads", "do_stable_layer_norm", "feat_proj_layer_norm", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+    "use_weighted_layer_sum",
+)
+"""Keys of a config that decide outputs and that the shapes of the weights do not show."""
+
+
+class EmotionClassifier(nn.Module):
+    """A transformers audio classifier (HuBERT or wav2vec 2.0), run part by part.
+
+    With `attention_mask=False` nothing is masked, neither in attention nor in the mean over steps: the legacy way, in which
+    a prediction depends on the padding unless clips go one at a time.
+    """
+
+    def __init__(self, net: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, *, attention_mask: bool = True):
+        super().__init__()
+        self.net: Any = net
+        self.extractor = extractor
+        self.extractor.return_attention_mask = attention_mask
+        self.attention_mask = attention_mask
+        self.freezing = "none"
+        if self.weighs_layers:
+            self.config.layerdrop = 0.0  # a dropped layer would leave its weight without a value
+        self.eval()
+
+    @property
+    def config(self) -> Any:
+        return self.net.config
+
+    @property
+    def base(self) -> Any:
+        """Everything below the head."""
+        return self.net.base_model
+
+    @property
+    def weighs_layers(self) -> bool:
+        return bool(self.config.use_weighted_layer_sum)
+
+    @property
+    def min_samples(self) -> int:
+        """Samples of one step: shorter clips are padded with zeros to this length."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    def prepare(self, wave: np.ndarray) -> np.ndarray:
+        """Return a clip as the checkpoint wants it: float32, normalised if its feature extractor does so.
+
+        `wave` is int16, or float32 in [-1, 1].
+        """
+        wave = wave.astype(np.float32) / 32768 if wave.dtype == np.int16 else wave
+        if self.extractor.do_normalize:
+            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+        return wave
+
+    def forward(self, values: Tensor, lengths: Tensor, stage: str = "wave") -> Tensor:
+        """Return logits_BE, going on from a stage.
+
+        Args:
+            values: wave: values_BS as `prepare` returns them; cnn: outputs of the CNN, values_BTC; pooled: values_BLH.
+            lengths: what is not padding, lengths_B in samples (wave) or steps (cnn); unused when pooled.
+            stage: what the values are.
+        """
+        assert stage in STAGES
+        if stage == "wave":
+            values, lengths = self.cnn(values, lengths)
+        if stage != "pooled":
+            values = self.pooled(values, lengths)
+        return self.logits(values)
+
+    def cnn(self, values_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return hidden_BTC and steps_B."""
+        values_BS = functional.pad(values_BS, (0, max(0, self.min_samples - values_BS.shape[1])))
+        lengths_B = lengths_B.clamp(min=self.min_samples)
+        if not self.attention_mask:
+            lengths_B = torch.full_like(lengths_B, values_BS.shape[1])
+        with self._gradient(self.freezing == "none"):
+            first, *others = self.base.feature_extractor.conv_layers
+            hidden_BCT = values_BS[:, None]
+            if self.config.feat_extract_norm == "group":
+                steps_B = (lengths_B - self.config.conv_kernel[0]) // self.config.conv_stride[0] + 1
+                hidden_BCT = first.activation(masked_group_norm(first.conv(hidden_BCT), first.layer_norm, steps_B))
+            else:
+                hidden_BCT = first(hidden_BCT)
+            for layer in others:
+                hidden_BCT = layer(hidden_BCT)
+        return hidden_BCT.transpose(1, 2), self.num_steps(lengths_B)
+
+    def num_steps(self, lengths_B: Tensor) -> Tensor:
+        """Return how many steps the CNN makes of so many samples, at least one."""
+        lengths_B = lengths_B.clamp(min=self.min_samples)
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            lengths_B = (lengths_B - kernel) // stride + 1
+        return lengths_B
+
+    def pooled(self, hidden_BTC: Tensor, steps_B: Tensor) -> Tensor:
+        """Return the mean over valid steps of the encoder's output, or of every layer's: pooled_BLH, float32."""
+        if not self.attention_mask:
+            steps_B = torch.full_like(steps_B, hidden_BTC.shape[1])
+        mask_BT = step_mask(steps_B, hidden_BTC.shape[1])
+        with self._gradient(self.freezing != "encoder"):
+            projected = self.base.feature_projection(hidden_BTC)
+            projected_BTH = projected[0] if isinstance(projected, tuple) else projected  # wav2vec 2.0 returns the normed input too
+            augmented_BTH = self._augment(projected_BTH, mask_BT)
+            with self._layer_states() as states:
+                output_BTH = self.base.encoder(augmented_BTH, attention_mask=mask_BT if self.attention_mask else None)[0]
+            return torch.stack([masked_mean(state_BTH, mask_BT) for state_BTH in states or [output_BTH]], dim=1)
+
+    def _augment(self, hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+        """Apply the SpecAugment of the checkpoint while training; a batch shorter than one mask goes without masks in time."""
+        is_short = hidden_BTH.shape[1] < self.config.mask_time_length
+        nothing_BT = torch.zeros_like(mask_BT) if is_short and self.base.training and self.config.mask_time_prob > 0 else None
+        return self.base._mask_hidden_states(hidden_BTH, mask_time_indices=nothing_BT, attention_mask=mask_BT)
+
+    @contextmanager
+    def _layer_states(self) -> Iterator[list[Tensor]]:
+        """Collect, if the checkpoint weights its layers, the input of the first layer and the output of every layer."""
+        states: list[Tensor] = []
+        hooks = []
+        if self.weighs_layers:
+            layers = self.base.encoder.layers
+            hooks.append(layers[0].register_forward_pre_hook(lambda layer, inputs: states.append(inputs[0])))
+            hooks += [layer.register_forward_hook(lambda layer, inputs, output: states.append(output)) for layer in layers]
+        try:
+            yield states
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def logits(self, pooled_BLH: Tensor) -> Tensor:
+        """Return logits_BE in float32: projector and mean over steps are both linear, so the mean comes first."""
+        with torch.autocast(pooled_BLH.device.type, enabled=False):
+            pooled_BLH = pooled_BLH.float()
+            if self.weighs_layers:
+                weights_L = functional.softmax(self.net.layer_weights, dim=-1)
+                pooled_BH = torch.einsum("l,blh->bh", weights_L, pooled_BLH)
+            else:
+                pooled_BH = pooled_BLH[:, 0]
+            return self.net.classifier(self.net.projector(pooled_BH))
+
+    def freeze(self, mode: str) -> None:
+        """Freeze nothing (`none`), the CNN (`feature_encoder`) or everything below the head (`encoder`), until the next call."""
+        part = frozen_part(self.base, mode)
+        self.freezing = mode
+        self.requires_grad_(True)
+        if part is not None:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "EmotionClassifier":
+        """Set training mode, except for the frozen part: its dropout and SpecAugment stay off."""
+        super().train(mode)
+        part = frozen_part(self.base, self.freezing)
+        if part is not None:
+            part.eval()
+        return self
+
+    @contextmanager
+    def _gradient(self, is_trained: bool) -> Iterator[None]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained):
+            yield
+
+    def num_parameters(self) -> tuple[int, int]:
+        """Return how many parameters are trainable, and how many are frozen."""
+        trainable = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        return trainable, sum(parameter.numel() for parameter in self.parameters()) - trainable
+
+    def digest(self, mode: str) -> str:
+        """Return a hash of all that decides the outputs of the part that a mode freezes: its weights and its architecture."""
+        part = frozen_part(self.base, mode)
+        digest = hashlib.sha256(repr([(name, getattr(self.config, name, None)) for name in DECISIVE]).encode())
+        for name, weight in (part.state_dict() if part else {}).items():
+            if name != "masked_spec_embed":  # random where a checkpoint lacks it, and unused in eval mode
+                digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+                digest.update(weight.cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    def cached_shape(self, mode: str) -> tuple[int, ...]:
+        """Return the shape of one row of the outputs of that part: L x H per clip, or C per step."""
+        if mode == "encoder":
+            return (self.config.num_hidden_layers + 1 if self.weighs_layers else 1, self.config.hidden_size)
+        return (self.config.conv_dim[-1],)
+
+    def save(self, folder: Path) -> None:
+        """Write config, safetensors and preprocessor, as plain transformers opens them."""
+        with quiet():
+            self.net.save_pretrained(folder)
+        self.extractor.save_pretrained(folder)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from printing bars and load reports: what matters in those becomes an error of ours."""
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()

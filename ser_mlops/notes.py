@@ -1,0 +1,282 @@
+"""What the runs of an experiment hold: scores, tables, figures and the model of a training; on the parent, the summary of all rounds."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ser_mlops import figures
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.experiment import Training
+from ser_mlops.lock import Version
+from ser_mlops.metrics import score
+from ser_mlops.model_card import CARD, model_card
+from ser_mlops.prediction import Terms, save_model_folder
+from ser_mlops.provenance import code_listing, environment_text
+from ser_mlops.serving import WEIGHTS_FOLDER, save_pyfunc
+from ser_mlops.settings import Settings, dump_settings, flatten_settings
+from ser_mlops.statistics import LOGITS, calibration, confusion_of, expected_calibration_error, summarise_rounds
+from ser_mlops.tracking import RunLog, read_artifact
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+    from ser_mlops.training.fit import Fitted
+
+SETTINGS_FILE = "settings.yaml"
+ENVIRONMENT_FILE = "environment.txt"
+CODE_FILE = "code.sha256"
+HISTORY_FILE = "history.csv"
+PREDICTIONS_FOLDER = "predictions"
+MODEL = "model"
+"""Name of the logged model that every round has."""
+TABLE_SCORES = ("uar", "uar_shared", "chance", "accuracy", "f1_macro", "loss")
+SUMMARY_SCORES = ("uar", "accuracy", "f1_macro")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished training: its epochs and its prediction table for each test set."""
+
+    training: Training
+    round: int
+    best_epoch: int
+    history: pd.DataFrame
+    """One row per epoch, the recorder's metrics as columns."""
+    tables: Mapping[str, pd.DataFrame]
+    fitted: "Fitted | None" = None
+    """The model; None where the result was read back from a finished run."""
+    seconds: float = 0.0
+
+    @property
+    def pooled(self) -> pd.DataFrame:
+        """Return the predictions of all test sets together."""
+        return pd.concat(self.tables.values(), ignore_index=True)
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Scores by test set; under "" those of all test sets together."""
+        return {"": self._score(self.pooled)} | {name: self._score(table) for name, table in self.tables.items()}
+
+    def _score(self, table: pd.DataFrame) -> dict[str, float]:
+        return score(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy(), self.trained_labels)
+
+    @property
+    def trained_labels(self) -> frozenset[int]:
+        return frozenset(self.training.train["labels"].tolist())
+
+
+class EpochLog:
+    """The engine's recorder: every epoch's metrics at its step."""
+
+    def __init__(self, run: RunLog | None) -> None:
+        self._run = run
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        if self._run is not None:
+            self._run.metrics(metrics, step=epoch)
+
+
+def describe_experiment(run: RunLog, settings: Settings, versions: Mapping[str, Version]) -> None:
+    """Log what an experiment is made of: settings, environment and data."""
+    run.params(flatten_settings(settings))
+    run.text(SETTINGS_FILE, dump_settings(settings))
+    run.text(ENVIRONMENT_FILE, environment_text())
+    run.text(CODE_FILE, code_listing())
+    for corpus, version in versions.items():
+        run.dataset(corpus, version.frame_md5, version.frame.as_posix(), "experiment", "")
+
+
+def begin_training(run: RunLog, training: Training, settings: Settings, versions: Mapping[str, Version]) -> None:
+    """Log what one training is made of: settings and data by side."""
+    run.params(flatten_settings(settings))
+    sides = {"train": training.train, "validation": training.validation, **{f"test {name}": test for name, test in training.tests.items()}}
+    for side, frame in sides.items():
+        for corpus, clips in frame.groupby("corpus", observed=True):
+            version = versions[str(corpus)]
+            profile = f'{{"clips": {len(clips)}, "speakers": {clips["speaker"].nunique()}}}'
+            run.dataset(str(corpus), version.frame_md5, version.frame.as_posix(), side, profile)
+    run.tags({f"validation.{corpus}": f"by {unit}" for corpus, unit in training.validation_by.items()})
+
+
+def record_result(run: RunLog, result: Result, note: str) -> None:
+    """Log the scores, tables and figures of a finished training."""
+    assert result.fitted is not None
+    run.metrics(scores_as_metrics(result.scores))
+    run.metrics(
+        {
+            "best_epoch": result.best_epoch,
+            "seconds_in_all": result.seconds,
+            "parameters/trainable": result.fitted.num_trainable,
+            "parameters/frozen": result.fitted.num_frozen,
+            **{f"best/val_{name}": value for name, value in result.fitted.best_scores.items() if "/" not in name},
+        }
+    )
+    told = f"UAR {result.scores['']['uar']:.3f} on {', '.join(result.tables)}, best epoch {result.best_epoch} of {len(result.history)}"
+    run.describe(f"{told} ({note})" if note else told)
+    run.text(HISTORY_FILE, result.history.to_csv(index=False))
+    for name, table in result.tables.items():
+        with run.artifact(f"test_{name}.parquet", PREDICTIONS_FOLDER) as path:
+            table.to_parquet(path, index=False)
+    title = f"{result.training.name}, round {result.round}"
+    sides = {"train": result.training.train, "validation": result.training.validation, **result.training.tests}
+    counts = {side: np.bincount(frame["labels"], minlength=len(EMOTIONS)) for side, frame in sides.items()}
+    draw(run, "curves", figures.round_curves(result.history, result.best_epoch, title, note))
+    draw(run, "distribution", figures.distribution(pd.DataFrame(counts, index=list(EMOTIONS)), title, note))
+    for name, table in result.tables.items():
+        _draw_test(run, name, table, f"{title}, tested on {name}", note)
+
+
+def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapping[str, Version], note: str) -> None:
+    """Log the model of a finished training, ready to be served, with its card; after its scores, which become the model's too."""
+    assert result.fitted is not None
+    train, serving = settings.train, settings.serving
+    window_seconds = train.max_seconds if train.evaluate_long == "windows" and train.max_seconds else serving.window_seconds
+    with run.model(MODEL) as folder:
+        save_pyfunc(folder, serving.model_dump(exclude={"window_seconds"}))
+        save_model_folder(result.fitted.classifier, folder / WEIGHTS_FOLDER, Terms(window_seconds, settings.audio.min_seconds, note))
+        card = model_card(result.training, result.round, result.best_epoch, result.scores, settings, versions, note)
+        (folder / WEIGHTS_FOLDER / CARD).write_text(card, encoding="utf-8")
+
+
+def draw(run: RunLog, name: str, figure: "Figure") -> None:
+    """Log a figure."""
+    with run.artifact(f"{name}.png", "figures") as path:
+        figures.save(figure, path)
+
+
+def _draw_test(run: RunLog, name: str, table: pd.DataFrame, title: str, note: str) -> None:
+    bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
+    draw(run, f"confusion_{name}", figures.confusion(confusion_of(table), title, note))
+    draw(run, f"reliability_{name}", figures.reliability(bins, expected_calibration_error(bins), title, note))
+
+
+def scores_as_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return scores by test set under their names in MLflow: test/uar and, where there are several test sets, test/CREMA/uar."""
+    metrics = {f"test/{name}": value for name, value in scores[""].items()}
+    if len(scores) > 2:
+        metrics |= {f"test/{test}/{name}": value for test in scores if test for name, value in scores[test].items()}
+    return metrics
+
+
+def read_result(client: "MlflowClient", run_id: str, training: Training, round: int) -> Result:
+    """Read the result of a finished training back from its run."""
+    tables = {name: pd.read_parquet(read_artifact(client, run_id, f"{PREDICTIONS_FOLDER}/test_{name}.parquet")) for name in training.tests}
+    history = pd.read_csv(read_artifact(client, run_id, HISTORY_FILE))
+    return Result(training, round, int(client.get_run(run_id).data.metrics["best_epoch"]), history, tables)
+
+
+def record_summary(run: RunLog, name: str, results: Sequence[Result], seed: int, note: str, links: str) -> str:
+    """Log means, spreads and intervals over the rounds, and their figures; return the table of rounds as text.
+
+    The run's description tells the same, beginning with the UAR, and holds `links`.
+
+    The parent's `test/uar_mean` is the mean over rounds of a round's UAR over all clips that were tested in it (all folds, all corpora),
+    its interval the bootstrap over speakers. Where there are several test sets, each also stands alone (`test/CREMA/uar_mean`); in a
+    grid, where a clip is tested by trainings on different corpora, only the cells do (`test/CREMA to TESS/uar_mean`).
+    """
+    rows = rounds_table(results)
+    by_test = {test: (rounds_of(some), trained_by_all(some)) for test, some in results_by_test(results).items()}
+    summaries = {}
+    for test, (rounds, trained) in by_test.items():
+        summary = summarise_rounds(rounds, seed, trained).table
+        summaries[test] = summary
+        prefix = f"test/{test}/" if test else "test/"
+        values = {f"{prefix}{score}_{column}": value for score, row in summary.iterrows() for column, value in row.items()}
+        run.metrics({key: value for key, value in values.items() if np.isfinite(value)})
+        if shared := trained & {*rounds[0]["labels"]}:
+            run.metrics({f"{prefix}chance": 1 / len(shared)})
+    run.text("rounds.csv", rows.to_csv(index=False))
+    histories = {f"{result.training.name} round {result.round}": result.history for result in results}
+    best = {f"{result.training.name} round {result.round}": result.best_epoch for result in results}
+    if len(results) <= 12:
+        draw(run, "rounds_curves", figures.rounds_curves(histories, best, name, note))
+    _draw_matrix(run, name, results, note)
+    if "" in by_test:
+        _draw_test(run, "all_rounds", pd.concat(by_test[""][0], ignore_index=True), f"{name}, all rounds", note)
+    table, summary = _tell_rounds(rows), _tell_summaries(summaries)
+    uar = summaries[""].loc["uar"] if "" in summaries else None
+    headline = name if uar is None else f"UAR {_tell_mean(uar)}, {_tell_interval(uar)}"
+    warning = f" — **{note}, proves nothing**" if note else ""
+    run.describe(f"**{headline}**{warning}  \n{links}\n\n```\n{summary}\n\n{table}\n```\n")
+    return f"{table}\n\n{summary}"
+
+
+def rounds_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Return one row per training, round and test set."""
+    rows = []
+    for result in results:
+        for test, scores in result.scores.items():
+            if test or len(result.tables) > 1:
+                row = {"training": result.training.name, "round": result.round, "best_epoch": result.best_epoch, "test": test or "pooled"}
+                rows.append(row | {name: scores.get(name, np.nan) for name in TABLE_SCORES})
+    return pd.DataFrame(rows)
+
+
+def results_by_test(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Return the results by test set, each with the tables of that set alone; under "" all together, or in a grid no such entry."""
+    cells = {(result.training.trained_on, test) for result in results for test in result.tables}
+    tests = {test for _, test in cells}
+    is_grid = len(cells) > len(tests)
+    by_test = {} if is_grid else {"": list(results)}
+    for result in results if len(tests) > 1 else ():
+        for test, table in result.tables.items():
+            name = f"{result.training.trained_on} to {test}" if is_grid else test
+            by_test.setdefault(name, []).append(replace(result, tables={test: table}))
+    return by_test
+
+
+def rounds_of(results: Sequence[Result]) -> list[pd.DataFrame]:
+    """Return one prediction table per round, in which every clip counts once: as the first training of the round tested it.
+
+    With `fold=all`, a corpus with fewer folds than another is tested in several of them (cross), and so is one that is never trained
+    on (grid).
+    """
+    by_round: dict[int, list[pd.DataFrame]] = defaultdict(list)
+    for result in results:
+        by_round[result.round].append(result.pooled)
+    return [pd.concat(by_round[round]).drop_duplicates("path", ignore_index=True) for round in sorted(by_round)]
+
+
+def trained_by_all(results: Sequence[Result]) -> frozenset[int]:
+    """Return the labels that every one of these trainings had clips of."""
+    return frozenset.intersection(*(result.trained_labels for result in results))
+
+
+def _draw_matrix(run: RunLog, name: str, results: Sequence[Result], note: str) -> None:
+    """Draw the mean UAR of every training on every test set, where there are several of either."""
+    cells = [
+        {"training": result.training.trained_on, "test": test, **scores}
+        for result in results
+        for test, scores in result.scores.items()
+        if test
+    ]
+    table = pd.DataFrame(cells)
+    if table["training"].nunique() < 2 and table["test"].nunique() < 2:
+        return
+    uar, chance = (table.pivot_table(index="training", columns="test", values=value, sort=False) for value in ("uar", "chance"))
+    run.text("matrix.csv", uar.to_csv())
+    draw(run, "matrix", figures.cross_corpus(uar, chance.reindex_like(uar), name, note))
+
+
+def _tell_rounds(rows: pd.DataFrame) -> str:
+    return rows.drop(columns="loss").to_string(index=False, float_format=lambda value: f"{value:.3f}")
+
+
+def _tell_summaries(summaries: Mapping[str, pd.DataFrame]) -> str:
+    width = max(len(test or "all") for test in summaries)
+    lines = [(test or "all", name, summary.loc[name]) for test, summary in summaries.items() for name in SUMMARY_SCORES]
+    return "\n".join(f"{test:<{width}}  {name:<8}  {_tell_mean(row)}   {_tell_interval(row)}" for test, name, row in lines)
+
+
+def _tell_mean(row: pd.Series) -> str:
+    return f"{row['mean']:.3f} ± {row['sd']:.3f}" if np.isfinite(row["sd"]) else f"{row['mean']:.3f}"
+
+
+def _tell_interval(row: pd.Series) -> str:
+    return f"95 % over speakers [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"

@@ -1,0 +1,370 @@
+"""The study of a sweep, in Optuna: its trials wait from the start, each is taken once, and one whose worker died waits again.
+
+What a trial is given follows from (seed, number) and the finished trials alone, so a study goes on as if it had never stopped. One
+process leads: only it adds trials and puts those of dead workers back, so that nothing is done twice. A worker of this machine is dead
+when its process is gone, one of another machine when its heartbeat stopped.
+"""
+
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import psutil
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, WilcoxonPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from ser_mlops.errors import SettingsError, TrackingError
+from ser_mlops.seeds import derive
+from ser_mlops.settings import Choices, Range
+
+SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
+    "tpe": lambda seed, startup: TPESampler(seed=seed, n_startup_trials=startup),
+    "random": lambda seed, startup: RandomSampler(seed=seed),
+}
+PRUNERS: dict[str, Callable[[], BasePruner]] = {
+    "none": NopPruner,
+    "median": MedianPruner,
+    "wilcoxon": WilcoxonPruner,
+}
+FAILURES = "failures"
+MAX_FAILURES = 2
+OPEN = (TrialState.WAITING, TrialState.RUNNING)
+HEARTBEAT_S = 30.0
+DEAD_AFTER_S = 300.0
+"""How long the heartbeat of a worker on another machine may be silent."""
+
+
+class Pruned(Exception):
+    """The trial is worse than the others: it ends without a value."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the trials of a study get their settings, and which are stopped early."""
+
+    space: Mapping[str, Range | Choices]
+    integers: frozenset[str]
+    """Settings of the space that count something."""
+    sampler: str
+    startup_trials: int
+    pruner: str
+    seed: int
+
+    def sampler_for(self, number: int, name: str) -> BaseSampler:
+        return SAMPLERS[self.sampler](derive(self.seed, "sweep", number, name) % 2**32, self.startup_trials)
+
+
+class Study:
+    """A study as one process sees it."""
+
+    def __init__(self, study: optuna.Study, storage: BaseStorage, search: Search, lock: FileLock) -> None:
+        self.study = study
+        self.name = study.study_name
+        self.search = search
+        self._storage = storage
+        self._lock = lock
+        self._me = f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
+
+    # What the processes of a study tell each other
+
+    def claim_lead(self) -> bool:
+        """Lead the study, unless another process does."""
+        with self._lock:
+            leader = self.told("leader")
+            if leader is not None and leader != self._me and self._is_alive(leader):
+                return False
+            self.tell(leader=self._me)
+        return True
+
+    def tell(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.study.set_user_attr(name, value)
+
+    def told(self, name: str) -> Any:
+        """Return what the leader told under a name; None if it has not."""
+        return self.study.user_attrs.get(name)
+
+    @contextmanager
+    def heartbeat(self) -> Iterator[None]:
+        """Say every now and then, while the block runs, that this process is alive."""
+        stopped = threading.Event()
+        self._beat()
+        thread = threading.Thread(target=self._keep_beating, args=(stopped,), name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+    def _keep_beating(self, stopped: threading.Event) -> None:
+        while not stopped.wait(HEARTBEAT_S):
+            try:
+                self._beat()
+            except StorageInternalError as error:
+                print(f"study {self.name}: no heartbeat, the database is away ({_first_line(error)})")
+
+    def _beat(self) -> None:
+        self.tell(**{f"alive: {self._me}": time.time()})
+
+    def _is_alive(self, worker: str) -> bool:
+        host, pid, started = worker.split()
+        if host == socket.gethostname():
+            return _is_running(int(pid), float(started))
+        return time.time() - (self.told(f"alive: {worker}") or 0.0) < DEAD_AFTER_S
+
+    # Trials
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def add_trials(self, total: int, defaults: Mapping[str, Any]) -> None:
+        """Let trials wait until there are so many in all; trial 0 holds the defaults."""
+        existing = len(self.trials())
+        if total < existing:
+            raise SettingsError(f"study {self.name!r} has {existing} trials already, trials={total} is fewer")
+        if existing and total > existing and self.told("tested"):
+            raise SettingsError(f"the best trial of study {self.name!r} was tested: search on under another name (study)")
+        for number in range(existing, total):
+            self.study.enqueue_trial({} if number else dict(defaults))
+
+    def requeue_dead(self, reason: str = "") -> list[int]:
+        """Let the trials of dead workers wait again, under their own numbers; return these. A `reason` counts as a failure of theirs."""
+        dead = [trial for trial in self.trials(TrialState.RUNNING) if not self._is_worked_on(trial)]
+        for trial in dead:
+            if reason:
+                failures = [*trial.user_attrs.get(FAILURES, []), reason]
+                self._storage.set_trial_user_attr(self._id_of(trial.number), FAILURES, failures)
+            self.release(trial.number)
+        return [trial.number for trial in dead]
+
+    def _is_worked_on(self, trial: FrozenTrial) -> bool:
+        worker = trial.user_attrs.get("worker")
+        if worker is None:  # taken, and not yet signed
+            assert trial.datetime_start is not None
+            return time.time() - trial.datetime_start.timestamp() < HEARTBEAT_S
+        return self._is_alive(worker)
+
+    def release(self, number: int) -> None:
+        """Let a trial that was taken wait again."""
+        trial_id = self._id_of(number)
+        self._storage.set_trial_user_attr(trial_id, "worker", None)
+        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def _id_of(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._storage.get_study_id_from_name(self.name), number)
+
+    def take(self) -> "TakenTrial | None":
+        """Take the first waiting trial, if there is one. (`Study.ask` would add a trial where another worker was faster.)"""
+        for waiting in self.trials(TrialState.WAITING):
+            trial_id = self._id_of(waiting.number)
+            try:
+                is_ours = self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+            except UpdateFinishedTrialError:
+                continue
+            if is_ours:
+                before = self._storage.get_trial(trial_id)
+                self._storage.set_trial_user_attr(trial_id, "worker", self._me)
+                return TakenTrial(self, Trial(self.study, trial_id), before)
+        return None
+
+    def best(self) -> FrozenTrial:
+        """Return the complete trial with the best value.
+
+        Raises:
+            ValueError: no trial is complete.
+        """
+        return self.study.best_trial
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per trial: number, state, value, settings, seconds, and why it failed."""
+        rows = []
+        for trial in self.trials():
+            seconds = trial.duration.total_seconds() if trial.duration else np.nan
+            value = trial.value if trial.state == TrialState.COMPLETE else np.nan
+            failures = "; ".join(trial.user_attrs.get(FAILURES, []))
+            rows.append({"number": trial.number, "state": trial.state.name, "value": value, **trial.params, "seconds": seconds,
+                         "failures": failures})
+        return pd.DataFrame(rows)
+
+    def reports(self) -> pd.DataFrame:
+        """Return one row per report of a trial: number, step, value."""
+        rows = [(trial.number, step, value) for trial in self.trials() for step, value in trial.intermediate_values.items()]
+        return pd.DataFrame(rows, columns=["number", "step", "value"])
+
+    def importances(self) -> dict[str, float]:
+        """Return each setting's share of the variance of the values."""
+        return get_param_importances(self.study, evaluator=FanovaImportanceEvaluator(seed=0))
+
+
+class TakenTrial:
+    """A trial that this process runs."""
+
+    def __init__(self, study: Study, trial: Trial, before: FrozenTrial) -> None:
+        self.number = trial.number
+        self.is_new = "worker" not in before.user_attrs
+        self.failures: list[str] = before.user_attrs.get(FAILURES, [])
+        self._study = study
+        self._trial = trial
+        self._reported = before.intermediate_values.keys()
+        self._is_over = False
+
+    @property
+    def is_given_up(self) -> bool:
+        return len(self.failures) >= MAX_FAILURES
+
+    def suggest(self) -> dict[str, Any]:
+        """Return the trial's settings.
+
+        Every draw has a seed of its own, so that one that was cut off half-way draws the same; tpe, once it has learned, draws
+        all of them at once.
+        """
+        search = self._study.search
+        self._study.study.sampler = search.sampler_for(self.number, "all")
+        _ = self._trial.relative_params  # drawn here, not by the first suggestion
+        values = {}
+        for name, spread in search.space.items():
+            self._study.study.sampler = search.sampler_for(self.number, name)
+            if isinstance(spread, Choices):
+                values[name] = self._trial.suggest_categorical(name, spread.choices)
+            elif name in search.integers:
+                values[name] = self._trial.suggest_int(name, int(spread.low), int(spread.high), log=spread.log)
+            else:
+                values[name] = self._trial.suggest_float(name, spread.low, spread.high, log=spread.log)
+        return values
+
+    def report(self, value: float, step: int) -> None:
+        """Tell what the trial would be worth if it ended here; the steps that were told before it was resumed are passed over.
+
+        Raises:
+            Pruned: the pruner stops it.
+        """
+        if self._reported and step < max(self._reported):
+            return
+        if step not in self._reported:
+            self._trial.report(value, step)
+        if self._trial.should_prune():
+            raise Pruned(f"at step {step}")
+
+    def fail(self, reason: str) -> bool:
+        """Note a failure and return whether the trial may be tried again; the second failure is its end."""
+        if not self.is_given_up:
+            self.failures = [*self.failures, reason]
+            self._trial.set_user_attr(FAILURES, self.failures)
+        self.is_new = False
+        if self.is_given_up:
+            self._end(TrialState.FAIL)
+        return not self.is_given_up
+
+    def complete(self, value: float) -> None:
+        self._end(TrialState.COMPLETE, value)
+
+    def prune(self) -> None:
+        self._end(TrialState.PRUNED)
+
+    def _end(self, state: TrialState, value: float | None = None) -> None:
+        self._study.study.tell(self._trial, value, state, skip_if_finished=True)
+        self._is_over = True
+
+    def give_back(self) -> None:
+        """Let a trial that is not over wait for another worker, or for the next start."""
+        if not self._is_over:
+            self._study.release(self.number)
+
+
+def open_study(
+    name: str, search: Search, *, maximize: bool, identity: Mapping[str, str], storage: str | None, folder: Path
+) -> Study:
+    """Open a study, or create it without trials. It is in the database at the URL `storage`, or in a journal under `folder`.
+
+    Raises:
+        SettingsError: it exists and searches something else, or on other data; `identity` is all that must agree.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # of the Wilcoxon pruner
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    with lock:  # processes that create the tables of a fresh database at once fail
+        opened = _open_journal(folder / f"{name}.journal") if storage is None else _open_database(storage)
+        study = optuna.create_study(
+            storage=opened, study_name=name, direction="maximize" if maximize else "minimize", pruner=PRUNERS[search.pruner](),
+            load_if_exists=True,
+        )
+        then = study.user_attrs.get("identity")
+        if then is None:
+            study.set_user_attr("identity", dict(identity))
+        else:
+            _check_identity(name, then, identity)
+    return Study(study, opened, search, lock)
+
+
+def _check_identity(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    differing = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+    if differing:
+        shown = "; ".join(f"{key} was {then.get(key, 'not given')}, now {now.get(key, 'not given')}" for key in differing[:3])
+        raise SettingsError(f"study {name!r} exists and is another one ({shown}): choose another name (study)")
+
+
+class _JournalLock:
+    """Lock of a journal that ends with its process; those of Optuna outlive a killed one until a grace period is over."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        self._lock.acquire(poll_interval=0.002)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    return JournalStorage(JournalFileBackend(str(path), _JournalLock(path.with_suffix(".journal.lock"))))  # type: ignore[arg-type]
+
+
+def _open_database(url: str) -> BaseStorage:
+    try:
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except (SQLAlchemyError, ImportError, StorageInternalError) as error:
+        raise SettingsError(f"storage={url} cannot be opened ({_first_line(error)}), expected a URL such as postgresql://…") from error
+
+
+@contextmanager
+def needing_storage(name: str) -> Iterator[None]:
+    """Say in one line that the database of a study went away."""
+    try:
+        yield
+    except StorageInternalError as error:
+        reason = _first_line(error.__cause__ or error)
+        raise TrackingError(f"the database of study {name!r} is out of reach ({reason}): start the sweep again, it goes on") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
+
+
+def _is_running(pid: int, started: float) -> bool:
+    """Say whether a process is at work and is not a later one of the same number (clocks are set by fractions of a second)."""
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,103 @@
+"""Logits of every clip of a set, once, whatever the batches and however many processes share the work.
+
+Shape letters: N clips, W windows, E emotions.
+"""
+
+from contextlib import AbstractContextManager, closing
+
+import numpy as np
+import torch
+
+from ser_mlops.batching import Clips, cut_windows, plan_evaluation
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.errors import Interrupted, TrainingError
+from ser_mlops.features import Features
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.training.distributed import World
+from ser_mlops.training.inputs import Inputs
+from ser_mlops.training.stopping import Stop
+
+
+def predict_logits(
+    classifier: EmotionClassifier,
+    clips: Clips,
+    *,
+    batch_size: int,
+    features: Features | None,
+    precision: str,
+    max_samples: int | None,
+    evaluate_long: str,
+    world: World,
+    workers: int = 0,
+) -> np.ndarray:
+    """Return logits_NE, float32, in the order of the clips; see `Evaluation`."""
+    evaluation = Evaluation(
+        classifier, clips, batch_size=batch_size, features=features, precision=precision, max_samples=max_samples,
+        evaluate_long=evaluate_long, world=world, workers=workers,
+    )
+    return evaluation.logits(classifier)
+
+
+class Evaluation:
+    """One set of clips made ready to be predicted again and again, in batches sorted by length.
+
+    A classifier without attention mask gets one clip at a time, as padding would move its predictions. With `evaluate_long="windows"`, a
+    clip longer than `max_samples` is cut into the fewest equal windows that are not longer; each is normalised like a clip of its
+    own, and the clip's logits are the plain mean of theirs.
+    """
+
+    def __init__(self, classifier: EmotionClassifier, clips: Clips, *, batch_size: int, features: Features | None, precision: str,
+                 max_samples: int | None, evaluate_long: str, world: World, workers: int):
+        self.clips = clips
+        self.owners_W = np.arange(len(clips))
+        pieces = clips
+        if evaluate_long == "windows" and max_samples is not None:
+            pieces, self.owners_W = cut_windows(clips, max_samples)
+            assert features is None or len(pieces) == len(clips), "outputs of a frozen part are those of whole clips"
+        classifier.to(world.device)
+        self.inputs = Inputs(classifier, pieces, features, workers, world.device)
+        plan = plan_evaluation(pieces.num_samples, batch_size if classifier.attention_mask else 1)
+        if self.inputs.stage == "pooled":  # nothing is padded
+            plan = [np.arange(len(pieces))]
+        self.plan = plan[world.rank :: world.size]
+        self.precision = resolve_precision(precision, world.device)
+        self.world = world
+
+    @torch.no_grad()
+    def logits(self, classifier: EmotionClassifier, stop: Stop | None = None) -> np.ndarray:
+        """Return logits_NE, float32. The classifier is left in evaluation mode.
+
+        Raises:
+            Interrupted: `stop` was set meanwhile (not where several processes wait for each other's share).
+            TrainingError: a logit is not finite.
+        """
+        classifier.eval()
+        logits_WE = torch.zeros(len(self.owners_W), len(EMOTIONS), device=self.world.device)
+        with closing(self.inputs.batches(self.plan)) as batches, autocast(self.world.device, self.precision):
+            for batch in batches:
+                if stop and self.world.size == 1:
+                    raise Interrupted(f"{stop.signal_name} during an evaluation")
+                logits_WE[batch.indices_B] = classifier(batch.values, batch.lengths_B, self.inputs.stage).float()
+        return self._average(self.world.sum(logits_WE).cpu().numpy())
+
+    def _average(self, logits_WE: np.ndarray) -> np.ndarray:
+        sums_NE = np.zeros((len(self.clips), len(EMOTIONS)))
+        np.add.at(sums_NE, self.owners_W, logits_WE)
+        logits_NE = (sums_NE / np.bincount(self.owners_W)[:, None]).astype(np.float32)
+        is_finite_N = np.isfinite(logits_NE).all(axis=1)
+        if not is_finite_N.all():
+            raise TrainingError(f"the logits of {self.clips.paths[is_finite_N.argmin()]} are not finite "
+                                f"({(~is_finite_N).sum()} of {len(self.clips)} clips): lower lr, or set clip_norm")
+        return logits_NE
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return float32 or bfloat16; auto is bfloat16 on GPUs that compute it themselves, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Compute in bfloat16 where that is safe, or leave float32 alone."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

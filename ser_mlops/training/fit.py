@@ -1,0 +1,321 @@
+"""Trains one round: from a model with a new head to the weights of its best epoch, in steps that a kill can interrupt anywhere.
+
+Shape letters: B batch, E emotions.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from tqdm import tqdm
+
+from ser_mlops.batching import Batch, Clips, plan_batches
+from ser_mlops.errors import Interrupted, TrainingError
+from ser_mlops.features import Features
+from ser_mlops.metrics import score
+from ser_mlops.models.build import load_classifier
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.seeds import derive
+from ser_mlops.training import checkpoints
+from ser_mlops.training.augment import Alteration
+from ser_mlops.training.distributed import World, join_world
+from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
+from ser_mlops.training.inputs import Inputs
+from ser_mlops.training.recipe import Recipe
+from ser_mlops.training.recorder import Recorder
+from ser_mlops.training.state import State, best_epoch, seed_step
+from ser_mlops.training.stopping import Stop, heeding_signals
+
+STEPS_BETWEEN_LOOKS = 16
+"""Losses stay on the device for so many steps: to look at each one would make a GPU wait for it."""
+WITHOUT_EFFECT = ("workers", "checkpoint_every")
+"""Settings that change no number: a resumed round may change them."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A round at its best epoch."""
+
+    classifier: EmotionClassifier
+    """With the best epoch's weights, in evaluation mode."""
+    best_epoch: int
+    """From 1."""
+    best_scores: dict[str, float]
+    """Validation scores of the best epoch, under their names in `metrics.score`."""
+    history: list[dict[str, float]]
+    """Metrics of every epoch, as the recorder got them."""
+    num_trainable: int
+    num_frozen: int
+
+    def save(self, folder: Path) -> None:
+        """Write the model as plain transformers opens it."""
+        self.classifier.save(folder)
+
+
+def fit_round(
+    *,
+    model: str,
+    recipe: Recipe,
+    train: Clips,
+    validation: Clips,
+    seed: int,
+    round: int,
+    folder: Path,
+    features: Features | None,
+    recorder: Recorder,
+    identity: Mapping[str, str],
+) -> Fitted:
+    """Train one round, or go on with it where `folder` holds its state.
+
+    On a CPU the same call gives the same numbers bit for bit (same machine, number of threads and versions), interrupted or not. Metrics of
+    an epoch: train/loss (mean over clips, as weighted and smoothed for training), val/… (all of `metrics.score`), lr (of its last step),
+    seconds (the one number that differs from run to run).
+
+    Args:
+        model: alias, hub id or folder; the head is drawn from seed and round.
+        folder: the checkpoints of this round and of no other.
+        features: outputs of the frozen part for every clip, or None to compute from waveforms; only where `recipe.reads_waves` has
+            no objection.
+        identity: what else the numbers depend on (data, code, weights): a state made under another one is refused. Recipe, seed,
+            clips, device and number of processes are compared anyway.
+
+    Raises:
+        CheckpointError: the state in `folder` is of something else.
+        TrainingError: a loss is not finite, or memory or disk ran out.
+        Interrupted: SIGTERM or SIGINT came; the state is saved.
+    """
+    assert features is None or (features.mode == recipe.freeze and not recipe.reads_waves(train, validation))
+    world = join_world()
+    classifier = load_classifier(
+        model, seed=derive(seed, "head", round), attention_mask=recipe.attention_mask, share_encoder=recipe.freeze == "encoder"
+    )
+    classifier.freeze(recipe.freeze)
+    if recipe.gradient_checkpointing:
+        classifier.net.gradient_checkpointing_enable({"use_reentrant": False})
+    identity = _identify(model, recipe, train, validation, seed, round, features, world) | dict(identity)
+    trainer = _Trainer(classifier, recipe, train, validation, seed, round, features, world, recorder, folder, identity)
+    with heeding_signals() as stop, one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
+        try:
+            trainer.run(stop)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"out of memory in epoch {trainer.state.epoch} with {recipe.batch_size} clips per batch: lower batch_size and raise "
+                "accumulate by as much, set max_seconds, precision=bfloat16 or gradient_checkpointing=true, or freeze more "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+    history = trainer.state.history
+    best = best_epoch(history, recipe.select_by)
+    num_trainable, num_frozen = classifier.num_parameters()
+    scores = {name.removeprefix("val/"): value for name, value in history[best - 1].items() if name.startswith("val/")}
+    return Fitted(classifier.eval(), best, scores, history, num_trainable, num_frozen)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: a head alone is too small to share out (on two busy cores a step took 16 ms in two threads, 1.5 in one)."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+class _Trainer:
+    """The loop over epochs and steps, and all that it changes."""
+
+    def __init__(self, classifier: EmotionClassifier, recipe: Recipe, train: Clips, validation: Clips, seed: int, round: int,
+                 features: Features | None, world: World, recorder: Recorder, folder: Path, identity: Mapping[str, str]):
+        self.classifier = classifier.to(world.device)
+        self.recipe = recipe
+        self.train = train
+        self.validation = validation
+        self.seed = seed
+        self.round = round
+        self.world = world
+        self.recorder = recorder
+        self.folder = folder
+        self.identity = identity
+        self.precision = resolve_precision(recipe.precision, world.device)
+        self.inputs = Inputs(classifier, train, features, recipe.workers, world.device)
+        self.evaluation = Evaluation(
+            classifier, validation, batch_size=recipe.eval_batch_size, features=features, precision=recipe.precision,
+            max_samples=recipe.max_samples, evaluate_long=recipe.evaluate_long, world=world, workers=recipe.workers,
+        )
+        self.parameters = {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
+        self.optimizer = AdamW(self.parameters.values(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        weights_E = recipe.weigh_classes(train.labels)
+        self.clip_weights = weights_E[train.labels]
+        self.weights_E = torch.tensor(weights_E, dtype=torch.float32, device=world.device)
+        self.labels = torch.tensor(train.labels, device=world.device)
+        self.steps_per_epoch = -(-len(train) // (recipe.batch_size * recipe.accumulate))
+        self.unseen_losses: list[tuple[int, np.ndarray, Tensor]] = []
+        self.state = State()
+
+    def run(self, stop: Stop) -> None:
+        """Train until the last epoch, or the one that early stopping makes the last; leave the best weights in the classifier."""
+        self._resume()
+        with tqdm(total=self.recipe.epochs * self.steps_per_epoch, initial=self.state.step, unit="step", desc=f"round {self.round}",
+                  disable=None if self.world.is_first else True) as bar:
+            while not self.state.is_finished:
+                self.started = time.perf_counter()
+                try:
+                    self._train_epoch(stop, bar)
+                    scores = self._evaluate(stop)
+                except Interrupted as error:
+                    self._save_last()
+                    place = f"step {self.state.step} (epoch {self.state.epoch}) of round {self.round}"
+                    raise Interrupted(f"{error}: state saved after {place}") from None
+                self._end_epoch(scores)
+        self.world.wait()  # until the first process has saved what the others read
+        checkpoints.restore_best(self.folder, best_epoch(self.state.history, self.recipe.select_by), self.parameters)
+        if self.world.sum(torch.tensor([float(bool(stop))])).item():
+            raise Interrupted(f"{stop.signal_name or 'a signal'}: round {self.round} is finished and saved")
+
+    def _resume(self) -> None:
+        saved = checkpoints.load_state(self.folder, self.identity)
+        if saved is None:
+            return
+        self.state = saved
+        if not saved.is_finished:
+            checkpoints.restore_last(self.folder, self.parameters, self.optimizer)
+        if self.world.is_first:
+            for epoch, metrics in enumerate(saved.history, start=1):
+                self.recorder.epoch(epoch, metrics)
+
+    def _train_epoch(self, stop: Stop, bar: "tqdm[None]") -> None:
+        """Take the steps of the epoch under way that are still to be taken."""
+        recipe, state = self.recipe, self.state
+        plan = plan_batches(self.train.num_samples, recipe.batch_size, seed=self.seed, round=self.round, epoch=state.epoch)
+        steps = [plan[first : first + recipe.accumulate] for first in range(0, len(plan), recipe.accumulate)]
+        steps = steps[state.step - len(state.history) * self.steps_per_epoch :]
+        shares = [share for step in steps for batch in step if len(share := self.world.share(batch))]
+        alteration = None
+        if recipe.augment or recipe.max_samples is not None:
+            alteration = Alteration(recipe.augment, recipe.max_samples, self.seed, self.round, state.epoch)
+        self.classifier.train()
+        with closing(self.inputs.batches(shares, alteration)) as loaded:
+            for step in steps:
+                is_asked_to_stop = self._step(step, loaded, bool(stop))
+                bar.update()
+                if is_asked_to_stop:
+                    raise Interrupted(stop.signal_name or "a signal to another process")
+                if recipe.checkpoint_every and state.step % recipe.checkpoint_every == 0:
+                    self._save_last()
+        self._look_at_losses()
+
+    def _step(self, batches: Sequence[np.ndarray], loaded: Iterator[Batch], is_asked_to_stop: bool) -> bool:
+        """Take one optimiser step over one or more batches; return whether any process was asked to stop.
+
+        The loss is the mean over all their clips, so neither batches nor processes need equal shares.
+        """
+        recipe, state = self.recipe, self.state
+        lr = recipe.learning_rate(state.step, recipe.epochs * self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        seed_step(self.seed, self.round, state.step, self.world.rank, self.world.device)
+        total_weight = float(self.clip_weights[np.concatenate(batches)].sum())
+        for batch in batches:
+            has_share = len(self.world.share(batch)) > 0
+            loss = self._backward(next(loaded), total_weight) if has_share else self.weights_E.new_zeros(())
+            self.unseen_losses.append((state.step + 1, batch, loss))
+        is_asked_to_stop = self.world.sum_gradients(list(self.parameters.values()), is_asked_to_stop)
+        if recipe.clip_norm is not None:
+            clip_grad_norm_(self.parameters.values(), recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        if state.step % STEPS_BETWEEN_LOOKS == 0:
+            self._look_at_losses()
+        return is_asked_to_stop
+
+    def _backward(self, batch: Batch, total_weight: float) -> Tensor:
+        """Add the gradient of a batch's part of the loss; return the sum of its clips' losses."""
+        with autocast(self.world.device, self.precision):
+            logits_BE = self.classifier(batch.values, batch.lengths_B, self.inputs.stage)
+        labels_B = self.labels[torch.from_numpy(batch.indices_B).to(self.world.device)]
+        loss = functional.cross_entropy(
+            logits_BE.float(), labels_B, self.weights_E, reduction="sum", label_smoothing=self.recipe.label_smoothing
+        )
+        (loss / total_weight).backward()
+        return loss.detach()
+
+    def _look_at_losses(self) -> None:
+        """Add up the losses since the last look; the first that is not finite ends the round, naming its clips."""
+        if not self.unseen_losses:
+            return
+        values = self.world.sum(torch.stack([loss for *_, loss in self.unseen_losses])).tolist()
+        for (step, batch, _), value in zip(self.unseen_losses, values, strict=True):
+            if not np.isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value} at step {step} (epoch {self.state.epoch}) of round {self.round}, over the clips "
+                    f"{', '.join(self.train.paths[batch])}: lower lr, or set warmup or clip_norm"
+                )
+            self.state.loss_sum += value
+        self.unseen_losses.clear()
+
+    def _evaluate(self, stop: Stop) -> dict[str, float]:
+        return score(self.evaluation.logits(self.classifier, stop), self.validation.labels, set(self.train.labels.tolist()))
+
+    def _end_epoch(self, scores: Mapping[str, float]) -> None:
+        recipe, state = self.recipe, self.state
+        metrics = {
+            "train/loss": state.loss_sum / float(self.clip_weights.sum()),
+            **{f"val/{name}": value for name, value in scores.items()},
+            "lr": recipe.learning_rate(state.step - 1, recipe.epochs * self.steps_per_epoch),
+            "seconds": state.seconds + time.perf_counter() - self.started,
+        }
+        self.state = State(step=state.step, history=[*state.history, metrics])
+        epoch, best = len(self.state.history), best_epoch(self.state.history, recipe.select_by)
+        has_stalled = recipe.early_stopping is not None and epoch - best >= recipe.early_stopping
+        self.state.is_finished = epoch == recipe.epochs or has_stalled
+        if self.world.is_first:
+            if best == epoch:
+                checkpoints.save_best(self.folder, epoch, self.parameters)
+            if self.state.is_finished:
+                checkpoints.save_finished(self.folder, self.state, self.identity)
+            else:
+                checkpoints.save_last(self.folder, self.state, self.identity, self.parameters, self.optimizer)
+            checkpoints.drop_others(self.folder, best)
+            self.recorder.epoch(epoch, metrics)
+
+    def _save_last(self) -> None:
+        """Save a state within an epoch, once its losses are known to be finite."""
+        self._look_at_losses()
+        now = time.perf_counter()
+        self.state.seconds += now - self.started
+        self.started = now
+        if self.world.is_first:
+            checkpoints.save_last(self.folder, self.state, self.identity, self.parameters, self.optimizer)
+
+
+def _identify(model: str, recipe: Recipe, train: Clips, validation: Clips, seed: int, round: int, features: Features | None,
+              world: World) -> dict[str, str]:
+    settings = {field.name: str(getattr(recipe, field.name)) for field in fields(recipe) if field.name not in WITHOUT_EFFECT}
+    return settings | {
+        "model": model,
+        "seed": str(seed),
+        "round": str(round),
+        "training clips": _digest(train),
+        "validation clips": _digest(validation),
+        "inputs": "waveforms" if features is None else f"outputs of the frozen {features.mode}",
+        "device": world.device.type,
+        "precision": resolve_precision(recipe.precision, world.device),
+        "processes": str(world.size),
+    }
+
+
+def _digest(clips: Clips) -> str:
+    digest = sha256()
+    for i in range(len(clips)):
+        digest.update(f"{clips.corpora[i]} {clips.starts[i]} {clips.num_samples[i]} {clips.labels[i]}\n".encode())
+    return digest.hexdigest()[:16]

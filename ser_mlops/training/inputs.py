@@ -1,0 +1,49 @@
+"""The clips of one side, in the form that the first part of the model which is not cached takes.
+
+Shape letters: N clips, B batch, L layers, H hidden.
+"""
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+import torch
+
+from ser_mlops.batching import Batch, Clips, load_batches
+from ser_mlops.features import Features
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.training.augment import Alteration
+
+
+class Inputs:
+    """Loads batches of clips: waveforms, or outputs of the frozen part where there are any."""
+
+    def __init__(self, classifier: EmotionClassifier, clips: Clips, features: Features | None, workers: int, device: torch.device):
+        self.clips = clips
+        self.features = features
+        self.stage = "wave" if features is None else features.stage
+        self.prepare = classifier.prepare
+        self.workers = workers
+        self.device = device
+        if self.stage == "pooled":  # a few kilobytes per clip: kept in memory as one matrix, on the device
+            self.pooled_NLH = torch.from_numpy(np.stack([self._cached(i) for i in range(len(clips))])).to(device)
+
+    def batches(self, plan: Sequence[np.ndarray], alteration: Alteration | None = None) -> Generator[Batch, None, None]:
+        """Yield the batches of a plan, on the device; training passes how waveforms are altered. To be closed like `load_batches`."""
+        if self.stage == "pooled":
+            for batch_B in plan:
+                indices_B = torch.from_numpy(batch_B).to(self.device)
+                yield Batch(batch_B, self.pooled_NLH[indices_B], torch.ones_like(indices_B))
+            return
+
+        def read(i: int) -> np.ndarray:
+            if self.stage == "cnn":
+                return self._cached(i)
+            return self.prepare(self.clips.wave(i) if alteration is None else alteration(self.clips, i))
+
+        is_cuda = self.device.type == "cuda"
+        for batch in load_batches(plan, read, workers=self.workers, pin_memory=is_cuda):
+            yield batch._replace(values=batch.values.to(self.device, non_blocking=True), lengths_B=batch.lengths_B.to(self.device))
+
+    def _cached(self, i: int) -> np.ndarray:
+        assert self.features is not None
+        return self.features.get(self.clips.corpora[i], int(self.clips.starts[i]))

@@ -1,0 +1,79 @@
+"""How a round is trained: the settings that its numbers depend on, and what follows from them by arithmetic alone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ser_mlops.batching import SAMPLE_RATE, Clips
+from ser_mlops.emotions import EMOTIONS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The part of TrainSettings that the engine needs, under the same names; meanings stand there, defaults in params.yaml."""
+
+    freeze: str
+    epochs: int
+    lr: float
+    weight_decay: float
+    batch_size: int
+    eval_batch_size: int
+    attention_mask: bool
+    select_by: str
+    schedule: str
+    warmup: float
+    accumulate: int
+    clip_norm: float | None
+    class_weights: str
+    label_smoothing: float
+    augment: tuple[str, ...]
+    early_stopping: int | None
+    precision: str
+    gradient_checkpointing: bool
+    max_seconds: float | None
+    evaluate_long: str
+    workers: int
+    checkpoint_every: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Recipe":
+        """Pick the recipe's values from a mapping that holds them among others."""
+        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+
+    @property
+    def max_samples(self) -> int | None:
+        return None if self.max_seconds is None else round(self.max_seconds * SAMPLE_RATE)
+
+    def reads_waves(self, *sides: Clips) -> str:
+        """Return why the outputs of a frozen part cannot stand in for the waveforms of these clips; empty if they can."""
+        if self.freeze == "none":
+            return "nothing is frozen"
+        if self.augment:
+            return f"augmentation ({', '.join(self.augment)}) changes the waveforms"
+        if self.max_samples is not None and any((clips.num_samples > self.max_samples).any() for clips in sides):
+            return f"clips longer than max_seconds={self.max_seconds:g} are cropped"
+        return ""
+
+    def learning_rate(self, step: int, num_steps: int) -> float:
+        """Return the learning rate of an optimiser step (from 0): a linear rise over the warm-up, then the schedule.
+
+        A falling schedule would reach 0 one step after the last.
+        """
+        num_warmup = math.ceil(self.warmup * num_steps)
+        if step < num_warmup:
+            return self.lr * (step + 1) / num_warmup
+        progress = (step - num_warmup) / (num_steps - num_warmup)
+        return self.lr * {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[self.schedule]
+
+    def weigh_classes(self, labels_N: np.ndarray) -> np.ndarray:
+        """Return the weight of every emotion in the loss.
+
+        balanced: clips / (emotions present x clips of the emotion), so that the mean weight of a clip is 1; 0 where there are none.
+        """
+        counts_E = np.bincount(labels_N, minlength=len(EMOTIONS))
+        if self.class_weights == "none":
+            return np.ones(len(EMOTIONS))
+        return np.where(counts_E > 0, len(labels_N) / (np.count_nonzero(counts_E) * np.maximum(counts_E, 1)), 0.0)

@@ -1,0 +1,22 @@
+"""Fixtures of the tests that run the project's commands: copies of the project, made and filled once."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose more to threads that wait for each other than they gain
+
+import pytest
+
+from tests.project import ENVIRONMENT, Project, mlflow_environment
+
+CORPORA = ("CREMA", "SAVEE", "TESS")
+"""Corpora of the copy: ten speakers in five folds, four in four, two in two."""
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory) -> Project:
+    """A copy with the demo corpora brought up to date by `dvc repro`; tests add runs to it and change nothing else."""
+    assert mlflow_environment().resolve() == ENVIRONMENT, "requirements.lock changed since the last `make setup`: run it again"
+    project = Project.of_checkout(tmp_path_factory.mktemp("project"))
+    project.set(corpora=f"[{', '.join(CORPORA)}]")
+    project.repro()
+    return project

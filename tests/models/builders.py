@@ -1,0 +1,85 @@
+"""Checkpoints of the nine aliases' architectures in tiny sizes, as they stand on the hub, and clips to run them on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    HubertConfig,
+    HubertForSequenceClassification,
+    HubertModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2ForPreTraining,
+)
+
+from ser_mlops.models.classifier import EmotionClassifier
+
+SIZE = {
+    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48, "conv_dim": (16, 16, 16),
+    "conv_kernel": (10, 3, 2), "conv_stride": (5, 4, 4), "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 16, "vocab_size": 32, "codevector_dim": 16, "proj_codevector_dim": 16, "num_codevectors_per_group": 8,
+}
+LAYER_NORM = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
+GROUP_NORM = {"feat_extract_norm": "group", "conv_bias": False, "do_stable_layer_norm": False}
+ARCHITECTURES = {
+    "HuB-LL": (HubertModel, HubertConfig, LAYER_NORM),
+    "HuB-XL": (HubertModel, HubertConfig, LAYER_NORM | {"hidden_size": 40, "num_hidden_layers": 4}),
+    "HuB-ER": (HubertForSequenceClassification, HubertConfig, LAYER_NORM | {"use_weighted_layer_sum": True, "num_labels": 4}),
+    "HuB-SID": (HubertForSequenceClassification, HubertConfig, LAYER_NORM | {"use_weighted_layer_sum": True, "num_labels": 1251}),
+    "W2V2-base": (Wav2Vec2ForCTC, Wav2Vec2Config, GROUP_NORM),
+    "W2V2-large": (Wav2Vec2ForPreTraining, Wav2Vec2Config, GROUP_NORM),
+    "W2V2-robust": (Wav2Vec2ForCTC, Wav2Vec2Config, LAYER_NORM),
+    "DistilHubert": (HubertModel, HubertConfig, GROUP_NORM | {"num_hidden_layers": 2, "feat_proj_layer_norm": False}),
+}
+"""Alias -> what its checkpoint was saved from, and how that differs from the others."""
+
+OLD_CONFIG = {
+    "feat_extract_dropout": 0.0, "gradient_checkpointing": False, "hidden_dropout_prob": 0.1, "tokenizer_class": "Wav2Vec2CTCTokenizer",
+    "torch_dtype": "float32", "transformers_version": "4.10.0.dev0",
+}
+OLD_PREPROCESSOR = {
+    "do_normalize": True, "feature_size": 1, "padding_side": "right", "padding_value": 0.0, "return_attention_mask": False,
+    "sampling_rate": 16000,
+}
+"""Keys as checkpoints of 2021 have them."""
+
+
+def build_net(alias: str, **changes: object) -> PreTrainedModel:
+    """The network that an alias's checkpoint was saved from, in a tiny size."""
+    make, make_config, differences = ARCHITECTURES[alias]
+    torch.manual_seed(7)
+    return make(make_config(**SIZE | differences | changes))
+
+
+def write_checkpoint(folder: Path, alias: str, *, old: bool = False, drop: tuple[str, ...] = (), **changes: object) -> Path:
+    """Write a checkpoint as the hub has it; `old` is the .bin of years ago, `drop` names weights that it lacks."""
+    net = build_net(alias, **changes)
+    net.save_pretrained(folder, state_dict={key: value for key, value in net.state_dict().items() if not key.endswith(drop or "-")})
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    if old:
+        names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+        weights = net.state_dict()
+        for new_name, old_name in names.items():
+            weights = {key.replace(new_name, old_name): value for key, value in weights.items()}
+        torch.save(weights, folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+        (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | OLD_CONFIG))
+        (folder / "preprocessor_config.json").write_text(json.dumps(OLD_PREPROCESSOR))
+    return folder
+
+
+def some_waves(*num_samples: int) -> list[np.ndarray]:
+    """int16 noise at the level of speech."""
+    random = np.random.default_rng(3)
+    return [np.clip(random.normal(0, 3000, number), -32768, 32767).astype(np.int16) for number in num_samples]
+
+
+def padded(classifier: EmotionClassifier, waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """values_BS and lengths_B of a batch."""
+    prepared = [torch.from_numpy(classifier.prepare(wave)) for wave in waves]
+    return pad_sequence(prepared, batch_first=True), torch.tensor([len(wave) for wave in prepared])

@@ -1,0 +1,103 @@
+"""Real servers on loopback ports, for tests: `mlflow server` and PostgreSQL."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+PATIENCE_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class MlflowServer:
+    """An `mlflow server` that can be killed and started again on its port."""
+
+    backend: str
+    """URI of the database."""
+    folder: Path
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        options = ["--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), *options]
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
+                env=environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._answers():
+            assert self._process.poll() is None, (self.folder / "server.log").read_text()
+            assert time.monotonic() < deadline, "mlflow server did not come up"
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.uri}/health", timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    def kill(self) -> None:
+        """Kill it with everything it started, at once."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@dataclass
+class Postgres:
+    """A PostgreSQL cluster of its own in a folder, stopped and started at will; as another user where we are root, whom it refuses."""
+
+    binaries: Path
+    folder: Path
+    port: int = field(default_factory=free_port)
+
+    @staticmethod
+    def find() -> Path | None:
+        """Return the folder of PostgreSQL's programs, if it is installed."""
+        installed = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+        on_path = shutil.which("initdb")
+        return Path(on_path).resolve().parent if on_path else installed[-1] if installed else None
+
+    @property
+    def uri(self) -> str:
+        return f"postgresql+psycopg2://laboratory@127.0.0.1:{self.port}/postgres"
+
+    def create(self) -> None:
+        self.folder.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "nobody")
+        self._run("initdb", "--username=laboratory", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
+        self.start()
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        self._run("pg_ctl", "start", "--wait", "--log", str(self.folder / "log"), "--options", options)
+
+    def stop(self) -> None:
+        """Stop it as an outage would, without waiting for its clients."""
+        self._run("pg_ctl", "stop", "--mode=immediate")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self.binaries / program), "--pgdata", str(self.folder), *arguments]
+        as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        subprocess.run([*as_user, *command], check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

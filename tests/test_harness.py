@@ -1,0 +1,130 @@
+"""The harness: ratios worked out by hand, results that say what they should and no more, environments that mend themselves."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import machine
+from benchmarks.harness import Work, measure
+from benchmarks.peers import Environment
+from benchmarks.results import page_of, ratios_of, read_results, seconds_per_unit, times_faster, write_result
+from benchmarks.table import END, START, rewrite, table_of
+
+ROOT = Path(__file__).parent.parent
+
+
+def result(month: str = "2026-01", claim: str = "ingest") -> dict[str, Any]:
+    ran = {"peak_mib": 100.0, "gpu_peak_mib": 0.0, "facts": {}}
+    rows = [{"name": "ours", "is_peer": False, "seconds": [1.0, 2.0, 3.0], "amount": 2} | ran,
+            {"name": "slow", "is_peer": True, "seconds": [8.0, 8.0, 8.0], "amount": 2} | ran,
+            {"name": "fast", "is_peer": True, "seconds": [1.0, 1.0, 1.0], "amount": 2} | ran,
+            {"name": "gone", "is_peer": True, "failed": "no such package"}]
+    return {"claim": claim, "question": "How fast?", "unit": "clip", "scale": 1, "month": month, "commit": "abc", "command": "python -m x",
+            "machine": {"cpu": "Some CPU", "cores": "2", "gpu": "none"}, "rows": rows,
+            "aims": [{"ours": "ours", "peer": "slow", "times": 3.0}]}
+
+
+def test_ratios_are_those_worked_out_by_hand() -> None:
+    # Ours: 1, 2, 3 s for two clips: median 1 s per clip, quartiles 0.75 and 1.25. The slow peer: 4 s per clip.
+    ours, slow = result()["rows"][:2]
+    assert seconds_per_unit(ours).median == 1.0
+    assert (times_faster(ours, slow).low, times_faster(ours, slow).median, times_faster(ours, slow).high) == (4 / 1.25, 4.0, 4 / 0.75)
+
+
+def test_lost_and_failed_peers_stay_in_the_result() -> None:
+    ratios = {ratio.peer: ratio for ratio in ratios_of(result())}
+    assert ratios["slow"].aim == "3 reached"
+    assert ratios["fast"].times.median == 0.5
+    page = page_of(result())
+    assert "| ours | fast | 0.5 |" in page
+    assert "gone could not run: no such package" in page
+
+
+def test_work_is_warmed_up_prepared_before_every_run_and_timed_without_its_preparation() -> None:
+    calls: list[str] = []
+    measured = measure(Work(lambda: calls.append("run"), amount=1, prepare=lambda: calls.append("prepare")), repeats=3, warmups=2)
+    assert calls == ["prepare", "run"] * 5
+    assert len(measured["seconds"]) == 3
+    assert measured["peak_mib"] > 1
+
+
+def test_a_claim_is_measured_and_written_without_naming_the_machine(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.tiny_claim", "--results", str(tmp_path), "--scale", "2"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (stored,) = read_results(tmp_path)
+    assert [row["name"] for row in stored["rows"]] == ["short", "long", "shorter", "broken"]
+    assert [len(row.get("seconds", [])) for row in stored["rows"]] == [3, 3, 3, 0]
+    assert stored["rows"][0]["facts"] == {"uar": 0.5}
+    assert stored["command"] == "python -m tests.tiny_claim --scale 2"
+    assert "aim" in table_of([stored])
+    (name,) = (path.name for path in tmp_path.glob("*.json"))
+    assert name == f"tiny-x2_{machine.hardware_name(stored['machine'])}_{stored['month']}.json"
+    for path in tmp_path.iterdir():
+        text = path.read_text()
+        for secret in (socket.gethostname(), str(ROOT), str(Path.home()) + os.sep, str(tmp_path), "/somewhere"):
+            assert secret not in text
+
+
+def test_the_newest_result_of_a_claim_and_hardware_is_read(tmp_path: Path) -> None:
+    for month in ("2026-02", "2026-01"):
+        write_result(tmp_path, result(month))
+    write_result(tmp_path, result("2025-12", "feature_encoder"))
+    newest = [(stored["claim"], stored["month"]) for stored in read_results(tmp_path)]
+    assert newest == [("feature_encoder", "2025-12"), ("ingest", "2026-02")]
+
+
+def test_the_table_stands_between_its_markers_and_nothing_else_changes(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    for _ in range(2):
+        rewrite(readme, table_of([result()]))
+    text = readme.read_text()
+    assert text.startswith(f"before\n{START}\n| claim |")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
+    assert "| ingest | ours: 1 s per clip | slow | **4** (3.2 to 5.33) | 3 reached | Some CPU, 2 cores | 2026-01 | abc |" in text
+    readme.write_text("no markers")
+    with pytest.raises(SystemExit, match="has no"):
+        rewrite(readme, "")
+
+
+def test_the_harness_needs_the_standard_library_alone() -> None:
+    program = "import json, sys, benchmarks.harness; print(json.dumps(sorted(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert not {"numpy", "torch", "pandas", "psutil", "ser_mlops"} & set(json.loads(told))
+
+
+def tiny_wheel(folder: Path, name: str) -> str:
+    """A package that pip installs without asking anybody."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", "VALUE = 42\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return str(path)
+
+
+def test_a_peer_gets_an_environment_of_its_own_that_is_mended_and_reused(tmp_path: Path) -> None:
+    environment = Environment("peer", (tiny_wheel(tmp_path, "tinypeer"),))
+    home = tmp_path / "peers" / "peer"
+    home.mkdir(parents=True)
+    (home / "left_by_a_broken_build").touch()
+    python = environment.python(tmp_path / "peers")
+    assert not (home / "left_by_a_broken_build").exists()
+    program = "import tinypeer, numpy; print(tinypeer.VALUE)"
+    told = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert told == "42\n"
+    built = (home / "complete").stat().st_mtime_ns
+    assert environment.python(tmp_path / "peers") == python
+    assert (home / "complete").stat().st_mtime_ns == built
+    with pytest.raises(ImportError):
+        __import__("tinypeer")

@@ -1,0 +1,104 @@
+"""What README.md and the other pages tell people to type works, and whatever they name is there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.project import ROOT, mlflow_run
+from tests.test_main import TWO_ROUNDS
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+NOT_RUN = {
+    r"git clone .*": "the copy that the others run in is the clone",
+    r"make (demo|test|test-slow|check|lock|setup)": "builds the environment that the tests run in (tests/test_setup.py)",
+    r"(make|mlflow) ui": "serves until it is stopped",
+    r"make raw FROM=.*": "needs recordings (tests/test_recordings.py)",
+    r"mlflow run \. -P test_dataset=CREMA": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
+    re.escape(" ".join(mlflow_run(**TWO_ROUNDS))): "tests/test_main.py looks at its runs",
+    r"mlflow run \. -e (import_frames|prepare_msp) .*": "needs other people's files (tests/test_importing.py)",
+    r"mlflow run \. -e (sweep|compare|reproduce|predict) .*": "has tests of its own",
+}
+"""Commands that are not run here, as patterns, and why."""
+PLACES = ("pipelines/", "ser_mlops/", "tests/", "benchmarks/", "docs/", "data/", "reports/")
+PLACEHOLDER = re.compile(r"[<>{}*…]|[A-Z]{5,}")
+"""Marks names that stand for others: <CORPUS>, FOLDER, NAME."""
+MADE_BY_USERS = ("data/raw",)
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+ENTRY_POINTS = YAML(typ="safe").load(ROOT / "MLproject")["entry_points"]
+
+
+def commands_of(page: Path) -> Iterator[str]:
+    """Every line of the bash blocks of a page, without comments, continued lines joined."""
+    for block in re.findall(r"^ *```bash\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if command := " ".join(re.sub(r"(^|\s)#.*", "", line).split()):
+                yield command
+
+
+def code_of(page: Path) -> str:
+    """The commands and the inline code of a page, one a line."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return "\n".join([*commands_of(page), *re.findall(r"`([^`\n]+)`", text)])
+
+
+SAFE = sorted({command for page in PAGES for command in commands_of(page)
+               if not any(re.fullmatch(pattern, command) for pattern in NOT_RUN)})
+
+
+@pytest.mark.parametrize("command", SAFE)
+def test_a_command_of_the_pages_runs(project, command):
+    project.run("bash", "-c", command)
+
+
+def test_what_is_not_run_stands_in_the_pages():
+    commands = [command for page in PAGES for command in commands_of(page)]
+    assert "dvc repro" in SAFE
+    assert " ".join(mlflow_run(**TWO_ROUNDS)) in commands
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_parameters_that_exist(project, page):
+    for line in code_of(page).splitlines():
+        names = re.findall(r"-P ([\w.]+)=", line)
+        if names:
+            called = re.search(r"mlflow run .*?-e (\w+)", line)
+            entries = [called[1]] if called else ["main"] if "mlflow run" in line else list(ENTRY_POINTS)
+            accepted = {name for entry in entries for name in parameters_of(project, entry)}
+            assert set(names) <= accepted | {"rondas", "name"}, line
+
+
+_PARAMETERS: dict[str, set[str]] = {}
+
+
+def parameters_of(project, entry: str) -> set[str]:
+    """The names that `--help` of an entry point's command shows."""
+    if entry not in _PARAMETERS:
+        _PARAMETERS[entry] = set(re.findall(r"^  --([\w.]+)", project.run("bash", "-c", f"{ENTRY_POINTS[entry]['command']} --help"), re.M))
+    return _PARAMETERS[entry]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_targets_entry_points_and_commands_that_exist(page):
+    code = code_of(page)
+    assert set(re.findall(r"\bmake ([a-z][a-z-]*)", code)) <= set(TARGETS)
+    assert set(re.findall(r"mlflow run \S+ (?:.* )?-e (\w+)", code)) <= set(ENTRY_POINTS)
+    modules = set(re.findall(r"python -m (pipelines\.[a-z_]+|benchmarks[.a-z_]*)", code))
+    files = {module: ROOT / module.replace(".", "/") for module in modules}
+    assert [module for module, file in files.items() if not file.is_dir() and not file.with_suffix(".py").is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_files_that_exist(project, page):
+    text = page.read_text(encoding="utf-8")
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:|#", link)]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    paths = [path for path in re.findall(r"`([^`\s]+)`", text) if path.startswith(PLACES) and not PLACEHOLDER.search(path)]
+    assert [path for path in paths if not (ROOT / path).exists() and not (project.root / path).exists() and path not in MADE_BY_USERS] == []
+
+
+def test_every_entry_point_has_a_command_that_helps(project):
+    for entry in ENTRY_POINTS:
+        assert parameters_of(project, entry), entry

@@ -1,0 +1,255 @@
+"""Settings: params.yaml is checked whole, and a command line changes it by names that people know."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ser_mlops.errors import SettingsError
+from ser_mlops.metrics import SELECTABLE
+from ser_mlops.settings import (
+    Settings,
+    dump_settings,
+    flatten_settings,
+    parse_arguments,
+    parse_given,
+    parse_settings,
+    read_settings,
+    run_command,
+)
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+COMMANDS = sorted(path.stem for path in (ROOT / "pipelines").glob("*.py") if path.stem != "__init__")
+SECTIONS = sorted(Settings.model_fields)
+HEAVY = ("torch", "transformers", "mlflow", "pandas", "sklearn", "scipy", "matplotlib", "optuna", "soundfile", "dvc")
+
+
+def settings_of(*arguments: str) -> Settings:
+    return parse_settings(TEXT, "params.yaml", parse_given(["train"], "Train.", arguments))
+
+
+def refusal_of(*arguments: str) -> str:
+    with pytest.raises(SettingsError) as refusal:
+        settings_of(*arguments)
+    return str(refusal.value)
+
+
+def refusal_of_text(old: str, new: str) -> str:
+    assert old in TEXT
+    with pytest.raises(SettingsError) as refusal:
+        parse_settings(TEXT.replace(old, new, 1), "params.yaml")
+    return str(refusal.value)
+
+
+# params.yaml
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  lr: 1.0e-5\n", "  lr: 1.0e-5\n  lrr: 1\n", "params.yaml: unknown parameter 'train.lrr' (did you mean 'lr'?), expected"),
+        ("paths:", "path:", "unknown parameter 'path' (did you mean 'paths'?), expected one of: data, catalogue, audio"),
+        ("  lr: 1.0e-5\n", "", "params.yaml: no train.lr, expected the keys: experiment_type, train_datasets"),
+        ("paths:", "path:", "params.yaml: no paths, expected the keys: data, catalogue"),
+        ("lr: 1.0e-5", "lr: fast", "params.yaml: train.lr: fast is not accepted, expected a valid number"),
+        ("lr: 1.0e-5", "lr: 0", "params.yaml: train.lr: 0 is not accepted, expected greater than 0"),
+        ("lr: 1.0e-5", "lr: .inf", "params.yaml: train.lr: inf is not accepted, expected a finite number"),
+        ("epochs: 20", "epochs: 0", "params.yaml: train.epochs: 0 is not accepted, expected greater than or equal to 1"),
+        ("epochs: 20", "epochs: 2.5", "params.yaml: train.epochs: 2.5 is not accepted, expected a valid integer"),
+        ("validation_share: 0.15", "validation_share: 1", "params.yaml: train.validation_share: 1 is not accepted, expected less than 1"),
+        ("calm: neutral", "calm: happy", "params.yaml: catalogue.calm: happy is not accepted, expected 'neutral' or 'drop'"),
+        ("split: groups", "split: random", "params.yaml: frames.split: random is not accepted, expected 'groups' or 'stratified'"),
+        ("augment: []", "augment: [speed, echo]", "params.yaml: train.augment: echo is not accepted, expected 'speed', 'noise' or 'gain'"),
+        ("fold: 0", "fold: some", "params.yaml: train.fold: some is not accepted, expected a valid integer or 'all'"),
+        ("  corpora: [", "  corpora: []  # [", "params.yaml: data.corpora: [] is not accepted, expected at least 1 item"),
+        ("audio:\n  min_seconds: 0.1", "audio:", "params.yaml: audio is not a mapping, expected the keys: min_seconds"),
+        ("lr: {low:", "lr: {lo:", "is not accepted, expected {low, high, log} or {choices: [...]}"),
+        ("lr: {low: ", "lr: {low: x", "params.yaml: sweep.space: x1.0e-6 is not accepted, expected a valid number"),
+        ("model: HuB-LL", "model: [HuB-LL", "params.yaml is not valid YAML: "),
+        ("  lr: 1.0e-5\n", "  lr: 1.0e-5\n  lr: 1\n", 'found duplicate key "lr"'),
+    ],
+)
+def test_what_is_wrong_in_params_yaml_is_named_with_what_would_be_accepted(old, new, message):
+    refusal = refusal_of_text(old, new)
+    assert message in refusal
+    assert "\n" not in refusal
+
+
+def test_everything_that_is_wrong_is_said_at_once():
+    message = refusal_of_text("  lr: 1.0e-5\n  weight_decay: 0.005\n", "  lr: -1\n  weight_decay: none\n")
+    assert "train.lr: -1" in message
+    assert "train.weight_decay: none" in message
+
+
+def test_a_params_yaml_that_is_no_mapping_or_not_there_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(SettingsError, match=r"params.yaml is not a mapping, expected the sections: data, catalogue"):
+        parse_settings("- train\n", "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"no params.yaml in .*: commands run in the project's folder"):
+        read_settings()
+
+
+def test_the_defaults_are_the_recipe_that_the_field_knows():
+    train = read_settings(ROOT / "params.yaml").train
+    recipe = {"model": "HuB-LL", "epochs": 20, "rounds": 3, "lr": 1e-5, "weight_decay": 0.005, "batch_size": 2, "attention_mask": True,
+              "seed": 19730309, "select_by": "uar", "experiment_type": "indep", "freeze": "none", "fold": 0}
+    assert {name: getattr(train, name) for name in recipe} == recipe
+    beyond = {"schedule": "constant", "warmup": 0, "clip_norm": None, "accumulate": 1, "class_weights": "none", "label_smoothing": 0,
+              "augment": (), "early_stopping": None}
+    assert {name: getattr(train, name) for name in beyond} == beyond
+
+
+def test_no_setting_has_a_default_outside_params_yaml():
+    required = {f"{section}.{key}": field.is_required() for section in SECTIONS
+                for key, field in Settings.model_fields[section].annotation.model_fields.items()}
+    assert [name for name, is_required in required.items() if not is_required] == []
+
+
+def test_every_setting_says_what_it_means():
+    silent = [f"{section}.{key}" for section in SECTIONS
+              for key, field in Settings.model_fields[section].annotation.model_fields.items() if not field.description]
+    assert silent == []
+
+
+def test_the_scores_that_can_select_are_those_of_metrics():
+    annotation = type(read_settings(ROOT / "params.yaml").train).model_fields["select_by"].annotation
+    assert annotation.__args__ == SELECTABLE
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "section", "key", "value"),
+    [
+        (["--lr", "1e-4"], "train", "lr", 1e-4),
+        (["--lr=1e-4"], "train", "lr", 1e-4),
+        (["--rounds", "5"], "train", "rounds", 5),
+        (["--rondas", "5"], "train", "rounds", 5),
+        (["--test-dataset", "CREMA"], "train", "test_dataset", "CREMA"),
+        (["--test_dataset", "CREMA"], "train", "test_dataset", "CREMA"),
+        (["--train_datasets", "CREMA, TESS,"], "train", "train_datasets", ("CREMA", "TESS")),
+        (["--train_datasets", ""], "train", "train_datasets", ()),
+        (["--augment", "speed,gain"], "train", "augment", ("speed", "gain")),
+        (["--freeze", "true"], "train", "freeze", "feature_encoder"),
+        (["--freeze", "True"], "train", "freeze", "feature_encoder"),
+        (["--freeze", "false"], "train", "freeze", "none"),
+        (["--freeze", "encoder"], "train", "freeze", "encoder"),
+        (["--attention_mask", "false"], "train", "attention_mask", False),
+        (["--fold", "all"], "train", "fold", "all"),
+        (["--fold", "3"], "train", "fold", 3),
+        (["--resume", ""], "train", "resume", None),
+        (["--clip_norm", "none"], "train", "clip_norm", None),
+        (["--clip_norm", "1"], "train", "clip_norm", 1.0),
+        (["--early_stopping", "null"], "train", "early_stopping", None),
+        (["--paths.cache", "/scratch"], "paths", "cache", "/scratch"),
+        (["--paths.cache=/scratch=2"], "paths", "cache", "/scratch=2"),
+        (["--cache", "off"], "train", "cache", "off"),
+        (["--data.corpora", "CREMA,TESS"], "data", "corpora", ("CREMA", "TESS")),
+    ],
+)
+def test_a_command_line_changes_a_setting(arguments, section, key, value):
+    assert getattr(getattr(settings_of(*arguments), section), key) == value
+
+
+def test_what_a_command_line_does_not_give_stays_as_params_yaml_has_it():
+    before, after = flatten_settings(parse_settings(TEXT, "params.yaml")), flatten_settings(settings_of("--lr", "1e-4"))
+    assert {name for name in before if before[name] != after[name]} == {"train.lr"}
+
+
+def test_freeze_true_in_params_yaml_means_the_feature_encoder():
+    assert parse_settings(TEXT.replace("freeze: none", "freeze: true"), "params.yaml").train.freeze == "feature_encoder"
+    assert parse_settings(TEXT.replace("freeze: none", "freeze: false"), "params.yaml").train.freeze == "none"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tset_dataset", "CREMA"], "unknown parameter 'tset_dataset' (did you mean 'test_dataset'?), expected one of: "),
+        (["--nothing-like-it", "1"], "unknown parameter 'nothing_like_it', expected one of: experiment_type, "),
+        (["--lr", "abc"], "lr=abc is not accepted, expected a valid number"),
+        (["--lr", ""], "lr= is not accepted, expected a valid number"),
+        (["--lr", "nan"], "lr=nan is not accepted, expected a finite number"),
+        (["--epochs", "0"], "epochs=0 is not accepted, expected greater than or equal to 1"),
+        (["--fold", "-1"], "fold=-1 is not accepted, expected greater than or equal to 0 or 'all'"),
+        (["--freeze", "cnn"], "freeze=cnn is not accepted, expected 'none', 'feature_encoder' or 'encoder'"),
+        (["--augment", "speed,echo"], "augment=echo is not accepted, expected 'speed', 'noise' or 'gain'"),
+        (["--model", ""], "model= is not accepted, expected at least 1 character"),
+        (["--data.corpora", ""], "data.corpora= is not accepted, expected at least 1 item"),
+        (["--attention_mask", "perhaps"], "attention_mask=perhaps is not accepted, expected a valid boolean"),
+        (["--experiment_type", "indpe"], "experiment_type=indpe is not accepted, expected 'indep', 'cross', 'matrix' or 'grid'"),
+        (["--root_folder", "/x"], "root_folder is no longer a parameter, use data.raw in params.yaml"),
+        (["--dump-folder", "/x"], "dump_folder is no longer a parameter, use paths.checkpoints and paths.cache"),
+        (["--num_epochs", "3"], "num_epochs is no longer a parameter, use epochs"),
+        (["--lr"], "lr has no value"),
+        (["lr", "1"], "unexpected 'lr', expected --name value"),
+        (["--lr", "1", "--lr", "2"], "lr is given twice"),
+        (["--rondas", "1", "--rounds", "2"], "rounds is given twice"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_would_be_accepted(arguments, message):
+    refusal = refusal_of(*arguments)
+    assert message in refusal
+    assert "\n" not in refusal
+
+
+def test_a_refusal_lists_every_name_that_is_accepted():
+    accepted = refusal_of("--nothing", "1").partition("expected one of: ")[2].split(", ")
+    assert set(type(settings_of().train).model_fields) <= set(accepted)
+    assert {"paths.checkpoints", "paths.cache"} <= set(accepted)
+
+
+def test_settings_are_read_back_as_they_were_written():
+    settings = settings_of("--lr", "1e-4", "--train_datasets", "CREMA,TESS", "--fold", "all", "--clip_norm", "0.5")
+    assert parse_settings(dump_settings(settings), "settings.yaml") == settings
+
+
+def test_flat_names_of_settings_are_those_that_a_run_logs():
+    flat = flatten_settings(settings_of("--lr", "1e-4"))
+    assert flat["train.lr"] == 1e-4
+    assert flat["data.raw"] == "data/demo"
+    assert {name.partition(".")[0] for name in flat} == {"data", "catalogue", "audio", "frames", "paths", "train", "serving"}
+    assert set(flatten_settings(settings_of(), ["audio"])) == {"audio.min_seconds"}
+
+
+def test_help_shows_every_setting_with_its_default(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as end:
+        parse_arguments(["train"], "Train.", ["--help"])
+    assert end.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--lr VALUE Learning rate of AdamW. [1e-05]" in shown
+    assert "--attention_mask VALUE false: the legacy way without mask, evaluated one clip at a time. [true]" in shown
+    assert "--freeze none|feature_encoder|encoder" in shown
+    assert "--resume VALUE Run id of an interrupted experiment to go on with. [none]" in shown
+    assert all(f"--{key} " in shown for key in type(settings_of().train).model_fields)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_imports_nothing_heavy(command):
+    done = subprocess.run([sys.executable, "-X", "importtime", "-m", f"pipelines.{command}", "--help"],
+                          cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "ser_mlops" in imported
+    assert imported & set(HEAVY) == set()
+
+
+def test_a_users_mistake_ends_a_command_with_one_line_and_the_code_of_the_error(capsys):
+    def command() -> None:
+        raise SettingsError("lr=abc is not accepted")
+
+    with pytest.raises(SystemExit) as end:
+        run_command(command)
+    assert end.value.code == SettingsError.exit_code == 2
+    assert capsys.readouterr().err == "error: lr=abc is not accepted\n"
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_a_command_exits_with_what_it_returns(returned, code):
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda: returned)
+    assert end.value.code == code

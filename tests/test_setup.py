@@ -1,0 +1,74 @@
+"""Setting up: a bare `mlflow run` takes the environment as it is, a broken install is repaired, and `make` says what it can do."""
+
+import os
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.project import ROOT, Project, mlflow_environment, mlflow_run
+
+SITE = Path("lib") / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
+def lend_packages(environment: Path) -> None:
+    """Let an environment import what this one holds, instead of installing it once more."""
+    (environment / SITE / "lent.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+
+
+@pytest.fixture
+def clone(tmp_path) -> Project:
+    """A copy without an environment."""
+    clone = Project.of_checkout(tmp_path)
+    (clone.root / ".venv").unlink()
+    return clone
+
+
+def test_make_alone_lists_every_target(clone):
+    listed = [line.split()[0] for line in clone.run("make").splitlines()]
+    assert {"setup", "demo", "raw", "test", "check", "ui", "clean"} <= set(listed)
+    phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
+    assert set(phony.split()[1:]) == set(listed)
+
+
+def test_every_clone_runs_in_its_own_environment(clone):
+    environment = clone.root / ".venv"
+    venv.create(environment, with_pip=False, symlinks=True)
+    lend_packages(environment)
+    python = str(environment / "bin/python")
+    clone.run(python, "-m", "pipelines.setup")
+    assert (clone.root / "mlflow.db").is_file()
+    (link,) = (environment / "mlflow-envs").iterdir()
+    assert link == mlflow_environment(clone.root, environment), "mlflow looks under another name than the one that is linked"
+    assert link.resolve() == environment.resolve()
+    clone.run(python, "-m", "pipelines.setup")  # a second time changes nothing
+    assert list((environment / "mlflow-envs").iterdir()) == [link]
+    root = clone.run(python, "-c", "import os; print(os.environ['MLFLOW_ENV_ROOT'], os.environ['MLFLOW_EXPERIMENT_NAME'])")
+    assert root.split() == [str(environment / "mlflow-envs"), "ser"]
+
+    process = clone.start(python, "-m", *mlflow_run(test_dataset="CREMAA"))
+    output, _ = process.communicate()
+    assert f"{link} already exists" in output
+    assert "error: unknown corpus 'CREMAA'" in output
+    assert process.returncode != 0
+    assert [run.info.status for run in clone.runs()] == ["FAILED"]
+
+
+def test_an_install_that_broke_is_repaired_by_the_next_call(clone):
+    environment, stamp = clone.root / ".venv", clone.root / ".venv/complete"
+    no_network = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull, "PYTHON": sys.executable}
+    (environment / "bin").mkdir(parents=True)
+    process = clone.start("make", "setup", **no_network)
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "No matching distribution found" in output
+    assert not stamp.exists()
+
+    (clone.root / "requirements.lock").write_text("")
+    lend_packages(environment)
+    clone.run("make", "setup", **no_network)
+    assert stamp.is_file()
+    assert "install" not in clone.run("make", "setup", **no_network)
+    (clone.root / "requirements.lock").write_text("# changed\n")
+    assert "pip install" in clone.run("make", "--dry-run", "setup")

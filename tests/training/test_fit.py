@@ -1,0 +1,206 @@
+"""A round: deterministic, equal however it is batched or cached, and ended with a plain message when it cannot go on."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.errors import TrainingError
+from ser_mlops.features import open_features
+from ser_mlops.models.build import load_classifier, open_classifier
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.training import checkpoints
+from tests.training.builders import make_noisy_model, make_setup, weights_of, without_time
+
+
+def test_the_same_call_gives_the_same_numbers_whatever_ran_before(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path, model=make_noisy_model(tmp_path / "model"))
+    first = setup.fit("first", augment=("speed", "noise"))
+    torch.manual_seed(99)
+    np.random.seed(99)
+    random.seed(99)
+    second = setup.fit("second", augment=("speed", "noise"))
+    assert without_time(first.history) == without_time(second.history)
+    assert weights_of(first) == weights_of(second)
+
+
+def test_workers_change_no_number(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    recipe = {"augment": ("speed", "noise", "gain"), "max_seconds": 0.3, "epochs": 1}
+    assert without_time(setup.fit("alone", **recipe).history) == without_time(setup.fit("helped", workers=2, **recipe).history)
+
+
+def test_rounds_differ_in_their_heads_and_orders(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    first = setup.fit("0", epochs=1)
+    setup.round = 1
+    assert without_time(setup.fit("1", epochs=1).history) != without_time(first.history)
+
+
+def test_a_round_learns_what_is_easy_and_keeps_its_best_epoch(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    setup.features = setup.cache("encoder")
+    fitted = setup.fit(freeze="encoder", epochs=12, lr=0.01, select_by="loss")
+    losses = [metrics["val/loss"] for metrics in fitted.history]
+    assert fitted.best_epoch == int(np.argmin(losses)) + 1
+    assert fitted.best_scores["loss"] == min(losses)
+    assert fitted.best_scores["uar"] == 1
+    assert setup.told.epochs == dict(enumerate(fitted.history, start=1))
+
+
+def test_the_fitted_model_is_that_of_the_best_epoch_and_opens_from_its_folder(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    fitted = setup.fit(epochs=3)
+    assert fitted.best_epoch < 3, "the test needs a round whose last epoch is not its best"
+    best = setup.fit("short", epochs=fitted.best_epoch)
+    assert weights_of(fitted) == weights_of(best)
+    fitted.save(tmp_path / "saved")
+    opened = open_classifier(tmp_path / "saved")
+    assert opened.config.id2label == dict(enumerate(EMOTIONS))
+    assert {name: weight.numpy().tobytes() for name, weight in opened.state_dict().items()} == weights_of(fitted)
+
+
+def test_two_batches_accumulated_are_one_of_twice_the_size(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path, num_train=11)
+    for extra in ({}, {"class_weights": "balanced", "label_smoothing": 0.1, "clip_norm": 0.5}):
+        # one batch per step either way: the plan of batches of 2 is not that of batches of 4
+        whole = setup.fit(f"whole{len(extra)}", batch_size=11, epochs=2, **extra)
+        parts = setup.fit(f"parts{len(extra)}", batch_size=2, accumulate=6, epochs=2, **extra)
+        for one, other in zip(without_time(whole.history), without_time(parts.history), strict=True):
+            assert one == pytest.approx(other, abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["feature_encoder", "encoder"])
+def test_a_round_over_cached_outputs_is_the_round_over_waveforms(tmp_path: Path, mode: str) -> None:
+    setup = make_setup(tmp_path, model=make_noisy_model(tmp_path / "model"))
+    live = setup.fit("live", freeze=mode)
+    setup.features = setup.cache(mode)
+    cached = setup.fit("cached", freeze=mode)
+    for one, other in zip(without_time(live.history), without_time(cached.history), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    assert (live.num_trainable, live.num_frozen) == (cached.num_trainable, cached.num_frozen)
+    fresh = load_classifier(setup.model, seed=5)
+    frozen = [name for name, parameter in live.classifier.named_parameters() if not parameter.requires_grad]
+    assert len(frozen) > 5
+    assert all(torch.equal(cached.classifier.state_dict()[name], fresh.state_dict()[name]) for name in frozen)
+
+
+def test_a_head_over_cached_outputs_comes_out_the_same_in_any_number_of_threads(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    setup.features = setup.cache("encoder")
+    alone = setup.fit("one", freeze="encoder", epochs=2)
+    torch.set_num_threads(2)
+    try:
+        shared = setup.fit("two", freeze="encoder", epochs=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert without_time(shared.history) == without_time(alone.history)
+
+
+def test_a_checkpoint_of_a_frozen_encoder_holds_the_head_alone(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    setup.features = setup.cache("encoder")
+    fitted = setup.fit(freeze="encoder", epochs=1)
+    assert (tmp_path / "round" / "best-0001.safetensors").stat().st_size < 4 * fitted.num_trainable + 1000
+    assert (tmp_path / "round" / checkpoints.LAST).stat().st_size < 4000
+
+
+def test_smoothing_and_weights_are_those_of_torch(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    fitted = setup.fit(batch_size=12, epochs=1, lr=1e-9, class_weights="balanced", label_smoothing=0.2)
+    features = setup.cache("encoder")
+    pooled = np.stack([features.get("TOY", int(start)) for start in setup.train.starts])
+    weights = torch.tensor([1.0, 1, 1, 0, 0, 0, 0])
+    expected = nn.functional.cross_entropy(
+        fitted.classifier.logits(torch.from_numpy(pooled)), torch.from_numpy(setup.train.labels), weights, label_smoothing=0.2
+    )
+    assert fitted.history[0]["train/loss"] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_early_stopping_ends_after_so_many_epochs_without_a_better_score(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    setup.features = setup.cache("encoder")
+    fitted = setup.fit(freeze="encoder", epochs=50, lr=0.05, early_stopping=3)
+    assert len(fitted.history) == fitted.best_epoch + 3 < 50
+    uars = [metrics["val/uar"] for metrics in fitted.history]
+    assert uars.index(max(uars)) + 1 == fitted.best_epoch
+
+
+def test_gradient_checkpointing_changes_memory_and_no_number(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path, model=make_noisy_model(tmp_path / "model"))
+    plain, frugal = setup.fit("plain", epochs=1), setup.fit("frugal", epochs=1, gradient_checkpointing=True)
+    for one, other in zip(without_time(plain.history), without_time(frugal.history), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_bfloat16_trains_on_a_cpu_too_near_to_float32(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    full, half = setup.fit("full", epochs=1), setup.fit("half", epochs=1, precision="bfloat16")
+    assert half.history[0]["train/loss"] != full.history[0]["train/loss"]
+    assert half.history[0]["train/loss"] == pytest.approx(full.history[0]["train/loss"], rel=0.02)
+
+
+def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    fitted = setup.fit(epochs=2, lr=0.012, schedule="linear")
+    assert [metrics["lr"] for metrics in fitted.history] == pytest.approx([0.012 * 7 / 12, 0.001])
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_its_clips_and_is_never_saved(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    with pytest.raises(TrainingError) as caught:
+        setup.fit(lr=1e38, checkpoint_every=1)
+    message = str(caught.value)
+    assert "the loss is nan at step 2 (epoch 1) of round 0, over the clips TOY/" in message
+    assert message.count("TOY/") == 2
+    assert "lower lr" in message
+    state = checkpoints.load_state(tmp_path / "round", _identity_in(tmp_path / "round"))
+    assert state is not None
+    assert state.step == 1
+
+
+def _identity_in(folder: Path) -> dict[str, str]:
+    import json
+
+    from safetensors import safe_open
+
+    with safe_open(folder / checkpoints.LAST, "pt") as file:
+        return json.loads(file.metadata()["identity"])
+
+
+def test_running_out_of_memory_ends_with_advice(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+
+    def run_out(module: nn.Module, inputs: object) -> None:
+        if isinstance(module, EmotionClassifier):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    hook = nn.modules.module.register_module_forward_pre_hook(run_out)
+    try:
+        with pytest.raises(TrainingError, match=r"out of memory in epoch 1 with 2 clips per batch: lower batch_size .*Tried to allocate 2"):
+            setup.fit()
+    finally:
+        hook.remove()
+
+
+def test_a_finished_round_is_not_trained_again_but_told_again(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    first = setup.fit(epochs=2)
+    told, setup.told = setup.told, type(setup.told)()
+    again = setup.fit(epochs=2)
+    assert again.history == first.history
+    assert again.best_epoch == first.best_epoch
+    assert weights_of(again) == weights_of(first)
+    assert setup.told.epochs == told.epochs
+
+
+def test_the_legacy_way_without_mask_trains_too(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    with_mask, without = setup.fit("with", epochs=1), setup.fit("without", epochs=1, attention_mask=False)
+    assert without_time(with_mask.history) != without_time(without.history)
+    assert open_features(without.classifier, "encoder", setup.train.audio, tmp_path / "cache", "float32", "auto", "cpu") is None

@@ -1,0 +1,56 @@
+"""What follows from the settings by arithmetic: learning rates, class weights, whether waveforms are needed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser_mlops.settings import TrainSettings, read_settings
+from ser_mlops.training.recipe import Recipe
+from tests.training.builders import make_clips, recipe
+
+
+def test_every_value_of_the_recipe_is_a_setting_of_params_yaml() -> None:
+    settings = read_settings().train
+    picked = Recipe.of(settings.model_dump())
+    assert set(vars(picked)) <= set(TrainSettings.model_fields)
+    assert picked.lr == settings.lr
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
+        ("cosine", [0.5, 1, 1, 0.961940, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.038060]),
+    ],
+)
+def test_the_learning_rate_rises_over_the_warm_up_and_then_follows_the_schedule(schedule: str, expected: list[float]) -> None:
+    trained = recipe(schedule=schedule, warmup=0.2, lr=0.1)
+    assert [trained.learning_rate(step, 10) for step in range(10)] == pytest.approx([0.1 * share for share in expected], abs=1e-7)
+
+
+def test_without_warm_up_the_first_step_has_the_whole_learning_rate() -> None:
+    assert recipe(lr=0.1).learning_rate(0, 10) == 0.1
+
+
+def test_balanced_weights_give_every_emotion_the_same_say_and_a_clip_one_on_average() -> None:
+    labels = np.array([0] * 6 + [1] * 3 + [3] * 3)
+    weights = recipe(class_weights="balanced").weigh_classes(labels)
+    assert weights.tolist() == pytest.approx([12 / 18, 12 / 9, 0, 12 / 9, 0, 0, 0])
+    assert weights[labels].mean() == pytest.approx(1)
+    assert recipe().weigh_classes(labels).tolist() == [1] * 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"freeze": "none"}, "nothing is frozen"),
+        ({"augment": ("noise",)}, "augmentation (noise) changes the waveforms"),
+        ({"max_seconds": 0.25}, "clips longer than max_seconds=0.25 are cropped"),
+        ({"max_seconds": 0.45}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_recipe_says_why_it_needs_waveforms(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    assert recipe(**{"freeze": "encoder", **changes}).reads_waves(make_clips(tmp_path)) == reason

@@ -16,10 +16,12 @@ NOT_RUN = {
     r"make (demo|test|test-slow|check|lock|setup)": "builds the environment that the tests run in (tests/test_setup.py)",
     r"(make|mlflow) ui": "serves until it is stopped",
     r"make raw FROM=.*": "needs recordings (tests/test_recordings.py)",
-    r"mlflow run \. -P test_dataset=CREMA": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
+    r"mlflow run \. -P test_dataset=CREMA( -P register=ser)?": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
     re.escape(" ".join(mlflow_run(**TWO_ROUNDS))): "tests/test_main.py looks at its runs",
     r"mlflow run \. -e (import_frames|prepare_msp) .*": "needs other people's files (tests/test_importing.py)",
     r"mlflow run \. -e (sweep|compare|reproduce|predict) .*": "has tests of its own",
+    r"(MLFLOW_PYFUNC_INFERENCE_CONFIG=\S+ \S+ )?mlflow models serve .*": "tests/test_serving.py serves and calls",
+    r"(python )?examples/client\.(sh|py) .*": "tests/test_serving.py serves and calls",
 }
 """Commands that are not run here, as patterns, and why."""
 PLACES = ("pipelines/", "ser_mlops/", "tests/", "benchmarks/", "docs/", "data/", "reports/")

@@ -331,7 +331,7 @@ def cross_corpus(uar: pd.DataFrame, chance: pd.DataFrame, title: str, note: str 
     figure = titled(2.0 + LETTER_INCHES * letters + 1.15 * uar.shape[1], 1.8 + 0.68 * uar.shape[0], title, note)
     axes = figure.subplots()
     shares = uar.to_numpy(dtype=float)
-    image = _shaded(axes, shares, rows, list(uar.columns))
+    image = _shaded(axes, shares, rows, [str(name).replace("_", "\n", 1) if len(str(name)) > 12 else name for name in uar.columns])
     for row, column in np.ndindex(*shares.shape):
         value = shares[row, column]
         if np.isfinite(value):

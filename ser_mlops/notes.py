@@ -19,8 +19,8 @@ from ser_mlops.prediction import Terms, save_model_folder
 from ser_mlops.provenance import code_listing, environment_text
 from ser_mlops.serving import WEIGHTS_FOLDER, save_pyfunc
 from ser_mlops.settings import Settings, dump_settings, flatten_settings
-from ser_mlops.statistics import LOGITS, calibration, confusion_of, expected_calibration_error, summarise_rounds
-from ser_mlops.tracking import RunLog, read_artifact
+from ser_mlops.statistics import LOGITS, Summary, calibration, confusion_of, expected_calibration_error, summarise_rounds
+from ser_mlops.tracking import MAX_TAG_CHARACTERS, RunLog, read_artifact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ PREDICTIONS_FOLDER = "predictions"
 MODEL = "model"
 """Name of the logged model that every round has."""
 TABLE_SCORES = ("uar", "uar_shared", "chance", "accuracy", "f1_macro", "loss")
-SUMMARY_SCORES = ("uar", "accuracy", "f1_macro")
+SUMMARY_SCORES = ("uar", "uar_shared", "accuracy", "f1_macro")
 
 
 @dataclass(frozen=True)
@@ -180,17 +180,17 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], seed: int,
     its interval the bootstrap over speakers. Where there are several test sets, each also stands alone (`test/CREMA/uar_mean`); in a
     grid, where a clip is tested by trainings on different corpora, only the cells do (`test/CREMA to TESS/uar_mean`).
     """
-    rows = rounds_table(results)
+    rows, chances = rounds_table(results), {}
     by_test = {test: (rounds_of(some), trained_by_all(some)) for test, some in results_by_test(results).items()}
-    summaries = {}
+    summaries: dict[str, Summary] = {}
     for test, (rounds, trained) in by_test.items():
-        summary = summarise_rounds(rounds, seed, trained).table
-        summaries[test] = summary
+        summaries[test] = summarise_rounds(rounds, seed, trained)
         prefix = f"test/{test}/" if test else "test/"
-        values = {f"{prefix}{score}_{column}": value for score, row in summary.iterrows() for column, value in row.items()}
+        values = {f"{prefix}{score}_{column}": value for score, row in summaries[test].table.iterrows() for column, value in row.items()}
         run.metrics({key: value for key, value in values.items() if np.isfinite(value)})
         if shared := trained & {*rounds[0]["labels"]}:
-            run.metrics({f"{prefix}chance": 1 / len(shared)})
+            chances[test] = 1 / len(shared)
+            run.metrics({f"{prefix}chance": chances[test]})
     run.text("rounds.csv", rows.to_csv(index=False))
     histories = {f"{result.training.name} round {result.round}": result.history for result in results}
     best = {f"{result.training.name} round {result.round}": result.best_epoch for result in results}
@@ -199,12 +199,49 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], seed: int,
     _draw_matrix(run, name, results, note)
     if "" in by_test:
         _draw_test(run, "all_rounds", pd.concat(by_test[""][0], ignore_index=True), f"{name}, all rounds", note)
-    table, summary = _tell_rounds(rows), _tell_summaries(summaries)
-    uar = summaries[""].loc["uar"] if "" in summaries else None
-    headline = name if uar is None else f"UAR {_tell_mean(uar)}, {_tell_interval(uar)}"
+    run.describe(summary_text(name, rows, summaries, chances, note, links))
+    return f"{_tell_rounds(rows)}\n\n{_tell_summaries(summaries)}"
+
+
+def summary_text(
+    name: str, rows: pd.DataFrame, summaries: Mapping[str, Summary], chances: Mapping[str, float], note: str, links: str
+) -> str:
+    """Return the description of a parent: its score, `links`, a table of the test sets, and one of the UAR in every round.
+
+    MLflow would cut a description in the middle of a row, so rows that it has no room for are left out and counted.
+
+    Args:
+        rows: as `rounds_table` returns them.
+        summaries: by test set, "" for all of them.
+        chances: by test set, where training and test share an emotion.
+    """
+    headline = f"UAR {_tell_mean(summaries[''].table.loc['uar'])}, {_tell_interval(summaries[''], 'uar')}" if "" in summaries else name
     warning = f" — **{note}, proves nothing**" if note else ""
-    run.describe(f"**{headline}**{warning}  \n{links}\n\n```\n{summary}\n\n{table}\n```\n")
-    return f"{table}\n\n{summary}"
+    cautions = {f"{test or 'all'}: {caution}" for test, summary in summaries.items() for caution in summary.notes}
+    head = "\n".join([f"**{headline}**{warning}  ", links, "", *(f"- {caution}" for caution in sorted(cautions)), "", ""])
+    tested = [["tested on", "UAR", "95 % interval", "UAR, shared emotions", "chance", "accuracy", "F1 macro"]]
+    for test, summary in summaries.items():
+        means = {score: _tell_mean(row) for score, row in summary.table.iterrows()}
+        chance = f"{chances[test]:.3f}" if test in chances else ""
+        bounds = _tell_bounds(summary.table.loc["uar"])
+        tested.append([test or "all", means["uar"], bounds, means.get("uar_shared", ""), chance, means["accuracy"], means["f1_macro"]])
+    by_round = rows.pivot_table(index=["training", "test"], columns="round", values="uar", sort=False)
+    rounds = [["training", "UAR on", *(f"round {round}" for round in by_round)]]
+    rounds += [[*key, *(f"{value:.3f}" for value in values)] for key, values in zip(by_round.index, by_round.to_numpy(), strict=True)]
+    above = _markdown(tested, (MAX_TAG_CHARACTERS - len(head)) // 2, "among the metrics")
+    return head + above + "\n" + _markdown(rounds, MAX_TAG_CHARACTERS - len(head) - len(above) - 1, "in rounds.csv")
+
+
+def _markdown(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
+    """Return a table of at most `room` characters, the first row its head; say `where` to find the rows that are left out."""
+    head, *lines = [f"| {' | '.join(row)} |\n" for row in rows]
+    text = head + "|---" * len(rows[0]) + "|\n"
+    for number, line in enumerate(lines):
+        rest = f"\n… and {len(lines) - number} more rows, {where}\n"
+        if len(text) + len(line) + (0 if number == len(lines) - 1 else len(rest)) > room:
+            return text + rest
+        text += line
+    return text
 
 
 def rounds_table(results: Sequence[Result]) -> pd.DataFrame:
@@ -268,15 +305,21 @@ def _tell_rounds(rows: pd.DataFrame) -> str:
     return rows.drop(columns="loss").to_string(index=False, float_format=lambda value: f"{value:.3f}")
 
 
-def _tell_summaries(summaries: Mapping[str, pd.DataFrame]) -> str:
+def _tell_summaries(summaries: Mapping[str, Summary]) -> str:
     width = max(len(test or "all") for test in summaries)
-    lines = [(test or "all", name, summary.loc[name]) for test, summary in summaries.items() for name in SUMMARY_SCORES]
-    return "\n".join(f"{test:<{width}}  {name:<8}  {_tell_mean(row)}   {_tell_interval(row)}" for test, name, row in lines)
+    return "\n".join(
+        f"{test or 'all':<{width}}  {score:<10}  {_tell_mean(summary.table.loc[score])}   {_tell_interval(summary, score)}"
+        for test, summary in summaries.items() for score in SUMMARY_SCORES if score in summary.table.index
+    )
 
 
 def _tell_mean(row: pd.Series) -> str:
     return f"{row['mean']:.3f} ± {row['sd']:.3f}" if np.isfinite(row["sd"]) else f"{row['mean']:.3f}"
 
 
-def _tell_interval(row: pd.Series) -> str:
-    return f"95 % over speakers [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+def _tell_interval(summary: Summary, score: str) -> str:
+    return f"95 % over {summary.units.kind}s {_tell_bounds(summary.table.loc[score])}"
+
+
+def _tell_bounds(row: pd.Series) -> str:
+    return f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"

@@ -13,10 +13,16 @@ CORPORA = ("CREMA", "SAVEE", "TESS")
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory) -> Project:
-    """A copy with the demo corpora brought up to date by `dvc repro`; tests add runs to it and change nothing else."""
+def prepared(tmp_path_factory) -> Project:
+    """A copy with the demo corpora brought up to date by `dvc repro`. It is only copied: nothing is ever run in it."""
     assert mlflow_environment().resolve() == ENVIRONMENT, "requirements.lock changed since the last `make setup`: run it again"
-    project = Project.of_checkout(tmp_path_factory.mktemp("project"))
+    project = Project.of_checkout(tmp_path_factory.mktemp("prepared"))
     project.set(corpora=f"[{', '.join(CORPORA)}]")
     project.repro()
     return project
+
+
+@pytest.fixture(scope="module")
+def project(prepared, tmp_path_factory) -> Project:
+    """A copy for each file of tests, with data and without runs; its tests add runs to it and change nothing else."""
+    return prepared.copy(tmp_path_factory.mktemp("project") / "project")

@@ -103,6 +103,11 @@ class Project:
         experiment = client.get_experiment_by_name("ser")
         return [] if experiment is None else list(client.search_runs([experiment.experiment_id], max_results=1000))
 
+    def opened(self, output: str) -> Run:
+        """The parent whose address a command printed at its end."""
+        (run_id,) = [line.rpartition("/")[2].partition("?")[0] for line in output.splitlines() if line.startswith("open in the MLflow UI")]
+        return self.client.get_run(run_id)
+
     def children_of(self, parent: Run) -> list[Run]:
         """The trainings of a run in the order of their names."""
         runs = [run for run in self.runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]

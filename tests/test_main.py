@@ -32,9 +32,8 @@ FAST = {"model": "tiny", "freeze": "encoder", "epochs": "1", "rounds": "1"}
 def finished(project) -> tuple[Run, list[Run]]:
     """The parent and the children of the README's experiment."""
     output = project.run(*mlflow_run(**TWO_ROUNDS))
-    (parent,) = parents_of(project.runs())
     assert "already exists" in output, "mlflow did not take the environment as it is"
-    assert f"runs/{parent.info.run_id}" in output
+    parent = project.opened(output)
     return parent, project.children_of(parent)
 
 
@@ -263,8 +262,7 @@ def kinds(project, tmp_path_factory) -> tuple[Project, dict[str, Run]]:
     for name, process in processes.items():
         output, _ = process.communicate()
         assert process.returncode == 0, output
-        (run_id,) = [line.rpartition("/")[2].partition("?")[0] for line in output.splitlines() if line.startswith("open in the MLflow UI")]
-        runs[name] = copy.client.get_run(run_id)
+        runs[name] = copy.opened(output)
     return copy, runs
 
 

@@ -1,12 +1,15 @@
 """What the parent run sums up: every clip counts once per round, each test set by the emotions that its own trainings know."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ser_mlops.experiment import plan_trainings
-from ser_mlops.notes import Result, results_by_test, rounds_of, trained_by_all
+from ser_mlops.notes import Result, results_by_test, rounds_of, rounds_table, summary_text, trained_by_all
 from ser_mlops.statistics import prediction_table, summarise_rounds
+from ser_mlops.tracking import MAX_TAG_CHARACTERS
 from tests.builders import parted_frame, tiny_frame
 
 FRAMES = {
@@ -75,3 +78,30 @@ def test_the_mean_of_a_test_set_is_the_mean_of_its_own_trainings_scores():
         if test:
             for score in ("uar", "uar_shared", "accuracy"):
                 assert mean[score] == pytest.approx(np.mean([result.scores[test][score] for result in some])), (test, score)
+
+
+def described(results: list[Result]) -> str:
+    by_test = results_by_test(results)
+    summaries = {test: summarise_rounds(rounds_of(some), 1, trained_by_all(some), resamples=100) for test, some in by_test.items()}
+    return summary_text("grid A+B", rounds_table(results), summaries, {"": 0.5, "A": 0.5}, "synthetic data", "[curves](#/x)")
+
+
+def test_a_description_begins_with_the_score_and_tells_every_test_set_and_round():
+    results = results_of("A B C", experiment_type="matrix", rounds=3)
+    text = described(results)
+    assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, 95 % over speakers \[0\.\d{3}, 0\.\d{3}\]\*\* — \*\*synthetic data", text)
+    assert "- A: intervals resample 3 speakers" in text
+    for test in ("all", "A", "B", "C"):
+        (row,) = re.findall(rf"^\| {test} \| 0\.\d+ ± .*", text, re.MULTILINE)
+        assert ("| 0.500 |" in row) == (test in ("all", "A"))
+    for result in results[::3]:
+        scores = " | ".join(f"{other.scores['']['uar']:.3f}" for other in results if other.training is result.training)
+        assert f"\n| {result.training.name} | {result.training.test_dataset} | {scores} |\n" in text
+
+
+def test_a_description_that_is_too_long_leaves_whole_rows_out_and_says_so():
+    results = results_of("A B C", experiment_type="grid", rounds=60)
+    text = described(results)
+    assert len(text) <= MAX_TAG_CHARACTERS
+    (left_out,) = re.findall(r"\n\n… and (\d+) more rows, in rounds\.csv\n", text)
+    assert len(re.findall(r"^\| [ABC] to A, B, C fold 0 \|", text, re.MULTILINE)) + int(left_out) == 3 * len(["pooled", *"ABC"])

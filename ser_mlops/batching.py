@@ -125,10 +125,10 @@ def collate(items: Sequence[tuple[int, np.ndarray]]) -> Batch:
     """Pad arrays that differ in their first axis, and stack them."""
     arrays = [array for _, array in items]
     lengths = [len(array) for array in arrays]
-    values = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), dtype=np.float32)
-    for row, array in zip(values, arrays, strict=True):
+    values = torch.zeros(len(arrays), max(lengths), *arrays[0].shape[1:])  # torch's memory is aligned, numpy's is where it falls
+    for row, array in zip(values.numpy(), arrays, strict=True):
         row[: len(array)] = array
-    return Batch(np.array([i for i, _ in items]), torch.from_numpy(values), torch.tensor(lengths))
+    return Batch(np.array([i for i, _ in items]), values, torch.tensor(lengths))
 
 
 class _Reading(Dataset[Any]):

@@ -24,6 +24,7 @@ import pytest
 import sqlalchemy
 import torch
 from optuna.pruners import MedianPruner
+from optuna.storages import RDBStorage
 
 from ser_mlops import studies
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError
@@ -142,7 +143,9 @@ class Lab:
         return was_alive
 
     def study(self, storage: str | None = None) -> optuna.Study:
-        opened = studies._open_journal(self.journal) if storage is None else storage
+        """Open the study; of a database no connection stays open, as tests that wait for something open it many times."""
+        not_pooled = {"poolclass": sqlalchemy.pool.NullPool}
+        opened = studies._open_journal(self.journal) if storage is None else RDBStorage(storage, engine_kwargs=not_pooled)
         return optuna.load_study(study_name="s", storage=opened)
 
     def history(self, storage: str | None = None) -> dict:

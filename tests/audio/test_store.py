@@ -89,10 +89,11 @@ def test_a_stage_stopped_half_way_leaves_the_old_files_whole_and_no_process_behi
     old = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     script = tmp_path / "slow.py"
     script.write_text(textwrap.dedent("""
-        import sys
+        import signal, sys
         from pathlib import Path
         from ser_mlops.audio.store import write_audio
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
             folder = Path(sys.argv[1])
             files = [(f"X/{i}.wav", folder / "raw" / f"{i % 3:04}.wav") for i in range(200_000)]
             write_audio(files, folder / "out/X.npy", 0.1, 2)

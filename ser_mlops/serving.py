@@ -25,8 +25,9 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext, scoring_server
 from mlflow.types.schema import ColSpec, DataType, Schema
 
-from ser_mlops.audio.decode import SAMPLE_RATE, BadAudio, decode
+from ser_mlops.audio.decode import SAMPLE_RATE, decode
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.errors import DataError
 from ser_mlops.prediction import Predictor
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # that an example fits its signature is no news
@@ -74,12 +75,20 @@ class Limits:
             raise _refusal(f"clip {clip} is not base64: {error}") from error
         if not isinstance(content, bytes):
             raise _refusal(f"clip {clip} is of type {type(file).__name__}, expected an audio file in base64")
-        if len(content) > self.max_megabytes * 1e6:
-            raise _refusal(f"clip {clip} has {len(content):,} bytes, expected at most {self.max_megabytes:g} MB")
         try:
-            return decode(content, min_seconds, self.max_seconds).samples
-        except BadAudio as error:
+            return self.decode_one(content, min_seconds)
+        except DataError as error:
             raise _refusal(f"clip {clip} cannot be used: {error} (expected an audio file in base64)") from error
+
+    def decode_one(self, content: bytes, min_seconds: float) -> np.ndarray:
+        """Decode one audio file.
+
+        Raises:
+            DataError: it is too large, or cannot be used.
+        """
+        if len(content) > self.max_megabytes * 1e6:
+            raise DataError(f"too large: {len(content):,} bytes, expected at most {self.max_megabytes:g} MB")
+        return decode(content, min_seconds, self.max_seconds).samples
 
 
 def _refusal(message: str) -> MlflowException:

@@ -219,7 +219,7 @@ MISTAKES = {
     "not finite": (records(encoded(np.full(16000, np.nan), subtype="FLOAT")), "clip 0 cannot be used: NaN or infinite samples"),
     "too short": (records(encoded(noise(0.05))), "clip 0 cannot be used: too short: 0.050 s, expected at least 0.1 s"),
     "too long": (records(GOOD, encoded(tone(301.0, rate=8000), rate=8000)), "clip 1 cannot be used: too long: more than 300 s"),
-    "too many bytes": (records(bytes(33_000_000)), "clip 0 has 33,000,000 bytes, expected at most 32 MB"),
+    "too many bytes": (records(bytes(33_000_000)), "clip 0 cannot be used: too large: 33,000,000 bytes, expected at most 32 MB"),
     "too many clips": (records(*[GOOD] * 33), "33 clips in one request, expected 1 to 32"),
     "no clips": ({"dataframe_records": []}, "missing inputs ['audio']"),
     "wrong column": ({"dataframe_records": [{"sound": TEXT}]}, "missing inputs ['audio']"),

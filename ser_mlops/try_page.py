@@ -145,8 +145,8 @@ def serve_page(model_uri: str, address: str, port: int, limits: Limits) -> None:
         try:
             _, url, _ = page.launch(
                 server_name=address, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True, css=STYLE_SHEET,
-                max_file_size=int(MARGIN * limits.max_megabytes * 1e6), footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False,
-                pwa=False, mcp_server=False,
+                max_file_size=int(MARGIN * limits.max_megabytes * 1e6), footer_links=[], run_history=False, enable_monitoring=False,
+                ssr_mode=False, pwa=False, mcp_server=False,
             )
         except OSError as error:
             raise SettingsError(f"the page cannot listen on {address}, port {port} ({error}): give another --port") from error

@@ -1,6 +1,7 @@
 """The page to try a model, in a real browser: what it shows of a recording is what `predict` says. SER_PICTURES=FOLDER has it pictured."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 
 from ser_mlops.audio.decode import BadAudio, decode
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.prediction import Predictor, predict_files
+from ser_mlops.serving import WEIGHTS_FOLDER
 from tests.audio.sounds import encoded, tone
 from tests.project import Project, train
 from tests.servers import free_port
@@ -38,6 +41,7 @@ def laboratory(project, tmp_path_factory) -> Project:
     """A copy of the project with a champion."""
     laboratory = project.copy(tmp_path_factory.mktemp("try") / "laboratory")
     laboratory.run(*train(**CHAMPION))
+    laboratory.set(port=str(free_port()))
     return laboratory
 
 
@@ -60,9 +64,9 @@ def stop(process: "subprocess.Popen[str]", number: int) -> str:
 @pytest.fixture(scope="module")
 def served(laboratory, tmp_path_factory) -> Iterator[Served]:
     """The page of the champion, as `make try` starts it."""
-    folder, port = tmp_path_factory.mktemp("temporary"), free_port()
+    folder = tmp_path_factory.mktemp("temporary")
     nobody = "http://127.0.0.1:9"  # what went through this proxy would fail
-    process = laboratory.start("python", "-m", "pipelines.try_page", "--port", str(port), TMPDIR=str(folder), http_proxy=nobody)
+    process = laboratory.start("python", "-m", "pipelines.try_page", TMPDIR=str(folder), http_proxy=nobody)
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -71,7 +75,7 @@ def served(laboratory, tmp_path_factory) -> Iterator[Served]:
     else:
         pytest.fail("".join(lines))
     assert "note: the model was trained on synthetic data; its answers mean nothing\n" in lines
-    yield Served(f"http://127.0.0.1:{port}/", process, folder)
+    yield Served(re.search(r"http\S+", lines[-1])[0], process, folder)
     if process.poll() is None:
         stop(process, signal.SIGKILL)
 
@@ -133,11 +137,12 @@ def is_usable(path: Path) -> bool:
         return False
 
 
-def predicted(laboratory: Project, recording: Path, **parameters: str) -> pd.DataFrame:
-    """What the command says of a recording."""
-    laboratory.run("python", "-m", "pipelines.predict", "--model_uri", "models:/ser@champion", "--audio", str(recording),
-                   *(word for name, value in parameters.items() for word in (f"--{name}", value)))
-    return pd.read_csv(laboratory.root / "predictions.csv")
+def predicted(laboratory: Project, recording: Path, window_seconds: float | None = None) -> pd.DataFrame:
+    """What `predict` says of a recording."""
+    client = laboratory.client
+    version = client.get_model_version_by_alias("ser", "champion")
+    folder = Path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location) / WEIGHTS_FOLDER
+    return predict_files(Predictor.open(folder, window_seconds=window_seconds), [recording])
 
 
 def assert_same(shown: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -171,7 +176,7 @@ def test_finer_windows_show_probabilities_over_time(laboratory, page, recording,
     page.told("%")
     page.page.get_by_label("2 s", exact=True).check()
     page.told("3 windows: ")
-    assert_same(page.rows(), predicted(laboratory, long, window_seconds="2"))
+    assert_same(page.rows(), predicted(laboratory, long, window_seconds=2.0))
     page.page.get_by_label("30 s").check()
     page.told("%")
 
@@ -214,16 +219,11 @@ def test_the_page_asks_nobody_but_this_machine(served, page):
     assert set(reached) <= {"127.0.0.1"}
 
 
-def test_a_port_that_is_taken_and_a_run_that_is_named(laboratory, served):
+def test_another_run_may_be_named_and_a_port_that_is_taken_is_refused(laboratory, served):
     run_id = laboratory.client.get_model_version_by_alias("ser", "champion").run_id
+    line = laboratory.refuse("make", "--old-file", ".venv/complete", "try", f"MODEL={run_id}")
     port = served.url.rstrip("/").rpartition(":")[2]
-    line = laboratory.refuse("python", "-m", "pipelines.try_page", "--model_uri", run_id, "--port", port)
-    assert f"the page cannot listen on 127.0.0.1, port {port}" in line
-
-
-def test_without_a_champion_a_line_says_what_to_do(laboratory):
-    line = laboratory.refuse("make", "--old-file", ".venv/complete", "try", "MODEL=models:/nobody@champion")
-    assert line.endswith("register the best round of an experiment with -P register=nobody, or name a run id or a folder")
+    assert line.startswith(f"error: the page cannot listen on 127.0.0.1, port {port}")
 
 
 def test_a_page_that_is_stopped_leaves_no_recording_behind(served):

@@ -34,7 +34,7 @@ STYLE_SHEET = f"""
 .ser-told {{ font-size: 1.3rem; }}
 .ser-warning {{ border-left: 6px solid {VERMILLION}; padding: 0.6rem 1rem; font-weight: 600; }}
 .ser-rows table {{ width: 100%; font-variant-numeric: tabular-nums; }}
-.ser-rows th, .ser-rows td {{ text-align: right; padding: 0.2rem 0.6rem; }}
+.ser-rows th, .ser-rows td {{ text-align: right; padding: 0.2rem 0.6rem; border: 1px solid var(--border-color-primary); }}
 """
 Shown = tuple[str, str | None, str | None, tuple[int, np.ndarray] | None]
 """What the page shows of a recording: a line, the path of the figure, the table, and the sound; lines and tables are HTML."""

@@ -7,7 +7,7 @@ PYTEST := --numprocesses auto --dist loadfile
 DEMO := -P test_dataset=CREMA -P model=tiny -P lr=3.0e-3 -P batch_size=8 -P epochs=20
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo raw test test-slow check bench ui lock clean
+.PHONY: help setup demo raw test test-slow check bench ui try lock clean
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -44,6 +44,9 @@ bench: setup    ## measure every claim of speed beside its peer and rewrite the 
 
 ui: setup       ## open the laboratory's notebook: MLflow on http://localhost:5000
 	mlflow ui
+
+try: setup      ## open a page to try a model on a recording, the champion or another: make try MODEL=RUN_ID
+	@python -m pipelines.try_page $(if $(MODEL),--model_uri "$(MODEL)")
 
 lock: setup     ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --universal --no-annotate --no-header --python-version 3.11 --all-extras pyproject.toml --output-file requirements.lock

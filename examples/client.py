@@ -19,6 +19,15 @@ def classify(files: list[Path], url: str) -> list[dict]:
         return json.load(response)["predictions"]
 
 
+def message_of(error: urllib.error.HTTPError) -> str:
+    """Return what the server says of a request that it refuses, or what answered in its place."""
+    body = error.read().decode(errors="replace")
+    try:
+        return json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        return f"{error.url} answered {error.code} {error.reason}, expected a model served by MLflow"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Classify recordings with a served model.")
     parser.add_argument("files", nargs="+", type=Path)
@@ -27,7 +36,9 @@ def main() -> None:
     try:
         rows = classify(given.files, given.url)
     except urllib.error.HTTPError as error:
-        sys.exit(f"error: {json.load(error)['message']}")
+        sys.exit(f"error: {message_of(error)}")
+    except OSError as error:
+        sys.exit(f"error: {error}")
     for row in rows:
         print(f"{given.files[row['clip']]}\t{row['start']:.2f}-{row['end']:.2f} s\t{row['emotion']}\t{row[row['emotion']]:.3f}")
 

@@ -12,17 +12,22 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from ser_mlops.errors import ModelError, TrackingError
 from ser_mlops.metrics import is_better
 from ser_mlops.notes import PREDICTIONS_FOLDER
-from ser_mlops.serving import WEIGHTS_FOLDER
+from ser_mlops.serving import WEIGHTS_FOLDER, Limits
 from ser_mlops.statistics import NOT_SHOWN, compare
 from ser_mlops.tracking import children_of, find_run, open_store, read_artifact
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
+UNKNOWN_CODES = frozenset(map(ErrorCode.Name, (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)))
+"""How stores say that they have no such model, and no such alias of one."""
 KEPT_TAGS: tuple[str, ...] = ("data", "model", "test_dataset", "split")
 """Tags of a round that its version has, too."""
 
@@ -42,23 +47,57 @@ def fetched(model_uri: str) -> Iterator[Path]:
     if place.is_dir():
         yield place / WEIGHTS_FOLDER if (place / WEIGHTS_FOLDER).is_dir() else place
         return
-    client = open_store()
     with TemporaryDirectory() as folder:
-        try:
-            source = f"{_location_of(client, model_uri)}/{WEIGHTS_FOLDER}"
-            local = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
-        except (MlflowException, OSError) as error:
-            raise ModelError(f"no model {model_uri!r} in {mlflow.get_tracking_uri()} ({' '.join(str(error).split())[:200]}), expected "
-                             "models:/NAME@ALIAS, models:/NAME/VERSION, a run id or a folder") from error
-        yield Path(local)
+        yield _download(model_uri, WEIGHTS_FOLDER, folder)
+
+
+def limits_of(model_uri: str) -> Limits | None:
+    """Return what one request may ask of a model, named as `fetched` takes it; None for a folder of weights alone, which has none.
+
+    Raises:
+        ModelError: there is no such model.
+        TrackingError: there is no such run.
+    """
+    place = Path(model_uri)
+    if place.is_dir():
+        logged = place.resolve().parent if place.resolve().name == WEIGHTS_FOLDER else place
+        return _limits_in(logged / MLMODEL_FILE_NAME) if (logged / MLMODEL_FILE_NAME).is_file() else None
+    with TemporaryDirectory() as folder:
+        return _limits_in(_download(model_uri, MLMODEL_FILE_NAME, folder))
+
+
+def _limits_in(file: Path) -> Limits:
+    return Limits(**Model.load(str(file)).flavors["python_function"]["config"])
+
+
+def _download(model_uri: str, name: str, folder: str) -> Path:
+    """Bring a file or folder of a logged model into `folder`."""
+    client = open_store()
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{_location_of(client, model_uri)}/{name}", dst_path=folder))
+    except (MlflowException, OSError) as error:
+        raise ModelError(f"no model {model_uri!r} in {mlflow.get_tracking_uri()} ({' '.join(str(error).split())[:200]}), expected "
+                         "models:/NAME@ALIAS, models:/NAME/VERSION, a run id or a folder") from error
 
 
 def _location_of(client: MlflowClient, model_uri: str) -> str:
     """Return a URI to which the name of a file can be added, which MLflow does not understand after the id of a logged model."""
+    if model_uri.endswith(f"@{CHAMPION}"):
+        _check_champion(client, model_uri.removeprefix("models:/").removesuffix(f"@{CHAMPION}"))
     if model_uri.startswith("models:/") and not model_uri.startswith("models:/m-"):
         return model_uri
     model_id = model_uri.removeprefix("models:/") if model_uri.startswith("models:/") else model_of(client, find_run(client, model_uri))
     return client.get_logged_model(model_id).artifact_location
+
+
+def _check_champion(client: MlflowClient, name: str) -> None:
+    try:
+        client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in UNKNOWN_CODES:
+            raise ModelError(f"{name} has no {CHAMPION} in {mlflow.get_tracking_uri()}: register the best round of an experiment with "
+                             f"-P register={name}, or name a run id or a folder") from error
+        raise
 
 
 def model_of(client: MlflowClient, run: Run) -> str:

@@ -25,8 +25,9 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext, scoring_server
 from mlflow.types.schema import ColSpec, DataType, Schema
 
-from ser_mlops.audio.decode import SAMPLE_RATE, BadAudio, decode
+from ser_mlops.audio.decode import SAMPLE_RATE, decode
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.errors import DataError
 from ser_mlops.prediction import Predictor
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # that an example fits its signature is no news
@@ -74,12 +75,20 @@ class Limits:
             raise _refusal(f"clip {clip} is not base64: {error}") from error
         if not isinstance(content, bytes):
             raise _refusal(f"clip {clip} is of type {type(file).__name__}, expected an audio file in base64")
-        if len(content) > self.max_megabytes * 1e6:
-            raise _refusal(f"clip {clip} has {len(content):,} bytes, expected at most {self.max_megabytes:g} MB")
         try:
-            return decode(content, min_seconds, self.max_seconds).samples
-        except BadAudio as error:
+            return self.decode_one(content, min_seconds)
+        except DataError as error:
             raise _refusal(f"clip {clip} cannot be used: {error} (expected an audio file in base64)") from error
+
+    def decode_one(self, content: bytes, min_seconds: float) -> np.ndarray:
+        """Decode one audio file.
+
+        Raises:
+            DataError: it is too large, or cannot be used.
+        """
+        if len(content) > self.max_megabytes * 1e6:
+            raise DataError(f"too large: {len(content):,} bytes, expected at most {self.max_megabytes:g} MB")
+        return decode(content, min_seconds, self.max_seconds).samples
 
 
 def _refusal(message: str) -> MlflowException:
@@ -105,6 +114,7 @@ class EmotionModel(PythonModel):
 def _answer_unreadable_requests() -> None:
     """Let MLflow's server answer 400 to requests that it fails to read, and that no model sees; on its own it answers 500.
 
+    What it refuses it answers in one line, without the request, which MLflow quotes.
     Known are JSON that is nested too deep, numbers of thousands of digits, names of columns that are no names, and no content type.
     """
     invocations = scoring_server.invocations
@@ -112,10 +122,25 @@ def _answer_unreadable_requests() -> None:
     def answered(data: Any, content_type: str | None, model: Any, input_schema: Any) -> Any:
         try:
             return invocations(data, content_type or "none", model, input_schema)
+        except MlflowException as error:
+            error.message = _line_of(error.message)
+            raise
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise MlflowException(f"the request cannot be read: {str(error)[:200]}", error_code=BAD_REQUEST) from error
 
     scoring_server.invocations = answered
+
+
+def _line_of(message: str) -> str:
+    r"""Return what MLflow says of a request in one line, without the request that it quotes before.
+
+    >>> _line_of("Failed to predict data '  audio\n0 b'RIFF''. \nError: clip 0 cannot be used: empty file")
+    'clip 0 cannot be used: empty file'
+    """
+    said = message.rpartition("\nError: ")[2]
+    if said.startswith("Failed to enforce schema"):
+        said = said.rpartition("Error: ")[2]
+    return " ".join(said.split())
 
 
 def save_pyfunc(folder: Path, limits: Mapping[str, float]) -> None:

@@ -264,6 +264,15 @@ class PredictSettings(Section):
     """Windows computed together (sorted by length)."""
 
 
+class TryPageSettings(Section):
+    model_uri: Annotated[str, Field(min_length=1)]
+    """models:/NAME@champion (or a version), the id of a round, of an experiment (then its best round on validation), or a folder."""
+    address: Annotated[str, Field(min_length=1)]
+    """Address to listen on; 127.0.0.1: only this machine can open the page."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """Port to listen on."""
+
+
 class Settings(Section):
     """The whole of params.yaml."""
 
@@ -278,6 +287,7 @@ class Settings(Section):
     compare: CompareSettings
     reproduce: ReproduceSettings
     predict: PredictSettings
+    try_page: TryPageSettings
     import_frames: ImportFramesSettings
     prepare_msp: PrepareMspSettings
 

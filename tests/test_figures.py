@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from scipy.special import softmax
 
 from ser_mlops import figures
 from ser_mlops.emotions import EMOTIONS
@@ -43,6 +44,9 @@ def drawn(name: str) -> Figure:
     values = pd.DataFrame([[0.5, 0.6, 0.55], [0.2, 0.21, 0.22]], index=["HuB-LL", "tiny, frozen encoder"])
     summary = pd.DataFrame({"mean": values.mean(axis=1), "ci_low": [0.45, 0.15], "ci_high": [0.62, 0.25]})
     reports = pd.DataFrame({"number": [0, 0, 1, 1, 2], "step": [0, 1, 0, 1, 0], "value": [0.3, 0.4, 0.5, 0.6, 0.1]})
+    windows = pd.DataFrame(softmax(table[list(LOGITS)].to_numpy()[:4], axis=1), columns=list(EMOTIONS)).assign(
+        start=range(4), end=range(1, 5))
+    sound = np.sin(np.arange(64_000) / 9) * np.linspace(0.1, 0.6, 64_000)
     draw = {
         "round": lambda: figures.round_curves(history(20), 14, "CREMA · HuB-LL · round 0", NOTE),
         "one epoch": lambda: figures.round_curves(history(1), 1, "CREMA · tiny · round 0", NOTE),
@@ -52,6 +56,8 @@ def drawn(name: str) -> Figure:
         "distribution": lambda: figures.distribution(sides, "CREMA", NOTE),
         "rounds comparison": lambda: figures.rounds_comparison(values, summary, "test UAR", "CREMA", NOTE, chance=1 / 6),
         "cross corpus": lambda: figures.cross_corpus(uar, pd.DataFrame(1 / 6, index=corpora, columns=corpora), "Matrix", NOTE),
+        "over time": lambda: figures.over_time(sound, 16_000, windows, "a.wav", NOTE),
+        "over a moment": lambda: figures.over_time(sound[:3], 16_000, windows[:1].assign(end=3 / 16_000), f"{LONG}.wav", NOTE),
         "history": lambda: figures.trial_history(trials(30), "mean validation UAR", "Sweep", NOTE),
         "importances": lambda: figures.trial_importances({"lr": 0.97, "weight_decay": 0.03}, "Sweep", NOTE),
         "contour": lambda: figures.trial_contour(trials(30), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
@@ -68,9 +74,9 @@ def drawn(name: str) -> Figure:
     return draw[name]()
 
 
-NAMES = ["round", "one epoch", "rounds", "confusion", "reliability", "distribution", "rounds comparison", "cross corpus", "history",
-         "importances", "contour", "contour of one", "parallel", "parallel of one", "reports", "loss history", "long names", "long rows",
-         "long compared"]
+NAMES = ["round", "one epoch", "rounds", "confusion", "reliability", "distribution", "rounds comparison", "cross corpus", "over time",
+         "over a moment", "history", "importances", "contour", "contour of one", "parallel", "parallel of one", "reports", "loss history",
+         "long names", "long rows", "long compared"]
 
 
 def texts_of(figure: Figure) -> list[Text]:

@@ -18,12 +18,13 @@ LAYERS = {
     "learning": ("features", "training"),
     "runs": ("experiment", "figures", "figures_data", "model_card", "prediction", "provenance", "report", "statistics"),
     "outside": ("comparing", "laboratory", "launching", "notes", "outbox", "predicting", "registry", "reproducing", "serving", "studies",
-                "sweeping", "tracking", "views"),
+                "sweeping", "tracking", "try_page", "views"),
     "pipelines": ("pipelines",),
 }
 """A module's layer follows from its file name, or that of its package; each layer may import its own and the ones before it."""
 
 OWNERS = {
+    "gradio": {"try_page"},
     "matplotlib": {"figures", "figures_data"},
     "mlflow": {"registry", "serving", "tracking", "pipelines.setup"},
     "openpyxl": {"corpora", "demo"},

@@ -15,6 +15,7 @@ NOT_RUN = {
     r"git clone .*": "the copy that the others run in is the clone",
     r"make (demo|test|test-slow|check|lock|setup)": "builds the environment that the tests run in (tests/test_setup.py)",
     r"(make|mlflow) ui": "serves until it is stopped",
+    r"make try( MODEL=RUN_ID)?": "serves until it is stopped (tests/test_try_page.py)",
     r"make raw FROM=.*": "needs recordings (tests/test_recordings.py)",
     r"mlflow run \. -P test_dataset=CREMA( -P register=ser)?": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
     re.escape(" ".join(mlflow_run(**TWO_ROUNDS))): "tests/test_main.py looks at its runs",

@@ -1,5 +1,6 @@
 """The best round is the one that validation likes best, and it takes the alias only if it beats the champion on the same clips."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from ser_mlops.errors import ModelError, TrackingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.notes import MODEL, PREDICTIONS_FOLDER
 from ser_mlops.prediction import Predictor, Terms, save_model_folder
-from ser_mlops.registry import best_round, fetched, register_best
-from ser_mlops.serving import WEIGHTS_FOLDER, save_pyfunc
+from ser_mlops.registry import best_round, fetched, limits_of, register_best
+from ser_mlops.serving import WEIGHTS_FOLDER, Limits, save_pyfunc
 from ser_mlops.tracking import Planned, children_of, find_run, open_notebook, open_store
 from tests.builders import tiny_predictions
 from tests.test_tracking import in_store
@@ -180,7 +181,27 @@ def test_a_model_that_is_fetched_leaves_nothing_behind(store, name):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("uri", ["models:/nobody@champion", "models:/nobody/1", "models:/m-0123456789"])
+def test_what_a_request_may_ask_is_found_beside_the_weights(store, name, tmp_path):
+    parent_id = experiment([1.0])
+    register(parent_id, name)
+    for uri in (f"models:/{name}@champion", parent_id):
+        assert limits_of(uri) == Limits(**LIMITS)
+    save_pyfunc(tmp_path / "model", LIMITS)
+    save_model_folder(load_classifier("tiny", seed=1), tmp_path / "model" / WEIGHTS_FOLDER, Terms(30.0, 0.1, ""))
+    assert limits_of(str(tmp_path / "model")) == limits_of(str(tmp_path / "model" / WEIGHTS_FOLDER)) == Limits(**LIMITS)
+    assert limits_of(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_model_without_a_champion_says_how_to_come_by_one(store, name, registered):
+    if registered:
+        store.create_registered_model(name)
+    with pytest.raises(ModelError, match=rf"{re.escape(name)} has no champion in .*: register the best round .* -P register="), \
+            fetched(f"models:/{name}@champion"):
+        pass
+
+
+@pytest.mark.parametrize("uri", ["models:/nobody@best", "models:/nobody/1", "models:/m-0123456789"])
 def test_a_model_that_is_none_is_named_with_what_would_be_accepted(store, uri):
     with pytest.raises(ModelError, match=r"expected models:/NAME@ALIAS, models:/NAME/VERSION, a run id or a folder"), fetched(uri):
         pass

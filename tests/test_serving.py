@@ -206,6 +206,17 @@ def test_the_example_clients_work(trained, server, command):
     assert server.ask(file.read_bytes())["emotion"].iloc[0] in output
 
 
+@pytest.mark.parametrize("command", [["python", "examples/client.py"], ["examples/client.sh"]], ids=["Python", "curl"])
+def test_the_example_clients_fail_with_the_line_of_the_server(trained, server, command, tmp_path):
+    (tmp_path / "text.wav").write_text("hello world")
+    address = ["--url", server.url] if command[0] == "python" else [server.url]
+    process = trained.project.start(*command, str(tmp_path / "text.wav"), *address)
+    output, _ = process.communicate()
+    assert process.returncode not in (0, None)
+    assert "clip 0 cannot be used: text, not audio" in output
+    assert "Traceback" not in output
+
+
 # Mistakes
 
 
@@ -219,7 +230,7 @@ MISTAKES = {
     "not finite": (records(encoded(np.full(16000, np.nan), subtype="FLOAT")), "clip 0 cannot be used: NaN or infinite samples"),
     "too short": (records(encoded(noise(0.05))), "clip 0 cannot be used: too short: 0.050 s, expected at least 0.1 s"),
     "too long": (records(GOOD, encoded(tone(301.0, rate=8000), rate=8000)), "clip 1 cannot be used: too long: more than 300 s"),
-    "too many bytes": (records(bytes(33_000_000)), "clip 0 has 33,000,000 bytes, expected at most 32 MB"),
+    "too many bytes": (records(bytes(33_000_000)), "clip 0 cannot be used: too large: 33,000,000 bytes, expected at most 32 MB"),
     "too many clips": (records(*[GOOD] * 33), "33 clips in one request, expected 1 to 32"),
     "no clips": ({"dataframe_records": []}, "missing inputs ['audio']"),
     "wrong column": ({"dataframe_records": [{"sound": TEXT}]}, "missing inputs ['audio']"),
@@ -237,7 +248,10 @@ MISTAKES = {
 def test_a_mistake_is_answered_with_4xx_and_a_line_that_says_what(server, content, line):
     response = server.post(content)
     assert 400 <= response.status_code < 500
-    assert line in response.json()["message"]
+    message = response.json()["message"]
+    assert line in message
+    assert "\n" not in message
+    assert len(message) < 300
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", ";;", "application/json; charset=latin-1"])

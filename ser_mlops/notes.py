@@ -288,22 +288,19 @@ def trained_by_all(results: Sequence[Result]) -> frozenset[int]:
 
 def _draw_matrix(run: RunLog, name: str, results: Sequence[Result], note: str) -> None:
     """Draw the mean UAR of every training on every test set, where there are several of either."""
-    cells = [
-        {"training": result.training.trained_on, "test": test, **scores}
+    table = pd.DataFrame([
+        {"training": result.training.trained_on, "test": test, **{score: scores.get(score, np.nan) for score in TABLE_SCORES}}
         for result in results
         for test, scores in result.scores.items()
         if test
-    ]
-    table = pd.DataFrame(cells)
+    ])
     if table["training"].nunique() < 2 and table["test"].nunique() < 2:
         return
-    uar = table.pivot_table(index="training", columns="test", values="uar", sort=False)
-    shared, chance = (
-        table.reindex(columns=[*table, name]).pivot_table(index="training", columns="test", values=name, sort=False).reindex_like(uar)
-        for name in ("uar_shared", "chance")
+    uar, shared, chance = (
+        table.pivot_table(index="training", columns="test", values=score, sort=False) for score in ("uar", "uar_shared", "chance")
     )
     run.text("matrix.csv", uar.to_csv())
-    draw(run, "matrix", figures.cross_corpus(uar, shared, chance, name, note))
+    draw(run, "matrix", figures.cross_corpus(uar, shared.reindex_like(uar), chance.reindex_like(uar), name, note))
 
 
 def _tell_rounds(rows: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ from ser_mlops.statistics import Comparison, compare, comparison_page
 from ser_mlops.tracking import MlflowClient, Run, children_of, find_run, open_notebook, open_store, parents_tagged, read_artifact
 
 NAME_CHARACTERS = 60
+TRAIN = "train."
 
 
 def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None) -> list[Run]:
@@ -57,9 +58,20 @@ def read_rounds(client: MlflowClient, run: Run) -> list[pd.DataFrame]:
 
 
 def names_of(runs: Sequence[Run]) -> dict[str, Run]:
-    """Name the experiments: their run names, cut, with the start of the id where two share one."""
+    """Name the experiments: their run names, cut; those that share one by the settings in which they differ, or else by their ids."""
     cut = [run.info.run_name[:NAME_CHARACTERS] for run in runs]
-    return {name if cut.count(name) == 1 else f"{name} {run.info.run_id[:6]}": run for name, run in zip(cut, runs, strict=True)}
+    alike = {name: [run for run, other in zip(runs, cut, strict=True) if other == name] for name in cut}
+    told = [f"{name}{_differing(run, alike[name])}" for name, run in zip(cut, runs, strict=True)]
+    names = [name if told.count(name) == 1 else f"{name} {run.info.run_id[:6]}" for name, run in zip(told, runs, strict=True)]
+    return dict(zip(names, runs, strict=True))
+
+
+def _differing(run: Run, runs: Sequence[Run]) -> str:
+    """Return ", seed 7": the settings of training in which some runs differ, as this one has them; nothing where they are too many."""
+    settings = [{key.removeprefix(TRAIN): value for key, value in run.data.params.items() if key.startswith(TRAIN)} for run in runs]
+    names = sorted(name for name in set().union(*settings) if len({some.get(name) for some in settings}) > 1)
+    text = "".join(f", {name} {run.data.params.get(TRAIN + name)}" for name in names)
+    return text if len(text) <= NAME_CHARACTERS // 2 else ""
 
 
 def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path) -> Comparison:
@@ -68,7 +80,7 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
     named = names_of(choose_runs(client, runs, tag))
     comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples)
     note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
-    title = " against ".join(named) if len(named) == 2 else f"{len(named)} experiments"
+    title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}
     tags |= {f"compared.{number}": run.info.run_id for number, run in enumerate(named.values())}
     with open_notebook(name=f"compare {title}", tags=tags, planned=[], folder=checkpoints / OUTBOX) as notebook:

@@ -131,8 +131,8 @@ def round_curves(history: pd.DataFrame, best_epoch: int, title: str, note: str =
     epochs = history["epoch"]
     for axes, columns in ((losses, {"train/loss": "training", "val/loss": "validation"}),
                           (scores, {"val/accuracy": "accuracy", "val/uar": "UAR"})):
-        for colour, (column, name) in zip((BLUE, VERMILLION), columns.items(), strict=True):
-            axes.plot(epochs, history[column], marker="o", color=colour, label=name)
+        for colour, dashes, (column, name) in zip((BLUE, VERMILLION), ("-", "--"), columns.items(), strict=True):
+            axes.plot(epochs, history[column], dashes, marker="o", color=colour, label=name)  # dashed: it may lie on the other
         axes.axvline(best_epoch, color=GREEN, linestyle="--", linewidth=1.2, zorder=1, label=f"chosen: epoch {best_epoch}")
         _whole_epochs(axes)
         legend_above(axes)
@@ -319,26 +319,31 @@ def _mark_chance(axes: Axes, chance: float | None) -> None:
 
 
 @styled
-def cross_corpus(uar: pd.DataFrame, chance: pd.DataFrame, title: str, note: str = "") -> Figure:
+def cross_corpus(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, title: str, note: str = "") -> Figure:
     """Draw the UAR of every training (row) on every test set (column), chance beneath; cells without a value stay empty.
+
+    Chance is that of the emotions which both sides have, so where a side lacks some, the UAR over the shared ones stands beside it.
 
     Args:
         uar: in [0, 1]; one row per training, one column per test set.
-        chance: the same rows and columns.
+        shared: the UAR over the emotions that training and test share; the same rows and columns, as are those of `chance`.
     """
     rows = _broken(uar.index)
     letters = max(len(line) for row in rows for line in row.split("\n"))
     figure = titled(2.0 + LETTER_INCHES * letters + 1.15 * uar.shape[1], 1.8 + 0.68 * uar.shape[0], title, note)
     axes = figure.subplots()
     shares = uar.to_numpy(dtype=float)
-    image = _shaded(axes, shares, rows, [str(name).replace("_", "\n", 1) if len(str(name)) > 12 else name for name in uar.columns])
+    differs = bool((np.isfinite(shared) & (shared.to_numpy() != shares)).any(axis=None))
+    image = _shaded(axes, shares, rows, ["\n".join(name.rsplit("_", 1)) for name in map(str, uar.columns)])
     for row, column in np.ndindex(*shares.shape):
         value = shares[row, column]
         if np.isfinite(value):
             is_own = uar.index[row] == uar.columns[column]
             below = f"chance {_percent(chance.iloc[row, column], 0)}" if np.isfinite(chance.iloc[row, column]) else ""
+            if np.isfinite(shared.iloc[row, column]) and shared.iloc[row, column] != value:
+                below = f"shared {_percent(shared.iloc[row, column])}\n{below}"
             _write_in_cell(axes, row, column, _percent(value), below, value, is_own)
-    axes.set_xlabel("tested on")
+    axes.set_xlabel("tested on (shared: the emotions of both sides, which chance is of)" if differs else "tested on")
     axes.set_ylabel("trained on")
     _shade_bar(figure, axes, image, "UAR")
     return figure
@@ -404,7 +409,8 @@ def group_bars(groups: pd.DataFrame, title: str, note: str = "") -> Figure:
         spread = np.array([rows["uar"] - rows["ci_low"], rows["ci_high"] - rows["uar"]]).clip(min=0)
         axes.errorbar(at, rows["uar"], spread, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
     first = groups[groups["experiment"] == experiments[0]].set_index("value").loc[values]
-    axes.set_xticks(range(len(values)), [f"{row.Index}\n{row.clips:,} clips, {row.speakers:,} speakers" for row in first.itertuples()])
+    told = [f"{row.Index}\n{row.clips:,} clips, {row.speakers:,} speaker{'s' * (row.speakers > 1)}" for row in first.itertuples()]
+    axes.set_xticks(range(len(values)), told)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
     axes.set_ylim(0, 1.02)

@@ -124,7 +124,8 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
         with run.artifact(f"test_{name}.parquet", PREDICTIONS_FOLDER) as path:
             table.to_parquet(path, index=False)
     title = f"{result.training.name}, round {result.round}"
-    sides = {"train": result.training.train, "validation": result.training.validation, **result.training.tests}
+    sides = {"train": result.training.train, "validation": result.training.validation}
+    sides |= {f"test {name}": test for name, test in result.training.tests.items()}
     counts = {side: np.bincount(frame["labels"], minlength=len(EMOTIONS)) for side, frame in sides.items()}
     draw(run, "curves", figures.round_curves(result.history, result.best_epoch, title, note))
     draw(run, "distribution", figures.distribution(pd.DataFrame(counts, index=list(EMOTIONS)), title, note))
@@ -287,18 +288,19 @@ def trained_by_all(results: Sequence[Result]) -> frozenset[int]:
 
 def _draw_matrix(run: RunLog, name: str, results: Sequence[Result], note: str) -> None:
     """Draw the mean UAR of every training on every test set, where there are several of either."""
-    cells = [
-        {"training": result.training.trained_on, "test": test, **scores}
+    table = pd.DataFrame([
+        {"training": result.training.trained_on, "test": test, **{score: scores.get(score, np.nan) for score in TABLE_SCORES}}
         for result in results
         for test, scores in result.scores.items()
         if test
-    ]
-    table = pd.DataFrame(cells)
+    ])
     if table["training"].nunique() < 2 and table["test"].nunique() < 2:
         return
-    uar, chance = (table.pivot_table(index="training", columns="test", values=value, sort=False) for value in ("uar", "chance"))
+    uar, shared, chance = (
+        table.pivot_table(index="training", columns="test", values=score, sort=False) for score in ("uar", "uar_shared", "chance")
+    )
     run.text("matrix.csv", uar.to_csv())
-    draw(run, "matrix", figures.cross_corpus(uar, chance.reindex_like(uar), name, note))
+    draw(run, "matrix", figures.cross_corpus(uar, shared.reindex_like(uar), chance.reindex_like(uar), name, note))
 
 
 def _tell_rounds(rows: pd.DataFrame) -> str:

@@ -8,7 +8,17 @@ from ser_mlops.laboratory import Experiment, conduct, prepare
 from ser_mlops.notes import CODE_FILE, ENVIRONMENT_FILE, SETTINGS_FILE
 from ser_mlops.provenance import changed_files, code_hash, code_listing, commit_tags, environment_text
 from ser_mlops.settings import PathsSettings, parse_settings
-from ser_mlops.tracking import MlflowClient, Run, children_of, find_run, key_of, metric_points, open_store, read_artifact
+from ser_mlops.tracking import (
+    MLFLOW_PARENT_RUN_ID,
+    MlflowClient,
+    Run,
+    children_of,
+    find_run,
+    key_of,
+    metric_points,
+    open_store,
+    read_artifact,
+)
 
 UNCOMPARED = ("seconds", "system/")
 """Metrics that time, not training, decides: names, or parts of names up to a slash."""
@@ -61,6 +71,8 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
         DataError: a frame is missing or stale.
     """
     run_id, tags = run.info.run_id, run.data.tags
+    if MLFLOW_PARENT_RUN_ID in tags:
+        raise TrackingError(f"run {run_id} is one training of experiment {tags[MLFLOW_PARENT_RUN_ID]}, reproduce that one")
     if run.info.status != "FINISHED" or "code" not in tags:
         raise TrackingError(f"run {run_id} is {run.info.status} and may be no experiment, expected a FINISHED parent run of rounds")
     settings = parse_settings(_read(client, run, SETTINGS_FILE), f"settings.yaml of run {run_id}")
@@ -75,7 +87,7 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
         differences.append(f"the code is not that of the run (commit {tags['commit'][:12]}{changes}): {files} of ser_mlops")
     elif tags["commit"] != now["commit"]:
         notes.append(f"commit was {tags['commit'][:12]}, is {now['commit'][:12]}; the code of ser_mlops is the same")
-    if now["dirty"] == "true":
+    if now["dirty"] == "true" and tags["code"] == code_hash():
         notes.append("the tree has changes that are not committed, outside ser_mlops")
     for corpus, version in experiment.versions.items():
         if tags.get(f"dvc.{corpus}") != version.frame_md5:

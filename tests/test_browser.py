@@ -26,7 +26,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 PATIENCE_MS = 60_000
 EPOCHS, ROUNDS = 20, 3
 DEMO = {"model": "tiny", "lr": "3.0e-3", "batch_size": "8", "epochs": str(EPOCHS), "rounds": str(ROUNDS)}
-INDEP, MATRIX = "indep CREMA tiny (synthetic)", "matrix CREMA+SAVEE+TESS tiny encoder frozen (synthetic)"
+INDEP, GRID = "indep CREMA tiny (synthetic)", "grid CREMA+SAVEE+TESS tiny encoder frozen (synthetic)"
 CHILDREN = [f"round {round}: CREMA fold 0 tiny (synthetic)" for round in range(ROUNDS)]
 
 
@@ -35,7 +35,7 @@ def laboratory(project, tmp_path_factory) -> Project:
     """A copy of the project with two experiments in its notebook."""
     laboratory = project.copy(tmp_path_factory.mktemp("browser") / "laboratory")
     laboratory.run(*train(test_dataset="CREMA", **DEMO))
-    laboratory.run(*train(experiment_type="matrix", freeze="encoder", **DEMO))
+    laboratory.run(*train(experiment_type="grid", freeze="encoder", **DEMO))
     return laboratory
 
 
@@ -114,7 +114,7 @@ def test_the_list_shows_experiments_their_rounds_and_their_scores(laboratory, br
     expand(page, INDEP)
     (parent,) = [run for run in parents_of(laboratory.runs()) if run.info.run_name == INDEP]
     names = page.locator("[col-id='attributes.`Run Name`'] a").all_inner_texts()
-    assert names == [MATRIX, INDEP, *reversed(CHILDREN)]
+    assert names == [GRID, INDEP, *reversed(CHILDREN)]
     means = page.locator("[role=gridcell][col-id='metrics.`test/uar_mean`']").all_inner_texts()
     assert float(means[1]) == parent.data.metrics["test/uar_mean"]
     scores = page.locator("[role=gridcell][col-id='metrics.`test/uar`']").all_inner_texts()
@@ -145,6 +145,8 @@ def test_a_description_begins_with_the_score_and_leads_to_the_curves(laboratory,
     (parent,) = [run for run in parents_of(laboratory.runs()) if run.info.run_name == INDEP]
     page = browser.open(f"/runs/{parent.info.run_id}?workflowType=machine_learning")
     page.get_by_text(f"UAR {parent.data.metrics['test/uar_mean']:.3f} ± {parent.data.metrics['test/uar_sd']:.3f}").first.wait_for()
+    page.get_by_text("Show more").first.click()
+    page.locator("table td", has_text="CREMA fold 0").first.wait_for()
     picture(page, "experiment")
     lines = lines_of(browser.follow(page, "curves of the rounds").locator(".js-plotly-plot"), 2 * ROUNDS)
     assert set(lines) == {(name, metric) for name in CHILDREN for metric in ("val/uar", "train/loss")}
@@ -165,10 +167,10 @@ def test_the_view_of_curves_draws_the_rounds_that_are_unfolded(browser):
 
 
 def test_figures_stand_among_the_artifacts(laboratory, browser):
-    (parent,) = [run for run in parents_of(laboratory.runs()) if run.info.run_name == MATRIX]
+    (parent,) = [run for run in parents_of(laboratory.runs()) if run.info.run_name == GRID]
     page = browser.open(f"/runs/{parent.info.run_id}/artifacts/figures/matrix.png")
     image = page.locator("img[src*='matrix.png'], img[src^='blob:']").first
     image.wait_for()
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 400
     assert unquote(page.url).endswith("figures/matrix.png")
-    picture(image, "matrix")
+    picture(image, "heat-map")

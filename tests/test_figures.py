@@ -40,6 +40,7 @@ def drawn(name: str) -> Figure:
     bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
     corpora = ["CAFE", "CREMA", "MSP_PODCAST"]
     uar = pd.DataFrame([[0.7, 0.3, 0.2], [0.4, 0.8, np.nan], [0.2, 0.3, 0.6]], index=corpora, columns=corpora)
+    cells = uar.set_axis(["CAFE", "MSP_PODCAST_test1", "MSP_PODCAST_test2"], axis=1)
     sides = pd.DataFrame({"train": [70, 81, 80, 80, 79, 81, 0], "test": [0, 0, 0, 0, 0, 0, 0]}, index=list(EMOTIONS))
     values = pd.DataFrame([[0.5, 0.6, 0.55], [0.2, 0.21, 0.22]], index=["HuB-LL", "tiny, frozen encoder"])
     summary = pd.DataFrame({"mean": values.mean(axis=1), "ci_low": [0.45, 0.15], "ci_high": [0.62, 0.25]})
@@ -55,7 +56,7 @@ def drawn(name: str) -> Figure:
         "reliability": lambda: figures.reliability(bins, expected_calibration_error(bins), "CREMA", NOTE),
         "distribution": lambda: figures.distribution(sides, "CREMA", NOTE),
         "rounds comparison": lambda: figures.rounds_comparison(values, summary, "test UAR", "CREMA", NOTE, chance=1 / 6),
-        "cross corpus": lambda: figures.cross_corpus(uar, pd.DataFrame(1 / 6, index=corpora, columns=corpora), "Matrix", NOTE),
+        "cross corpus": lambda: figures.cross_corpus(cells, cells + 0.1, cells * 0 + 1 / 6, "Matrix", NOTE),
         "over time": lambda: figures.over_time(sound, 16_000, windows, "a.wav", NOTE),
         "over a moment": lambda: figures.over_time(sound[:3], 16_000, windows[:1].assign(end=3 / 16_000), f"{LONG}.wav", NOTE),
         "history": lambda: figures.trial_history(trials(30), "mean validation UAR", "Sweep", NOTE),
@@ -68,7 +69,7 @@ def drawn(name: str) -> Figure:
         "loss history": lambda: figures.trial_history(trials(30), "validation loss", "Sweep", NOTE),
         "long names": lambda: figures.rounds_curves({f"{LONG} {number}": history(9) for number in range(12)},
                                                     {f"{LONG} {number}": 9 for number in range(12)}, f"{LONG}, {LONG}, {LONG}", NOTE),
-        "long rows": lambda: figures.cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, LONG, NOTE),
+        "long rows": lambda: figures.cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, uar * np.nan, LONG, NOTE),
         "long compared": lambda: figures.rounds_comparison(values.set_axis([LONG, "b"]), summary.set_axis([LONG, "b"]), "UAR", LONG, NOTE),
     }
     return draw[name]()

@@ -1,0 +1,81 @@
+"""Entry point `reproduce`: a finished experiment run again from its record, and what stands in the way of it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project, mlflow_run, train
+
+pytestmark = pytest.mark.timeout(600)
+GIVEN = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "2", "rounds": "2", "batch_size": "8"}
+
+
+@pytest.fixture(scope="module")
+def run_id(project) -> str:
+    """The id of a finished experiment, made with settings that are not those of params.yaml, and with everything committed."""
+    project.commit("what the stages made")
+    return project.opened(project.run(*train(**GIVEN))).info.run_id
+
+
+def refuse(project: Project, run_id: str) -> str:
+    return project.refuse("python", "-m", "pipelines.reproduce", f"--run_id={run_id}")
+
+
+def test_a_finished_experiment_is_reproduced_bit_for_bit_as_a_run_linked_to_it(project, run_id):
+    output = project.run(*mlflow_run("-e", "reproduce", run_id=run_id))
+    again = project.opened(output)
+    assert f"reproduction of {run_id} as {again.info.run_id}: equal: every metric, bit for bit" in output
+    assert again.data.tags["reproduces"] == run_id
+    assert again.data.tags["reproduction"] == "equal: every metric, bit for bit"
+    assert len(project.children_of(again)) == 2
+
+
+def test_a_number_that_is_not_equal_is_named(project, run_id, tmp_path):
+    (child, _) = project.children_of(project.client.get_run(run_id))
+    project.client.log_metric(child.info.run_id, "val/uar", 2.0, step=2)
+    process = project.start("python", "-m", "pipelines.reproduce", f"--run_id={run_id}")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    (told,) = [line for line in output.splitlines() if line.startswith("reproduction of ")]
+    assert "differs: SAVEE fold 0 round 0: val/uar was [" in told
+
+
+def test_a_changed_line_of_code_another_frame_and_another_package_are_named(project, run_id, tmp_path):
+    module = project.root / "ser_mlops/seeds.py"
+    text = module.read_text(encoding="utf-8")
+    environment = Path(project.client.download_artifacts(run_id, "environment.txt"))
+    told = environment.read_text(encoding="utf-8")
+    frame = project.client.get_run(run_id).data.tags["dvc.SAVEE"]
+
+    module.write_text(text + "# one line\n", encoding="utf-8")
+    project.client.set_tag(run_id, "dvc.SAVEE", "0" * 32)
+    (tmp_path / "environment.txt").write_text(told.replace("numpy==", "numpy==0."), encoding="utf-8")
+    project.client.log_artifact(run_id, str(tmp_path / "environment.txt"))
+    line = refuse(project, run_id)
+    module.write_text(text, encoding="utf-8")
+    project.client.set_tag(run_id, "dvc.SAVEE", frame)
+    (tmp_path / "environment.txt").write_text(told, encoding="utf-8")
+    project.client.log_artifact(run_id, str(tmp_path / "environment.txt"))
+
+    assert line.startswith(f"error: run {run_id} cannot be reproduced here: the code is not that of the run (commit ")
+    assert "): seeds.py of ser_mlops; " in line
+    assert f"; frame of SAVEE was {'0' * 32}, is {frame}; numpy was 0." in line
+    assert line.endswith(" (force=true runs it all the same)")
+
+
+def test_a_changed_byte_of_a_frame_is_named(project, run_id):
+    frame = project.root / "data/frames/SAVEE.parquet"
+    content = frame.read_bytes()
+    frame.unlink()  # DVC links it to its cache, which must stay as it is
+    frame.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    line = refuse(project, run_id)
+    frame.write_bytes(content)
+    assert line == "error: frame of SAVEE is stale: data/frames/SAVEE.parquet is not the one of dvc.lock, run `dvc repro`"
+
+
+def test_only_a_finished_experiment_is_reproduced(project, run_id):
+    (child, _) = project.children_of(project.client.get_run(run_id))
+    assert refuse(project, child.info.run_id) == (
+        f"error: run {child.info.run_id} is one training of experiment {run_id}, reproduce that one"
+    )
+    assert refuse(project, "nonsense").startswith("error: no run 'nonsense' in sqlite:")

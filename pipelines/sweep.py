@@ -4,7 +4,8 @@ from ser_mlops.settings import parse_given, read_settings, run_command
 
 
 def main() -> None:
-    given = parse_given(["sweep", "train"], "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below.")
+    description = "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below."
+    given = parse_given(["sweep", "train", "launch", "slurm"], description)
     from ser_mlops.laboratory import prepare
     from ser_mlops.sweeping import conduct_sweep, prepare_sweep
     from ser_mlops.tracking import explaining_failure

@@ -188,6 +188,14 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     return None
 
 
+def obstacle_to(classifier: EmotionClassifier, mode: str, corpora: Mapping[str, Path], folder: Path, precision: str,
+                device: torch.device) -> str:
+    """Return why `open_features` could not cache, as far as that can be known before the work; empty if it can."""
+    weights = classifier.digest(mode)
+    caches = [_describe(corpus, audio, classifier, weights, mode, folder, precision, device) for corpus, audio in corpora.items()]
+    return _obstacle(classifier, [cache for cache in caches if not cache.label.is_file()], folder)
+
+
 def _describe(corpus: str, audio: Path, classifier: EmotionClassifier, weights: str, mode: str, folder: Path, precision: str,
               device: torch.device) -> Cache:
     plan = _plan(audio, classifier, mode)

@@ -85,6 +85,11 @@ def open_store() -> MlflowClient:
     return client
 
 
+def tracking_uri() -> str:
+    """Return the URI of the tracking store in use."""
+    return mlflow.get_tracking_uri()
+
+
 @contextmanager
 def _reachable(uri: str) -> Iterator[None]:
     try:

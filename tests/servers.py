@@ -112,7 +112,7 @@ SlurmdPort={node_port}
 SlurmUser=root
 AuthType=auth/none
 CredType=cred/none
-AuthInfo=cred_expire=2
+AuthInfo=cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -139,7 +139,7 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
 """
-"""Neither munge nor cgroups nor systemd, nobody else's limits; jobs start within a second, and a requeued one after two more."""
+"""Neither munge nor cgroups nor systemd, nobody else's limits; jobs start within a second, and a requeued one after five more."""
 
 
 @dataclass
@@ -182,6 +182,10 @@ class SlurmCluster:
         for daemon in ("slurmd", "slurmctld"):
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 os.kill(int((self.folder / f"{daemon}.pid").read_text()), signal.SIGTERM)
+
+    def set_node(self, state: str) -> None:
+        """Set the node's state: `down` kills and requeues its jobs, as when it dies; `resume`."""
+        self.run("scontrol", "update", f"nodename={socket.gethostname().partition('.')[0]}", f"state={state}", "reason=test")
 
     def run(self, *command: str) -> str:
         ended = subprocess.run(command, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False)

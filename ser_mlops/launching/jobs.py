@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,20 +62,39 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """A job that runs trials of a sweep until none is left; the first of an array leads, the others help."""
+
+    folder: Path
+
+    def __call__(self, _name: str) -> None:
+        from ser_mlops.launching.orders import run_trials
+
+        try:
+            run_trials(self.folder)
+        except Interrupted:
+            if not is_running():
+                raise
+            requeue()
+
+    def checkpoint(self, name: str) -> DelayedSubmission:
+        return DelayedSubmission(self, name)
+
+
+@dataclass(frozen=True)
 class Close:
-    """The job after all rounds: ends the runs whose jobs left them open and closes the experiment, unless the last round has."""
+    """The job after all others: ends the runs that their jobs left open and closes the experiment, unless the last round has."""
 
     folder: Path
     array: str
     caches: str | None
+    keys: Sequence[str]
 
     def __call__(self) -> None:
-        from ser_mlops.launching.orders import Order, close_if_over, settle
+        from ser_mlops.launching.orders import Order, settle
         from ser_mlops.launching.slurm import Jobs
 
-        order = Order.read(self.folder)
-        settle(order, Jobs(self.folder, self.array, self.caches, list(order.runs)).end_of)
-        close_if_over(order)
+        settle(Order.read(self.folder), Jobs(self.folder, self.array, self.caches, self.keys).end_of)
 
     def checkpoint(self) -> DelayedSubmission:
         return DelayedSubmission(self)
@@ -87,8 +106,8 @@ def run_key(folder: Path, key: str) -> None:
 
     try:
         run_round(folder, key, {"log": os.environ.get("SER_LOG") or str(JobEnvironment().paths.stdout)}, goes_on)
-    except Postponed:
-        requeue()
+    except Postponed as postponed:
+        requeue(f"{postponed}; ")
 
 
 def goes_on(error: Interrupted) -> bool:
@@ -105,13 +124,13 @@ def is_running() -> bool:
     return show_job(os.environ["SLURM_JOB_ID"]).get("JobState") == "RUNNING"
 
 
-def requeue() -> None:
-    """Go back into the queue. Slurm ends the processes of the job."""
+def requeue(told: str = "") -> None:
+    """Go back into the queue. Slurm ends the processes of the job; `told` is printed before."""
     job = os.environ["SLURM_JOB_ID"]
+    print(f"{told}job {job} goes back into the queue", flush=True)
     ended = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     if ended.returncode:
         raise TrainingError(f"job {job} cannot go back into the queue: {ended.stderr.strip()}")
-    print(f"job {job} goes back into the queue", flush=True)
     sys.exit(1)
 
 
@@ -133,6 +152,7 @@ def run_torchrun(processes_per_node: int, num_nodes: int, module: str, *argument
         f"--master-port={first + int(os.environ['SLURM_JOB_ID']) % number}",
     ]
     command = [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={processes_per_node}", "-m", module, *arguments]
+    print(" ".join(command), flush=True)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # inherited by torchrun and, until they set their own, by its processes
     ended = subprocess.run(command, env={**os.environ, "SER_LOG": str(environment.paths.stdout)}, check=False)
     if ended.returncode:

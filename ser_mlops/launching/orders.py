@@ -35,7 +35,20 @@ from ser_mlops.laboratory import (
 )
 from ser_mlops.provenance import machine_tags
 from ser_mlops.settings import Settings, dump_settings, parse_settings, with_train
-from ser_mlops.tracking import OPEN, Run, children_of, end_run, find_run, note_of, open_notebook, open_pages, open_store, settle_earlier
+from ser_mlops.sweeping import conduct_sweep, prepare_sweep
+from ser_mlops.tracking import (
+    OPEN,
+    STUDY_TAG,
+    Run,
+    children_of,
+    end_run,
+    find_run,
+    note_of,
+    open_notebook,
+    open_pages,
+    open_store,
+    settle_earlier,
+)
 from ser_mlops.tracking import key_of as key_of_run
 from ser_mlops.training.distributed import World, join_world, leave_world
 from ser_mlops.training.stopping import raising_interrupted
@@ -55,7 +68,7 @@ class Order:
     settings: Settings
     parent: str
     runs: Mapping[str, str]
-    """Run id by key, of the rounds to be run."""
+    """Run id by key, of the rounds to be run; none for a sweep, whose study knows its trials."""
 
     def save(self) -> None:
         settings = with_train(self.settings, {"resume": None}, "resume")  # else each process would read the parent's own settings again
@@ -117,14 +130,23 @@ def run_round(folder: Path, key: str, tags: Mapping[str, str], goes_on: Callable
             close_if_over(order)
 
 
+def run_trials(folder: Path) -> None:
+    """Run trials of a sweep until none is left; whoever is first leads the study and closes it."""
+    settings = Order.read(folder).settings
+    settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"workers": 1})})
+    conduct_sweep(prepare_sweep(prepare(settings), settings.sweep))
+
+
 def _record(order: Order, key: str, tags: Mapping[str, str], goes_on: Callable[[Interrupted], bool], world: World) -> None:
     client, run_id = open_store(), order.runs[key]
     is_open = find_run(client, run_id).info.status != "FINISHED"  # else the process was stopped after it had ended its run
     world.tell(is_open)
     if not is_open:
         return
-    parent_tags = find_run(client, order.parent).data.tags
-    with open_pages(order.parent, parent_tags, order.outboxes) as pages, pages.child(run_id, is_new=False) as run:
+    parent = find_run(client, order.parent)
+    if parent.info.status not in OPEN:  # the rounds of a node that went down were stopped, and Slurm starts them again
+        client.update_run(order.parent, status="RUNNING")
+    with open_pages(order.parent, parent.data.tags, order.outboxes) as pages, pages.child(run_id, is_new=False) as run:
         run.tags(machine_tags() | dict(tags))
         try:
             experiment = order.prepare()
@@ -145,13 +167,24 @@ def _open_caches(experiment: Experiment, key: str, world: World) -> Features | N
     return open_frozen(experiment, [_pair_of(experiment, key)[0]], world)
 
 
-def settle(order: Order, end_of: Callable[[str], tuple[str, str]]) -> None:
-    """End the runs whose processes are gone and left them open; `end_of` says, by key, with which status and reason."""
+def settle(order: Order, end_of: Callable[[str | None], tuple[str, str]]) -> None:
+    """End what processes that are gone have left open, and close the experiment.
+
+    `end_of` says with which status and reason a round ended; given None, a sweep.
+    """
     client = open_store()
     settle_earlier(client, order.outboxes, order.parent)
     for key, run_id in order.runs.items():
         if find_run(client, run_id).info.status in OPEN:
             end_run(client, run_id, *end_of(key))
+    parent = find_run(client, order.parent)
+    if STUDY_TAG not in parent.data.tags:
+        close_if_over(order)
+    elif parent.info.status in OPEN:
+        for run in children_of(client, parent):
+            if run.info.status in OPEN:
+                end_run(client, run.info.run_id, "KILLED", "Its sweep has ended.")
+        end_run(client, order.parent, *end_of(None))
 
 
 def close_if_over(order: Order) -> None:

@@ -74,7 +74,8 @@ class Pool:
         for worker in self.workers.values():
             worker.join()
 
-    def end_of(self, key: str) -> tuple[str, str]:
+    def end_of(self, key: str | None) -> tuple[str, str]:
+        assert key is not None
         if key in self.codes:
             return "FAILED", f"Failed: its process ended with code {self.codes[key]}"
         return "KILLED", "Never started."

@@ -15,8 +15,7 @@ from typing import Any
 from submitit import SlurmExecutor
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.launching.jobs import Close, Fill, Round, show_job
-from ser_mlops.launching.orders import Order
+from ser_mlops.launching.jobs import Close, Fill, show_job
 from ser_mlops.settings import SlurmSettings
 
 JOBS_FOLDER = "jobs"
@@ -96,7 +95,8 @@ class Jobs:
     @property
     def told(self) -> str:
         after = f", after job {self.caches} that fills the caches" if self.caches else ""
-        return f"queued: job {self.array} ({len(self.keys)} rounds){after}; logs in {self.folder / JOBS_FOLDER}"
+        array = f" (array of {len(self.keys)})" if len(self.keys) > 1 else ""
+        return f"queued: job {self.array}{array}{after}; logs in {self.folder / JOBS_FOLDER}"
 
     def tags(self, name: str) -> dict[str, str]:
         """Return what the parent run is tagged with."""
@@ -112,7 +112,10 @@ class Jobs:
         while queued(self.all_ids):
             time.sleep(POLL_S[0])
 
-    def end_of(self, key: str) -> tuple[str, str]:
+    def end_of(self, key: str | None) -> tuple[str, str]:
+        if key is None:
+            ends = [self.end_of(each) for each in self.keys]
+            return next((end for end in ends if "COMPLETED" not in end[1]), ends[0])
         if self.caches:
             state = show_job(self.caches).get("JobState", "COMPLETED")
             if state == "CANCELLED":
@@ -139,24 +142,24 @@ def queued(jobs: Iterable[str]) -> set[str]:
     return set(ended.stdout.split())
 
 
-def submit(order: Order, settings: SlurmSettings, *, fills: bool, closes: bool) -> Jobs:
-    """Queue the rounds of an order: first the job that fills the caches, if there is one; `closes`: a last one after all of them.
+def submit(folder: Path, call: Any, keys: Sequence[str], settings: SlurmSettings, *, fills: bool, closes: bool) -> Jobs:
+    """Queue a call with each key, as an array; before it the job that fills the caches, if there is one, and with `closes` one after it.
 
     Raises:
         SettingsError: Slurm refuses a job. What was queued before it is cancelled.
     """
-    folder, keys = order.folder, list(order.runs)
     jobs: list[str] = []
     try:
         if fills:
             alone = settings.model_copy(update={"nodes": 1, "gpus": min(1, settings.gpus)})
             jobs += _queue(folder, alone, Fill(folder), "caches")
         after = {"dependency": f"afterok:{jobs[0]}", "kill-on-invalid-dep": "yes"} if jobs else {}
-        array = _queue(folder, settings, Round(folder, max(1, settings.gpus), settings.nodes), "rounds", keys, after)[0].partition("_")[0]
+        array = _queue(folder, settings, call, "array", keys, after)[0].partition("_")[0]
         jobs.append(array)
         if closes:
             small = settings.model_copy(update=CLOSING)
-            _queue(folder, small, Close(folder, array, jobs[0] if fills else None), "closing", more={"dependency": f"afterany:{array}"})
+            close = Close(folder, array, jobs[0] if fills else None, tuple(keys))
+            _queue(folder, small, close, "closing", more={"dependency": f"afterany:{array}"})
     except BaseException:
         if jobs:
             subprocess.run(["scancel", *jobs], capture_output=True, check=False)

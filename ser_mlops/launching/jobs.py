@@ -6,18 +6,19 @@ is being cancelled does not.
 """
 
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from submitit import JobEnvironment
-from submitit.helpers import DelayedSubmission
+from typing import TYPE_CHECKING
 
 from ser_mlops.errors import Interrupted, Postponed, TrainingError
+from ser_mlops.launching.queue import Jobs, show_job
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
 
 PORTS = 20000, 12000
 """First port and number of ports for the processes of one round to meet on: job ids are spread over them."""
@@ -39,8 +40,8 @@ class Fill:
                 raise
             requeue()
 
-    def checkpoint(self) -> DelayedSubmission:
-        return DelayedSubmission(self)
+    def checkpoint(self) -> "DelayedSubmission":
+        return _again(self)
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Round:
         else:
             run_key(self.folder, key)
 
-    def checkpoint(self, key: str) -> DelayedSubmission:
-        return DelayedSubmission(self, key)
+    def checkpoint(self, key: str) -> "DelayedSubmission":
+        return _again(self, key)
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ class Worker:
                 raise
             requeue()
 
-    def checkpoint(self, name: str) -> DelayedSubmission:
-        return DelayedSubmission(self, name)
+    def checkpoint(self, name: str) -> "DelayedSubmission":
+        return _again(self, name)
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,24 @@ class Close:
 
     def __call__(self) -> None:
         from ser_mlops.launching.orders import Order, settle
-        from ser_mlops.launching.slurm import Jobs
 
         settle(Order.read(self.folder), Jobs(self.folder, self.array, self.caches, self.keys).end_of)
 
-    def checkpoint(self) -> DelayedSubmission:
-        return DelayedSubmission(self)
+    def checkpoint(self) -> "DelayedSubmission":
+        return _again(self)
+
+
+def _again(call: Callable[..., None], *arguments: str) -> "DelayedSubmission":
+    """Tell submitit what a job does that was warned before its training began."""
+    from submitit.helpers import DelayedSubmission
+
+    return DelayedSubmission(call, *arguments)
 
 
 def run_key(folder: Path, key: str) -> None:
     """Run one round in this process, or, under torchrun, together with the others; back into the queue if the job is warned."""
+    from submitit import JobEnvironment
+
     from ser_mlops.launching.orders import run_round
 
     try:
@@ -134,17 +143,13 @@ def requeue(told: str = "") -> None:
     sys.exit(1)
 
 
-def show_job(job: str) -> Mapping[str, str]:
-    """Return what Slurm's controller knows of a job; nothing once it has forgotten it."""
-    shown = subprocess.run(["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, check=False)
-    return dict(re.findall(r"(\w+)=(\S*)", shown.stdout)) if shown.returncode == 0 else {}
-
-
 def run_torchrun(processes_per_node: int, num_nodes: int, module: str, *arguments: str) -> None:
     """Run a module under torchrun on this node; srun starts this on every node of the job.
 
     torchrun ignores the warning signal, which Slurm sends to every process of the job: its processes heed it.
     """
+    from submitit import JobEnvironment
+
     environment = JobEnvironment()
     first, number = PORTS
     meeting = ["--standalone"] if num_nodes == 1 else [

@@ -14,6 +14,7 @@ from ser_mlops.launching.jobs import Round, Worker
 from ser_mlops.launching.orders import TABLE_FILE, Order, needs_filling, settle
 from ser_mlops.launching.pool import Pool
 from ser_mlops.launching.preflight import check_caches, check_cluster
+from ser_mlops.launching.queue import Jobs
 from ser_mlops.notes import describe_experiment
 from ser_mlops.settings import Settings
 from ser_mlops.studies import OPEN, Study
@@ -148,7 +149,7 @@ def _begin(experiment: Experiment) -> tuple[Order, Workers]:
     return order, jobs
 
 
-def _begin_sweep(sweep: Sweep) -> tuple[Order, slurm.Jobs, Study]:
+def _begin_sweep(sweep: Sweep) -> tuple[Order, Jobs, Study]:
     """Open the parent run, which the worker that leads goes on with, and queue the workers."""
     settings = sweep.experiment.settings
     study = sweep.study()

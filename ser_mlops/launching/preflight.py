@@ -1,5 +1,6 @@
 """What a cluster needs is looked at before anything is queued: one line says what is missing and what to do about it."""
 
+import importlib.util
 import json
 import secrets
 import shutil
@@ -15,7 +16,8 @@ from ser_mlops.errors import SettingsError, TrackingError, TrainingError, one_of
 from ser_mlops.features import obstacle_to
 from ser_mlops.files import remove, write_text
 from ser_mlops.laboratory import Experiment
-from ser_mlops.launching.slurm import as_flags, options_of, queued
+from ser_mlops.launching.queue import queued
+from ser_mlops.launching.slurm import as_flags, options_of
 from ser_mlops.models.build import load_classifier, locate
 from ser_mlops.settings import Settings, SlurmSettings
 from ser_mlops.tracking import find_run, open_store, tracking_uri
@@ -34,6 +36,8 @@ def check_cluster(settings: Settings, num_jobs: int) -> None:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise SettingsError(f"launcher=slurm: no {', '.join(missing)} on the path, expected a login node of a Slurm cluster ({GUIDE})")
+    if importlib.util.find_spec("submitit") is None:
+        raise SettingsError("launcher=slurm needs submitit: pip install -e .[slurm]")
     _check_store(tracking_uri())
     _check_partition(settings.slurm)
     _check_options(settings.slurm, num_jobs)

@@ -14,8 +14,8 @@ def main() -> None:
     with explaining_failure("sweep"):
         settings = read_settings(given=given)
         sweep = prepare_sweep(prepare(settings), settings.sweep)
-        check_sweep_launch(sweep)
-    launch_sweep(sweep)
+        fills = check_sweep_launch(sweep)
+    launch_sweep(sweep, fills)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ def main() -> None:
 
     with explaining_failure("train"):
         experiment = prepare(resolve_settings(given))
-        check_launch(experiment)
-    launch(experiment)
+        fills = check_launch(experiment)
+    launch(experiment, fills)
 
 
 if __name__ == "__main__":

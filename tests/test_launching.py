@@ -1,5 +1,6 @@
 """Rounds in other processes, of this machine and of a real Slurm cluster: the numbers of a plain run, whatever happens to the jobs."""
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from mlflow.entities import Run
 
 from pipelines.train import main
 from ser_mlops.settings import run_command
-from tests.project import Project, metrics_of, train
+from tests.project import ROOT, Project, metrics_of, train
 from tests.servers import MlflowServer, SlurmCluster
 
 pytestmark = [
@@ -100,7 +101,7 @@ def test_an_array_of_rounds_has_the_numbers_of_a_local_run_bit_for_bit(site, loc
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 4
     assert site.numbers(parent) == site.numbers(local)
     assert "CREMA fold 0      2" in output, "no table"
-    array, _caches = parent.data.tags["job"].split()
+    array = parent.data.tags["job"]
     assert [run.data.tags["job"] for run in children] == [f"{array}_{number}" for number in range(3)]
     for run in children:
         assert "Job completed" in Path(run.data.tags["log"]).read_text(encoding="utf-8")
@@ -164,6 +165,7 @@ def test_four_workers_on_one_study_lose_no_trial_and_do_none_twice(site):
     output = site.run(sys.executable, "-m", "pipelines.sweep", *words)
     parent = site.parent(output)
     assert parent.info.status == "FINISHED"
+    assert len(parent.data.tags["job"].split()) == 2, "the array, and before it the job that fills the caches"
     trials = [run for run in site.children_of(parent) if run.data.tags["training"].startswith("trial")]
     assert [run.data.tags["training"] for run in trials] == [f"trial {number}" for number in range(8)]
     assert {run.info.status for run in site.children_of(parent)} == {"FINISHED"}
@@ -213,6 +215,7 @@ WRONG = {
     "no cluster": ({}, {"SLURM_CONF": "/dev/null"}, "launcher=slurm: the cluster does not answer ("),
     "no server": ({}, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "launcher=slurm: node "),
     "a folder that is none": ({"paths.cache": "/dev/null/cache"}, {}, "paths.cache=/dev/null/cache cannot be written to ("),
+    "no time to save": ({"time": "1"}, {}, "grace=120 leaves nothing of time=1, expected "),
     "no time": ({"time": "soon"}, {}, "time=soon is not accepted, expected"),
     "side by side": ({"parallel": "2"}, {}, "parallel=2 goes with launcher=local"),
     "detached here": ({"launcher": "local", "detach": "true"}, {}, "detach=true goes with launcher=slurm"),
@@ -222,3 +225,8 @@ WRONG = {
 @pytest.mark.parametrize(("given", "variables", "message"), WRONG.values(), ids=WRONG)
 def test_what_cannot_work_is_one_line_and_nothing_is_queued(refuse, given, variables, message):
     assert refuse(given, variables).startswith(f"error: {message}")
+
+
+def test_the_plan_in_the_guide_is_what_its_script_prints():
+    printed = subprocess.run([sys.executable, "examples/cluster_plan.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.rstrip() in (ROOT / "docs/cluster.md").read_text(encoding="utf-8")

@@ -36,8 +36,8 @@ class Workers(Protocol):
         """Return status and reason for a round whose process left its run open; given None, for a sweep."""
 
 
-def check_launch(experiment: Experiment) -> None:
-    """Refuse, before anything is queued or recorded, what cannot work.
+def check_launch(experiment: Experiment) -> bool:
+    """Refuse, before anything is queued or recorded, what cannot work; return whether caches are to be filled first.
 
     Raises:
         SettingsError, TrackingError: settings that do not go together, or a cluster that lacks something.
@@ -45,15 +45,15 @@ def check_launch(experiment: Experiment) -> None:
     """
     train, where = experiment.settings.train, experiment.settings.launch
     if where.launcher == "slurm":
-        _check_slurm(experiment, len(experiment.trainings) * train.rounds)
-    elif where.parallel != 1 and "WORLD_SIZE" in os.environ:
+        return _check_slurm(experiment, len(experiment.trainings) * train.rounds)
+    if where.parallel != 1 and "WORLD_SIZE" in os.environ:
         raise SettingsError(f"parallel={where.parallel} does not go with torchrun, whose processes train one round together")
-    else:
-        _refuse_detaching(experiment.settings)
+    _refuse_detaching(experiment.settings)
+    return needs_filling(experiment)
 
 
-def check_sweep_launch(sweep: Sweep) -> None:
-    """Refuse what cannot work of a sweep; see `check_launch`."""
+def check_sweep_launch(sweep: Sweep) -> bool:
+    """Refuse what cannot work of a sweep, and return whether caches are to be filled first; see `check_launch`."""
     settings = sweep.experiment.settings
     if settings.launch.parallel != 1:
         raise SettingsError(f"parallel={settings.launch.parallel} does not go with a sweep, set workers")
@@ -61,18 +61,17 @@ def check_sweep_launch(sweep: Sweep) -> None:
         if settings.slurm.nodes > 1 or settings.slurm.gpus > 1:
             asked = f"nodes={settings.slurm.nodes}, gpus={settings.slurm.gpus}"
             raise SettingsError(f"{asked}: a worker of a sweep trains on one GPU at most, set workers")
-        _check_slurm(sweep.experiment, sweep.settings.workers)
-    else:
-        _refuse_detaching(settings)
+        return _check_slurm(sweep.experiment, sweep.settings.workers)
+    _refuse_detaching(settings)
+    return needs_filling(sweep.experiment)
 
 
-def _check_slurm(experiment: Experiment, num_jobs: int) -> None:
+def _check_slurm(experiment: Experiment, num_jobs: int) -> bool:
     where = experiment.settings.launch
     if where.parallel != 1:
         raise SettingsError(f"parallel={where.parallel} goes with launcher=local; with launcher=slurm set at_once")
     check_cluster(experiment.settings, num_jobs)
-    if needs_filling(experiment):
-        check_caches(experiment)
+    return needs_filling(experiment) and check_caches(experiment)
 
 
 def _refuse_detaching(settings: Settings) -> None:
@@ -80,31 +79,31 @@ def _refuse_detaching(settings: Settings) -> None:
         raise SettingsError("detach=true goes with launcher=slurm: the processes of launcher=local end with the command")
 
 
-def launch(experiment: Experiment) -> None:
+def launch(experiment: Experiment, fills: bool) -> None:
     """Run every training and round that is not finished yet, record them, and print the table of rounds.
 
-    With `detach`, return when the jobs are queued.
+    `fills` is what `check_launch` returned. With `detach`, return when the jobs are queued.
     """
     where = experiment.settings.launch
     if where.launcher == "local" and where.parallel == 1:
         conduct(experiment)
         return
     with raising_interrupted():
-        order, workers = _begin(experiment)
+        order, workers = _begin(experiment, fills)
         if where.detach and order.runs:
             return
         _attend(order, workers, len(order.runs), lambda num_over: num_over, len(order.runs), experiment.name, "round")
     _tell(order, lambda: (order.folder / TABLE_FILE).read_text(encoding="utf-8"))
 
 
-def launch_sweep(sweep: Sweep) -> None:
+def launch_sweep(sweep: Sweep, fills: bool) -> None:
     """Run a sweep here, or its workers as Slurm jobs, the first of which leads the others."""
     settings = sweep.experiment.settings
     if settings.launch.launcher == "local":
         conduct_sweep(sweep)
         return
     with raising_interrupted():
-        order, jobs, study = _begin_sweep(sweep)
+        order, jobs, study = _begin_sweep(sweep, fills)
         if settings.launch.detach:
             return
         _attend(order, jobs, len(jobs.keys), lambda _: len(study.trials()) - len(study.trials(*OPEN)), sweep.settings.trials,
@@ -112,7 +111,7 @@ def launch_sweep(sweep: Sweep) -> None:
     _tell(order, lambda: read_end(order.parent))
 
 
-def _begin(experiment: Experiment) -> tuple[Order, Workers]:
+def _begin(experiment: Experiment, fills: bool) -> tuple[Order, Workers]:
     """Open the parent run and its children, and hand the rounds over."""
     settings = experiment.settings
     checkpoints = Path(settings.paths.checkpoints)
@@ -133,11 +132,9 @@ def _begin(experiment: Experiment) -> tuple[Order, Workers]:
         order.save()
         try:
             if settings.launch.launcher == "local" or not runs:
-                return order, Pool(order, settings.launch.parallel, needs_filling(experiment))
+                return order, Pool(order, settings.launch.parallel, fills)
             call = Round(order.folder, max(1, settings.slurm.gpus), settings.slurm.nodes)
-            jobs = slurm.submit(
-                order.folder, call, list(runs), settings.slurm, fills=needs_filling(experiment), closes=settings.launch.detach
-            )
+            jobs = slurm.submit(order.folder, call, list(runs), settings.slurm, fills=fills, closes=settings.launch.detach)
         except BaseException as error:
             for run_id in runs.values():
                 end_run(notebook.client, run_id, "KILLED", f"Never started: {error}")
@@ -149,7 +146,7 @@ def _begin(experiment: Experiment) -> tuple[Order, Workers]:
     return order, jobs
 
 
-def _begin_sweep(sweep: Sweep) -> tuple[Order, Jobs, Study]:
+def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Order, Jobs, Study]:
     """Open the parent run, which the worker that leads goes on with, and queue the workers."""
     settings = sweep.experiment.settings
     study = sweep.study()
@@ -169,9 +166,7 @@ def _begin_sweep(sweep: Sweep) -> tuple[Order, Jobs, Study]:
         order = Order((sweep.checkpoints / f"{parent.run_id}-jobs").resolve(), settings, parent.run_id, {})
         order.save()
         keys = [f"worker {number}" for number in range(sweep.settings.workers)]
-        jobs = slurm.submit(
-            order.folder, Worker(order.folder), keys, settings.slurm, fills=needs_filling(sweep.experiment), closes=settings.launch.detach
-        )
+        jobs = slurm.submit(order.folder, Worker(order.folder), keys, settings.slurm, fills=fills, closes=settings.launch.detach)
         parent.tags(jobs.tags(f"sweep {sweep.experiment.name}"))
     print(f"{jobs.told}\nopen in the MLflow UI: {notebook.link}", flush=True)
     return order, jobs, study

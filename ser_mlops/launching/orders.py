@@ -94,7 +94,8 @@ class Order:
 
 def needs_filling(experiment: Experiment) -> bool:
     """Say whether the rounds of an experiment read outputs of the frozen part, which are computed once and before them."""
-    return experiment.settings.train.cache != "off" and not experiment.cache_objection()
+    train = experiment.settings.train
+    return train.cache != "off" and train.attention_mask and not experiment.cache_objection()
 
 
 def fill(folder: Path) -> None:

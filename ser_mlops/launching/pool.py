@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +28,8 @@ class Pool:
         self.order = order
         self.waiting = list(order.runs)
         self.workers: dict[str, BaseProcess] = {}
+        self.gpus: dict[str, int] = {}
+        """The GPU that each of them was given."""
         self.codes: dict[str, int] = {}
         """Exit codes of the processes that have ended, by key."""
         self.num_gpus = torch.cuda.device_count()
@@ -41,7 +42,7 @@ class Pool:
 
     def _fill(self) -> None:
         """Fill the caches in a process of its own, so that GPU and memory are free when the rounds begin."""
-        process = self._start(fill, self.order.folder)
+        process = self._start(fill, (self.order.folder,), None)
         try:
             process.join()
         finally:
@@ -54,16 +55,17 @@ class Pool:
             self.size = max(1, int(USABLE_SHARE / self.share.value)) * self.num_gpus
         while self.waiting and len(self.workers) < self.size:
             key = self.waiting.pop(0)
-            self.workers[key] = self._start(run_round, self.order.folder, key, {})
+            if self.num_gpus:
+                self.gpus[key] = min(range(self.num_gpus), key=[self.gpus[other] for other in self.workers].count)
+            self.workers[key] = self._start(run_round, (self.order.folder, key, {}), self.gpus.get(key), self.share)
         time.sleep(POLL_S)
         for key in [key for key, worker in self.workers.items() if worker.exitcode is not None]:
             self.codes[key] = self.workers.pop(key).exitcode or 0
         return len(self.codes)
 
-    def _start(self, work: Callable[..., None], *arguments: Any) -> BaseProcess:
-        gpu = (len(self.codes) + len(self.workers)) % self.num_gpus if self.num_gpus else None
+    def _start(self, work: Callable[..., None], arguments: tuple[Any, ...], gpu: int | None, share: Any = None) -> BaseProcess:
         threads = max(1, torch.get_num_threads() // self.size)
-        process = PROCESSES.Process(target=_run_in_process, args=(work, arguments, gpu, threads, self.share))
+        process = PROCESSES.Process(target=_run_in_process, args=(work, arguments, gpu, threads, share))
         process.start()
         return process
 
@@ -81,7 +83,7 @@ class Pool:
         return "KILLED", "Never started."
 
 
-def _run_in_process(work: Callable[..., None], arguments: tuple[Path, ...], gpu: int | None, threads: int, share: Any) -> None:
+def _run_in_process(work: Callable[..., None], arguments: tuple[Any, ...], gpu: int | None, threads: int, share: Any) -> None:
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)  # read when CUDA is first used

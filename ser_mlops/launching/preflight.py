@@ -13,11 +13,11 @@ import torch
 from filelock import FileLock
 
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError, one_of
-from ser_mlops.features import obstacle_to
+from ser_mlops.features import look_ahead
 from ser_mlops.files import remove, write_text
 from ser_mlops.laboratory import Experiment
 from ser_mlops.launching.queue import queued
-from ser_mlops.launching.slurm import as_flags, options_of
+from ser_mlops.launching.slurm import as_flags, minutes_of, options_of
 from ser_mlops.models.build import load_classifier, locate
 from ser_mlops.settings import Settings, SlurmSettings
 from ser_mlops.tracking import find_run, open_store, tracking_uri
@@ -47,17 +47,18 @@ def check_cluster(settings: Settings, num_jobs: int) -> None:
         _check_node(settings)
 
 
-def check_caches(experiment: Experiment) -> None:
-    """Refuse caches that do not fit on their disk: every job would find that out by itself, and compute everything anew."""
+def check_caches(experiment: Experiment) -> bool:
+    """Return whether caches are to be filled; refuse those that do not fit on their disk, which every job would find out by itself."""
     train, slurm = experiment.settings.train, experiment.settings.slurm
     classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask)
     corpora = {corpus: version.audio for corpus, version in experiment.versions.items()}
-    obstacle = obstacle_to(
+    absent, obstacle = look_ahead(
         classifier, train.freeze, corpora, Path(experiment.settings.paths.cache), train.cache_precision,
         torch.device("cuda" if slurm.gpus else "cpu"),
     )
     if obstacle:
         raise TrainingError(f"launcher=slurm: {obstacle}; cache=off: every job computes the frozen part in every epoch")
+    return bool(absent)
 
 
 def _check_store(uri: str) -> None:
@@ -78,6 +79,8 @@ def _check_partition(settings: SlurmSettings) -> None:
 
 
 def _check_options(settings: SlurmSettings, num_jobs: int) -> None:
+    if settings.grace >= 60 * minutes_of(settings.time):
+        raise SettingsError(f"grace={settings.grace} leaves nothing of time={settings.time}, expected fewer seconds or a longer limit")
     flags = as_flags({**options_of(settings), "array": f"0-{num_jobs - 1}%{settings.at_once}", "output": "/dev/null"})
     ended = _run(["sbatch", "--test-only", *flags, "--wrap=true"])
     if ended.returncode:

@@ -1,6 +1,5 @@
 """Real servers on loopback ports, for tests: `mlflow server`, PostgreSQL and a Slurm cluster of one node."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -147,6 +146,7 @@ class SlurmCluster:
     """A controller and one node of four cores on loopback, started and stopped by the tests; they need to be root for it."""
 
     folder: Path
+    _daemons: list[subprocess.Popen] = field(default_factory=list)
 
     @staticmethod
     def obstacle() -> str:
@@ -170,18 +170,24 @@ class SlurmCluster:
             gpu.touch()
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-1]\n")
         for daemon in ("slurmctld", "slurmd"):
-            subprocess.run([daemon, "-f", self.variables["SLURM_CONF"]], check=True, capture_output=True, cwd=self.folder)
+            command = [daemon, "-D", "-f", self.variables["SLURM_CONF"]]
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self._daemons.append(subprocess.Popen(command, cwd=self.folder, start_new_session=True, **quiet))
         deadline = time.monotonic() + PATIENCE_S
         while self.run("sinfo", "--noheader", "--format=%T") != "idle":
             assert time.monotonic() < deadline, "".join(path.read_text() for path in self.folder.glob("slurm*.log"))
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Cancel what is queued and end both daemons."""
+        """Cancel what is queued, wait for it to end, and end both daemons."""
         self.run("scancel", "--user=root")
-        for daemon in ("slurmd", "slurmctld"):
-            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                os.kill(int((self.folder / f"{daemon}.pid").read_text()), signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while self._daemons and self.run("squeue", "--noheader") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for daemon in self._daemons:
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
+        self._daemons.clear()
 
     def set_node(self, state: str) -> None:
         """Set the node's state: `down` kills and requeues its jobs, as when it dies; `resume`."""

@@ -4,15 +4,18 @@ from ser_mlops.settings import parse_given, read_settings, run_command
 
 
 def main() -> None:
-    given = parse_given(["sweep", "train"], "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below.")
+    description = "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below."
+    given = parse_given(["sweep", "train", "launch", "slurm"], description)
     from ser_mlops.laboratory import prepare
-    from ser_mlops.sweeping import conduct_sweep, prepare_sweep
+    from ser_mlops.launching.launch import check_sweep_launch, launch_sweep
+    from ser_mlops.sweeping import prepare_sweep
     from ser_mlops.tracking import explaining_failure
 
     with explaining_failure("sweep"):
         settings = read_settings(given=given)
         sweep = prepare_sweep(prepare(settings), settings.sweep)
-    conduct_sweep(sweep)
+        fills = check_sweep_launch(sweep)
+    launch_sweep(sweep, fills)
 
 
 if __name__ == "__main__":

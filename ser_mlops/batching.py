@@ -166,5 +166,5 @@ def load_batches(
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
     """Slurm and Ctrl-C signal every process of a group; workers live on until the trainer has saved its state and ends them."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

@@ -39,6 +39,10 @@ class Interrupted(SerError):
     exit_code = 143
 
 
+class Postponed(Interrupted):
+    """The process was asked to stop, has saved its state, and is started again by itself: a Slurm job that goes back into the queue."""
+
+
 def one_of(kind: str, offender: object, accepted: Iterable[object]) -> str:
     """Word the commonest message of all.
 

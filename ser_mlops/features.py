@@ -188,6 +188,15 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     return None
 
 
+def look_ahead(classifier: EmotionClassifier, mode: str, corpora: Mapping[str, Path], folder: Path, precision: str,
+               device: torch.device) -> tuple[list[str], str]:
+    """Return, of what `open_features` is to open, the corpora whose caches are not there yet, and why they cannot be made, if so."""
+    weights = classifier.digest(mode)
+    caches = [_describe(corpus, audio, classifier, weights, mode, folder, precision, device) for corpus, audio in corpora.items()]
+    absent = [cache for cache in caches if not (cache.label.is_file() and cache.path.is_file())]
+    return [str(cache.what["corpus"]) for cache in absent], _obstacle(classifier, absent, folder)
+
+
 def _describe(corpus: str, audio: Path, classifier: EmotionClassifier, weights: str, mode: str, folder: Path, precision: str,
               device: torch.device) -> Cache:
     plan = _plan(audio, classifier, mode)

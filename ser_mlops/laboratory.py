@@ -32,7 +32,7 @@ from ser_mlops.notes import (
 from ser_mlops.provenance import changed_files, code_hash, code_listing, commit_tags, machine_tags
 from ser_mlops.quality import is_synthetic
 from ser_mlops.registry import register_best
-from ser_mlops.settings import Settings, flatten_settings, parse_settings, read_settings
+from ser_mlops.settings import LAUNCH_SECTIONS, RUN_SECTIONS, Settings, flatten_settings, parse_settings, read_settings
 from ser_mlops.statistics import prediction_table
 from ser_mlops.tracking import STUDY_TAG, Notebook, Planned, RunLog, find_run, open_notebook, open_store, read_artifact, settle_earlier
 from ser_mlops.training.distributed import World, join_world, leave_world
@@ -142,12 +142,12 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
         raise SettingsError(f"run {run_id} is a sweep, which goes on with its study: give the sweep's command again")
     settle_earlier(client, Path(settings.paths.checkpoints) / OUTBOX, run_id)
     stored = parse_settings(read_artifact(client, run_id, SETTINGS_FILE).read_text(encoding="utf-8"), f"settings.yaml of run {run_id}")
-    now, then = flatten_settings(settings), flatten_settings(stored)
+    now, then = flatten_settings(settings, (*RUN_SECTIONS, *LAUNCH_SECTIONS)), flatten_settings(stored)
     for name in given:
-        if name not in FREE_ON_RESUME and now[name] != then[name]:
+        if name in then and name not in FREE_ON_RESUME and now[name] != then[name]:
             plain = name.removeprefix("train.")
             raise SettingsError(f"{plain}={given[name]}, but run {run_id} was started with {then[name]}: leave it out, or start anew")
-    content = stored.model_dump()
+    content = stored.model_dump() | settings.model_dump(include=set(LAUNCH_SECTIONS))
     for name in FREE_ON_RESUME:
         if name in given:
             section, key = name.split(".")
@@ -225,12 +225,16 @@ def _lead(experiment: Experiment, world: World, tags: Mapping[str, str]) -> str:
         if not notebook.is_resumed:
             describe_experiment(notebook.parent, settings, experiment.versions)
         table = conduct_rounds(experiment, notebook, checkpoints / notebook.parent.run_id, world)
-    print(table)
-    if settings.train.register:
-        chosen = settings.compare
-        print("\n" + register_best(notebook.parent.run_id, settings.train.register, chosen.seed, chosen.resamples))
-    print(f"\nopen in the MLflow UI: {notebook.link}")
+    print(tell_end(experiment, notebook, table))
     return notebook.parent.run_id
+
+
+def tell_end(experiment: Experiment, notebook: Notebook, table: str) -> str:
+    """Return what is printed at the end of an experiment; its best round is registered, where that is asked for."""
+    settings = experiment.settings
+    name, chosen = settings.train.register, settings.compare
+    registered = register_best(notebook.parent.run_id, name, chosen.seed, chosen.resamples) + "\n\n" if name else ""
+    return f"{table}\n\n{registered}open in the MLflow UI: {notebook.link}"
 
 
 def plan_runs(experiment: Experiment, prefix: str = "") -> list[Planned]:
@@ -238,7 +242,7 @@ def plan_runs(experiment: Experiment, prefix: str = "") -> list[Planned]:
     name, tags = f"{experiment.settings.train.model}{' (synthetic)' * experiment.is_synthetic}", experiment.tags()
     return [
         Planned(
-            key=prefix + _key(training, round),
+            key=prefix + key_of(training, round),
             name=f"{prefix}round {round}: {training.name} {name}",
             tags=tags
             | {
@@ -249,26 +253,23 @@ def plan_runs(experiment: Experiment, prefix: str = "") -> list[Planned]:
                 "split": _describe_split(experiment.settings.frames.split, training.shares_speakers),
             },
         )
-        for training, round in _pairs(experiment)
+        for training, round in pairs_of(experiment)
     ]
 
 
 def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, world: World, prefix: str = "") -> str:
     """Run and record every training and round that is not finished, then their summary; return the table of rounds."""
-    pairs = _pairs(experiment)
-    runs = [notebook.children[prefix + _key(*pair)] for pair in pairs]
+    pairs = pairs_of(experiment)
+    runs = [notebook.children[prefix + key_of(*pair)] for pair in pairs]
     unfinished = [number for number, run in enumerate(runs) if run.status != "FINISHED"]
     world.tell((str(folder), unfinished))
     features = open_frozen(experiment, experiment.trainings if unfinished else (), world)
     results = []
     for number, (training, round) in enumerate(tqdm(pairs, desc=experiment.name, unit="round", disable=None)):
         if number in unfinished:
-            with notebook.child(prefix + _key(training, round)) as run:
-                begin_training(run, training, experiment.settings, experiment.versions)
-                result = _train(experiment, training, round, folder, features, run, world)
-                record_result(run, result, experiment.note)
-                record_model(run, result, experiment.settings, experiment.versions, experiment.note)
-            remove(_checkpoints_of(folder, training, round))
+            with notebook.child(prefix + key_of(training, round)) as run:
+                result = conduct_round(experiment, training, round, folder, features, run, world)
+            remove(checkpoints_of(folder, training, round))
         else:
             result = read_result(notebook.client, runs[number].run_id, training, round)
         results.append(result)
@@ -276,26 +277,40 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
     return record_summary(notebook.parent, experiment.name, results, experiment.settings.train.seed, experiment.note, links)
 
 
+def conduct_round(
+    experiment: Experiment, training: Training, round: int, folder: Path, features: Features | None, run: RunLog, world: World
+) -> Result:
+    """Train, test and record one round."""
+    begin_training(run, training, experiment.settings, experiment.versions)
+    result = train_round(experiment, training, round, folder, features, run, world)
+    record_result(run, result, experiment.note)
+    record_model(run, result, experiment.settings, experiment.versions, experiment.note)
+    return result
+
+
 def _follow(experiment: Experiment, world: World) -> str:
     folder, unfinished = world.hear()
-    pairs = _pairs(experiment)
+    pairs = pairs_of(experiment)
     features = open_frozen(experiment, experiment.trainings if unfinished else (), world)
     for number in unfinished:
         training, round = pairs[number]
-        _train(experiment, training, round, Path(folder), features, None, world)
+        train_round(experiment, training, round, Path(folder), features, None, world)
     return ""
 
 
-def _pairs(experiment: Experiment) -> list[tuple[Training, int]]:
+def pairs_of(experiment: Experiment) -> list[tuple[Training, int]]:
+    """Return every training with every round of it, in order."""
     return [(training, round) for training in experiment.trainings for round in range(experiment.settings.train.rounds)]
 
 
-def _key(training: Training, round: int) -> str:
+def key_of(training: Training, round: int) -> str:
+    """Return what tells a training and round apart from the others of the experiment: CREMA fold 0 round 1."""
     return f"{training.name} round {round}"
 
 
-def _checkpoints_of(folder: Path, training: Training, round: int) -> Path:
-    return folder / _key(training, round).replace(" ", "_").replace(",", "")
+def checkpoints_of(folder: Path, training: Training, round: int) -> Path:
+    """Return the folder for the states of one round."""
+    return folder / key_of(training, round).replace(" ", "_").replace(",", "")
 
 
 def open_frozen(experiment: Experiment, trainings: Sequence[Training], world: World) -> Features | None:
@@ -321,12 +336,12 @@ def open_frozen(experiment: Experiment, trainings: Sequence[Training], world: Wo
     )
 
 
-def _train(
+def train_round(
     experiment: Experiment, training: Training, round: int, folder: Path, features: Features | None, run: RunLog | None, world: World
 ) -> Result:
     """Train and test one round; the first process passes the run to record into."""
     started = time.perf_counter()
-    fitted = fit(experiment, training, round, _checkpoints_of(folder, training, round), features, EpochLog(run))
+    fitted = fit(experiment, training, round, checkpoints_of(folder, training, round), features, EpochLog(run))
     recipe = experiment.recipe
     logits = {
         name: predict_logits(

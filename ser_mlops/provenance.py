@@ -54,12 +54,18 @@ def changed_files(then: str, now: str) -> list[str]:
 
 
 def machine_tags() -> dict[str, str]:
-    """Return the host, the GPU and, under Slurm, the job."""
+    """Return the host, the GPU and, under Slurm, the job and its nodes."""
     import torch
 
     tags = {"host": socket.gethostname(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
-    job = os.environ.get("SLURM_JOB_ID")
-    return tags | ({"job": job} if job else {})
+    job = slurm_job()
+    return tags | ({"job": job, "nodes": os.environ.get("SLURM_JOB_NODELIST", socket.gethostname())} if job else {})
+
+
+def slurm_job() -> str | None:
+    """Return the id of the Slurm job that this process is part of, 12 or, in an array, 12_0; None outside of Slurm."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
 
 
 def environment_text() -> str:

@@ -41,6 +41,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 OptionalName = Annotated[str | None, BeforeValidator(_none_if_blank)]
 OptionalModelName = Annotated[Annotated[str, Field(pattern=r"^\w[\w .-]*$")] | None, BeforeValidator(_none_if_blank)]
 OptionalSeconds = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_none_if_blank)]
+SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Freeze = Annotated[Literal["none", "feature_encoder", "encoder"], BeforeValidator(_freezing)]
 Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(_split_commas)]
@@ -180,6 +181,42 @@ class TrainSettings(Section):
     """Optimiser steps between saved states, besides epoch ends; 0: epoch ends only."""
 
 
+class LaunchSettings(Section):
+    launcher: Literal["local", "slurm"]
+    """Where trainings (main) and workers (sweep) run: local, this machine; slurm, one job each (docs/cluster.md)."""
+    parallel: Annotated[int, Field(ge=1)] | Literal["auto"]
+    """With launcher=local: trainings side by side, or `auto`: as many as the GPUs' memory (without GPU: the cores) holds."""
+    detach: bool
+    """With launcher=slurm: return once the jobs are queued; whoever finishes last closes the experiment."""
+
+
+class SlurmSettings(Section):
+    partition: OptionalName
+    """Slurm: partition of the jobs; none: the cluster's default."""
+    account: OptionalName
+    """Slurm: account that the jobs are charged to; none: the user's default."""
+    time: Annotated[str, Field(pattern=SLURM_TIME)]
+    """Slurm: time limit of a job, [D-]HH:MM:SS; a training that needs longer goes back into the queue and goes on."""
+    cpus: Annotated[int, Field(ge=1)]
+    """Slurm: cores of a job on each of its nodes."""
+    memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")]
+    """Slurm: memory of a job on each of its nodes, such as 32G."""
+    gpus: Annotated[int, Field(ge=0)]
+    """Slurm: GPUs of a job on each of its nodes; with several, torchrun trains one round on all of them."""
+    nodes: Annotated[int, Field(ge=1)]
+    """Slurm: nodes of a job; with several, torchrun trains one round on all of them."""
+    at_once: Annotated[int, Field(ge=1)]
+    """Slurm: jobs of one command that may run at the same time."""
+    grace: Annotated[int, Field(ge=10)]
+    """Slurm: seconds before its time limit at which a job is warned, to save its state."""
+    probe: Annotated[int, Field(ge=0)]
+    """Slurm: seconds to wait for a node that shows, before anything is queued, that it sees the shared folders; 0: not looked at."""
+    setup: Names
+    """Slurm: shell lines that a job runs first, such as `module load cuda`."""
+    extra: Annotated[tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=.*)?$")], ...], BeforeValidator(_split_commas)]
+    """Slurm: further options of sbatch, such as --constraint=a100."""
+
+
 class ServingSettings(Section):
     window_seconds: Annotated[float, Field(gt=0)]
     """Longer recordings are classified in equal windows no longer than this (where training cut windows: in its max_seconds)."""
@@ -282,6 +319,8 @@ class Settings(Section):
     frames: FramesSettings
     paths: PathsSettings
     train: TrainSettings
+    launch: LaunchSettings
+    slurm: SlurmSettings
     serving: ServingSettings
     sweep: SweepSettings
     compare: CompareSettings
@@ -304,6 +343,8 @@ ANSWERED = {
 """Old names that are refused with what replaces them."""
 RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "serving")
 """Sections that a training, or the model that it leaves, depends on."""
+LAUNCH_SECTIONS = ("launch", "slurm")
+"""Sections that say where trainings run; no number depends on them."""
 SHARED_SECTIONS = ("paths", "data")
 """Sections that every entry point takes under dotted names (paths.cache)."""
 

@@ -29,7 +29,17 @@ from ser_mlops.notes import begin_training, describe_experiment, draw
 from ser_mlops.seeds import derive
 from ser_mlops.settings import Choices, Range, SweepSettings, dump_settings, flatten_settings, read_settings, run_command, with_train
 from ser_mlops.studies import DEAD_AFTER_S, OPEN, Pruned, Search, Study, TakenTrial, TrialState, needing_storage, open_study
-from ser_mlops.tracking import STUDY_TAG, Pages, Planned, RunLog, open_notebook, open_pages, subordinate_opened_run
+from ser_mlops.tracking import (
+    STUDY_TAG,
+    Pages,
+    Planned,
+    RunLog,
+    open_notebook,
+    open_pages,
+    open_store,
+    read_artifact,
+    subordinate_opened_run,
+)
 from ser_mlops.training.distributed import join_world
 from ser_mlops.training.stopping import raising_interrupted
 
@@ -40,6 +50,7 @@ SEARCHABLE = (*NUMBERS, "schedule", "class_weights")
 MIN_WILCOXON_ROUNDS = 4
 """With fewer pairs, the test's p value cannot fall below the pruner's threshold of 0.1."""
 BEST = "best: "
+END_FILE = "end.txt"
 PROCESSES = multiprocessing.get_context("forkserver")
 """Workers are forked from a process that has imported everything and has no threads: a new one starts at once."""
 
@@ -258,8 +269,7 @@ def _lead(sweep: Sweep, study: Study) -> None:
     ) as notebook:
         parent = notebook.parent
         if not notebook.is_resumed:
-            describe_experiment(parent, experiment.settings, experiment.versions)
-            parent.params({f"sweep.{name}": value for name, value in sweep.settings.model_dump().items()})
+            describe_sweep(parent, sweep)
         runs = notebook.schedule([
             Planned(key=f"trial {trial.number}", name=f"trial {trial.number} of {study.name}", tags=tags)
             for trial in study.trials()
@@ -271,16 +281,28 @@ def _lead(sweep: Sweep, study: Study) -> None:
         study.tell(tested=True)
         folder = sweep.checkpoints / parent.run_id
         table = conduct_rounds(sweep.with_values(best), notebook, folder, join_world(), BEST)
+        told = f"the best settings, tested:\n{table}\n\ntrain with them again:\n  {command_for(sweep, best)}"
+        told = f"{study.table().drop(columns='failures').to_string(index=False)}\n\n{told}"
+        parent.text(END_FILE, told + "\n")
     remove(folder)
-    print(study.table().drop(columns="failures").to_string(index=False))
-    print(f"\nthe best settings, tested:\n{table}\n\ntrain with them again:\n  {command_for(sweep, best)}")
-    print(f"\nopen in the MLflow UI: {notebook.link}")
+    print(f"{told}\n\nopen in the MLflow UI: {notebook.link}")
+
+
+def describe_sweep(parent: RunLog, sweep: Sweep) -> None:
+    """Log what a sweep is made of."""
+    describe_experiment(parent, sweep.experiment.settings, sweep.experiment.versions)
+    parent.params({f"sweep.{name}": value for name, value in sweep.settings.model_dump().items()})
+
+
+def read_end(parent_id: str) -> str:
+    """Return what a finished sweep tells: its trials, its best settings and how they did on the test set."""
+    return read_artifact(open_store(), parent_id, END_FILE).read_text(encoding="utf-8")
 
 
 def _help(sweep: Sweep, study: Study) -> None:
     print(f"study {study.name}: helping with the trials of {study.told('leader').split()[0]}")
     deadline = time.time() + DEAD_AFTER_S
-    while study.told("parent") is None:
+    while study.told("runs") is None:
         if time.time() > deadline:
             raise TrackingError(f"the leader of study {study.name!r} opened no runs: start the sweep again")
         time.sleep(0.5)
@@ -375,7 +397,7 @@ def _draw_study(run: RunLog, sweep: Sweep, study: Study, complete: pd.DataFrame)
     draw(run, "intermediate_values", figures.trial_curves(study.reports(), metric, title, note, pruned))
     if len(complete) < 3:
         return
-    if len(numeric) >= 2:
+    if len(numeric) >= 2 and complete["value"].nunique() > 1:
         draw(run, "contour", figures.trial_contour(complete, numeric[0], numeric[1], log, metric, title, note))
     if numeric:
         draw(run, "parallel", figures.trial_parallel(complete, numeric, log, metric, title, note))

@@ -45,7 +45,7 @@ from mlflow.protos.databricks_pb2 import (
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
-from ser_mlops.errors import Interrupted, SerError, TrackingError
+from ser_mlops.errors import Interrupted, Postponed, SerError, TrackingError
 from ser_mlops.files import remove
 from ser_mlops.outbox import Outbox, Record, Unreachable, drain
 from ser_mlops.views import experiment_tags, link_to_run
@@ -83,6 +83,11 @@ def open_store() -> MlflowClient:
             if key not in experiment.tags:  # somebody may have changed a view to their liking
                 client.set_experiment_tag(experiment.experiment_id, key, value)
     return client
+
+
+def tracking_uri() -> str:
+    """Return the URI of the tracking store in use."""
+    return mlflow.get_tracking_uri()
 
 
 @contextmanager
@@ -183,6 +188,12 @@ class RunLog:
         self.status = "RUNNING"
         self._append({"run": self.run_id, "op": "status", "status": self.status})
 
+    def postpone(self, reason: str) -> None:
+        """Mark the run SCHEDULED again: another process goes on with it."""
+        self.describe(reason)
+        self.status = "SCHEDULED"
+        self._append({"run": self.run_id, "op": "status", "status": self.status})
+
     def end(self, status: str) -> None:
         """Mark the run FINISHED, FAILED or KILLED, now."""
         self.status = status
@@ -210,9 +221,18 @@ class Notebook:
 
     def schedule(self, planned: Sequence[Planned]) -> dict[str, str]:
         """Open children for other processes to write (`open_pages`); return their run ids by key."""
-        with _reachable(mlflow.get_tracking_uri()):
-            children = _find_or_create(self.client, self.client.get_run(self.parent.run_id), planned)
+        return {key: run.info.run_id for key, run in self._scheduled(planned).items()}
+
+    def schedule_unfinished(self, planned: Sequence[Planned]) -> dict[str, str]:
+        """Open children for other processes to write, as SCHEDULED; return the run ids of those that are not finished, by key."""
+        children = {key: run for key, run in self._scheduled(planned).items() if run.info.status != "FINISHED"}
+        for run in children.values():
+            self.client.update_run(run.info.run_id, status="SCHEDULED")
         return {key: run.info.run_id for key, run in children.items()}
+
+    def _scheduled(self, planned: Sequence[Planned]) -> dict[str, Run]:
+        with _reachable(mlflow.get_tracking_uri()):
+            return _find_or_create(self.client, self.client.get_run(self.parent.run_id), planned)
 
     def collect(self) -> None:
         """Send what writers of children that died have left."""
@@ -235,6 +255,8 @@ def open_notebook(
     planned: Sequence[Planned],
     folder: Path,
     resume: str | None = None,
+    stays_open: bool = False,
+    is_detached: bool = False,
     interval_s: float = 2.0,
     patience_s: float = 20.0,
 ) -> Iterator[Notebook]:
@@ -243,13 +265,16 @@ def open_notebook(
     The parent is the run that `mlflow run` opened for this process (MLFLOW_RUN_ID), or a new one. With `resume` it is that run; the one
     opened for the call is deleted, so that it does not stand among the experiments. `folder` holds the outboxes, which are sent every
     `interval_s`; at the end a server that is away is waited for for `patience_s`.
+
+    With `stays_open` the parent is still RUNNING after the block: other processes write its children, and the last of them closes it. If
+    the call itself is over before (`is_detached`), the parent is a run of its own: `mlflow run` ends the run that it opened.
     """
     client = open_store()
     sender = _Sender(client)
     outboxes = folder.resolve() / _store_key(mlflow.get_tracking_uri())
     with _reachable(mlflow.get_tracking_uri()):
         _settle_earlier(client, sender, outboxes, resume)
-        parent = _open_parent(client, name, tags, resume)
+        parent = _open_parent(client, name, tags, resume, is_detached)
         stored = _read_stored(client, parent)
     sampler = _Sampler()
     outbox = Outbox(outboxes / parent.info.run_id, sender.deliver, interval_s, sampler.sample_if_due)
@@ -257,7 +282,7 @@ def open_notebook(
     hint = _hint(parent.info.run_id, {**parent.data.tags, **tags})
     collect = partial(_settle_earlier, client, sender, outboxes, parent.info.run_id)
     try:
-        with _ending(log, hint):
+        with _ending(log, hint, stays_open):
             log.begin()
             with _reachable(mlflow.get_tracking_uri()):
                 children = _open_children(client, parent, planned, outbox)
@@ -348,21 +373,22 @@ def _close_abandoned(client: MlflowClient, run_id: str) -> None:
         runs = [owner, *children_of(client, owner)] if owner.info.lifecycle_stage == "active" else []
         for run in runs:
             if run.info.status in OPEN:
-                client.set_tag(run.info.run_id, MLFLOW_RUN_NOTE, f"The process ended without a word. {_hint(run_id, owner.data.tags)}")
-                client.set_terminated(run.info.run_id, "KILLED")
+                end_run(client, run.info.run_id, "KILLED", f"The process ended without a word. {_hint(run_id, owner.data.tags)}")
     except MlflowException as error:
         if _is_outage(error):
             raise Unreachable(str(error)) from error
         print(f"run {run_id} of an earlier start is gone: {' '.join(str(error).split())[:200]}")
 
 
-def _open_parent(client: MlflowClient, name: str, tags: Mapping[str, object], resume: str | None) -> Run:
+def _open_parent(client: MlflowClient, name: str, tags: Mapping[str, object], resume: str | None, is_detached: bool) -> Run:
     opened = os.environ.pop("MLFLOW_RUN_ID", None)
     if resume:
         return _resumed(client, resume, opened)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
-    parent = client.get_run(opened) if opened else client.create_run(experiment.experiment_id)
+    parent = client.get_run(opened) if opened and not is_detached else client.create_run(experiment.experiment_id)
+    if opened and is_detached:
+        _subordinate(client, opened, parent.info.run_id)
     named = {MLFLOW_RUN_NAME: name, **tags}
     client.log_batch(parent.info.run_id, tags=[RunTag(key, str(value)[:MAX_TAG_CHARACTERS]) for key, value in named.items()])
     return parent
@@ -381,10 +407,13 @@ def _writing(run: RunLog, hint: str, sampler: "_Sampler") -> Iterator[RunLog]:
 
 
 @contextmanager
-def _ending(run: RunLog, hint: str) -> Iterator[None]:
-    """Give a run its final status, whatever happens in the block."""
+def _ending(run: RunLog, hint: str, stays_open: bool = False) -> Iterator[None]:
+    """Give a run its final status, whatever happens in the block; with `stays_open`, only if it fails."""
     try:
         yield
+    except Postponed as postponed:
+        run.postpone(f"Waits to go on. {postponed}")
+        raise
     except (Interrupted, KeyboardInterrupt):
         run.describe(f"Interrupted. {hint}")
         run.end("KILLED")
@@ -394,7 +423,8 @@ def _ending(run: RunLog, hint: str) -> Iterator[None]:
         run.describe(f"Failed: {reason}")
         run.end("FAILED")
         raise
-    run.end("FINISHED")
+    if not stays_open:
+        run.end("FINISHED")
 
 
 def _resumed(client: MlflowClient, resume: str, opened: str | None) -> Run:
@@ -486,6 +516,17 @@ def parents_tagged(client: MlflowClient, key: str, value: str) -> list[Run]:
         order_by=["attributes.start_time ASC"],
     )
     return [run for run in found if MLFLOW_PARENT_RUN_ID not in run.data.tags]
+
+
+def end_run(client: MlflowClient, run_id: str, status: str, note: str) -> None:
+    """End a run whose own process does not: say why, and mark it KILLED or FAILED."""
+    client.set_tag(run_id, MLFLOW_RUN_NOTE, note)
+    client.set_terminated(run_id, status)
+
+
+def note_of(run: Run) -> str:
+    """Return a run's description."""
+    return run.data.tags.get(MLFLOW_RUN_NOTE, "")
 
 
 def key_of(child: Run) -> str:

@@ -1,4 +1,4 @@
-"""Real servers on loopback ports, for tests: `mlflow server` and PostgreSQL."""
+"""Real servers on loopback ports, for tests: `mlflow server`, PostgreSQL and a Slurm cluster of one node."""
 
 import os
 import shutil
@@ -101,3 +101,98 @@ class Postgres:
         command = [str(self.binaries / program), "--pgdata", str(self.folder), *arguments]
         as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
         subprocess.run([*as_user, *command], check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+CLUSTER = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser=root
+AuthType=auth/none
+CredType=cred/none
+AuthInfo=cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
+SlurmdParameters=config_overrides
+ReturnToService=2
+JobRequeue=1
+KillWait=2
+MinJobAge=600
+MailProg=/bin/true
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
+"""
+"""Neither munge nor cgroups nor systemd, nobody else's limits; jobs start within a second, and a requeued one after five more."""
+
+
+@dataclass
+class SlurmCluster:
+    """A controller and one node of four cores on loopback, started and stopped by the tests; they need to be root for it."""
+
+    folder: Path
+    _daemons: list[subprocess.Popen] = field(default_factory=list)
+
+    @staticmethod
+    def obstacle() -> str:
+        """Return why there can be no cluster here; empty if there can."""
+        missing = [program for program in ("slurmctld", "slurmd", "sbatch") if shutil.which(program) is None]
+        return f"no {', '.join(missing)} (Debian: slurm-wlm)" if missing else "" if os.geteuid() == 0 else "slurmd needs root"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What Slurm's commands need to find this cluster."""
+        return {"SLURM_CONF": str(self.folder / "slurm.conf")}
+
+    def start(self) -> None:
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir(parents=True)
+        host = socket.gethostname().partition(".")[0]
+        ports = {"controller_port": free_port(), "node_port": free_port()}
+        (self.folder / "slurm.conf").write_text(CLUSTER.format(host=host, folder=self.folder, **ports))
+        gpus = [self.folder / f"gpu{number}" for number in (0, 1)]  # Slurm hands out these files as if they were devices
+        for gpu in gpus:
+            gpu.touch()
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-1]\n")
+        for daemon in ("slurmctld", "slurmd"):
+            command = [daemon, "-D", "-f", self.variables["SLURM_CONF"]]
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self._daemons.append(subprocess.Popen(command, cwd=self.folder, start_new_session=True, **quiet))
+        deadline = time.monotonic() + PATIENCE_S
+        while self.run("sinfo", "--noheader", "--format=%T") != "idle":
+            assert time.monotonic() < deadline, "".join(path.read_text() for path in self.folder.glob("slurm*.log"))
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Cancel what is queued, wait for it to end, and end both daemons."""
+        self.run("scancel", "--user=root")
+        deadline = time.monotonic() + 20
+        while self._daemons and self.run("squeue", "--noheader") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for daemon in self._daemons:
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
+        self._daemons.clear()
+
+    def set_node(self, state: str) -> None:
+        """Set the node's state: `down` kills and requeues its jobs, as when it dies; `resume`."""
+        self.run("scontrol", "update", f"nodename={socket.gethostname().partition('.')[0]}", f"state={state}", "reason=test")
+
+    def run(self, *command: str) -> str:
+        ended = subprocess.run(command, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False)
+        return ended.stdout.strip()

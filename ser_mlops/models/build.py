@@ -82,10 +82,12 @@ def _version_of(model: str) -> tuple[tuple[str, int], ...]:
     return tuple((path.name, path.stat().st_mtime_ns) for path in files)
 
 
-def locate(model: str) -> None:
-    """Check, before anything is computed, that a model's name is known and its files are within reach; see `load_classifier`."""
-    if model != TINY:
-        _folder_of(model)
+def locate(model: str) -> Path | None:
+    """Check, before anything is computed, that a model's name is known and its files are within reach; see `load_classifier`.
+
+    Returns the folder that holds them; None for `tiny`, which has none.
+    """
+    return None if model == TINY else _folder_of(model)
 
 
 def open_classifier(folder: Path) -> EmotionClassifier:

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM (Slurm's warning) and SIGINT set a flag, which the training loop heeds between two steps.
+"""Being asked to stop: SIGTERM, SIGINT and SIGUSR2 (Slurm's warning) set a flag, which the training loop heeds between two steps.
 
 Where there are no steps (caches, figures, tables) they raise Interrupted on the spot.
 """
@@ -12,7 +12,7 @@ from types import FrameType
 
 from ser_mlops.errors import Interrupted
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 REPEAT_S = 10.0
 """`mlflow run` passes Ctrl-C on as a SIGTERM: a signal so soon after another is the same request, and must not disturb the saving."""
 _asked_at = -math.inf
@@ -29,7 +29,7 @@ class Stop:
 
 @contextmanager
 def heeding_signals() -> Iterator[Stop]:
-    """Yield a Stop that SIGTERM or SIGINT sets. The old handlers return at the end."""
+    """Yield a Stop that one of these signals sets. The old handlers return at the end."""
     stop = Stop()
 
     def ask(name: str) -> None:
@@ -41,7 +41,7 @@ def heeding_signals() -> Iterator[Stop]:
 
 @contextmanager
 def raising_interrupted() -> Iterator[None]:
-    """Raise Interrupted where SIGTERM or SIGINT comes, so that whatever is open is closed. The old handlers return at the end."""
+    """Raise Interrupted where one of these signals comes, so that whatever is open is closed. The old handlers return at the end."""
 
     def interrupt(name: str) -> None:
         raise Interrupted(name)

@@ -1,0 +1,145 @@
+"""What a cluster needs is looked at before anything is queued: one line says what is missing and what to do about it."""
+
+import importlib.util
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from ser_mlops.errors import SettingsError, TrackingError, TrainingError, one_of
+from ser_mlops.features import look_ahead
+from ser_mlops.files import remove, write_text
+from ser_mlops.laboratory import Experiment
+from ser_mlops.launching.queue import queued
+from ser_mlops.launching.slurm import as_flags, minutes_of, options_of
+from ser_mlops.models.build import load_classifier, locate
+from ser_mlops.settings import Settings, SlurmSettings
+from ser_mlops.tracking import find_run, open_store, tracking_uri
+
+PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
+GUIDE = "docs/cluster.md"
+
+
+def check_cluster(settings: Settings, num_jobs: int) -> None:
+    """Refuse a cluster, a tracking store or settings of Slurm that would let jobs fail later.
+
+    Raises:
+        SettingsError: no Slurm, an unknown partition, what Slurm refuses, a folder that nodes do not see, jobs that are still queued.
+        TrackingError: the tracking store is a file.
+    """
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise SettingsError(f"launcher=slurm: no {', '.join(missing)} on the path, expected a login node of a Slurm cluster ({GUIDE})")
+    if importlib.util.find_spec("submitit") is None:
+        raise SettingsError("launcher=slurm needs submitit: pip install -e .[slurm]")
+    _check_store(tracking_uri())
+    _check_partition(settings.slurm)
+    _check_options(settings.slurm, num_jobs)
+    if settings.train.resume:
+        _refuse_queued(settings.train.resume)
+    if settings.slurm.probe:
+        _check_node(settings)
+
+
+def check_caches(experiment: Experiment) -> bool:
+    """Return whether caches are to be filled; refuse those that do not fit on their disk, which every job would find out by itself."""
+    train, slurm = experiment.settings.train, experiment.settings.slurm
+    classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask)
+    corpora = {corpus: version.audio for corpus, version in experiment.versions.items()}
+    absent, obstacle = look_ahead(
+        classifier, train.freeze, corpora, Path(experiment.settings.paths.cache), train.cache_precision,
+        torch.device("cuda" if slurm.gpus else "cpu"),
+    )
+    if obstacle:
+        raise TrainingError(f"launcher=slurm: {obstacle}; cache=off: every job computes the frozen part in every epoch")
+    return bool(absent)
+
+
+def _check_store(uri: str) -> None:
+    if not uri.startswith(("http://", "https://")):
+        raise TrackingError(
+            f"launcher=slurm: the tracking store is {uri}, but jobs on several machines need a server (locks of a file on network storage "
+            f"do not hold, the database would be damaged): start `mlflow server` and set MLFLOW_TRACKING_URI=http://HOST:PORT ({GUIDE})"
+        )
+
+
+def _check_partition(settings: SlurmSettings) -> None:
+    ended = _run(["sinfo", "--noheader", "--format=%R"])
+    if ended.returncode:
+        raise SettingsError(f"launcher=slurm: the cluster does not answer ({_last_line(ended.stderr)})")
+    known = list(dict.fromkeys(ended.stdout.split()))
+    if settings.partition is not None and settings.partition not in known:
+        raise SettingsError(f"{one_of('partition', settings.partition, known)} (slurm.partition in params.yaml)")
+
+
+def _check_options(settings: SlurmSettings, num_jobs: int) -> None:
+    if settings.grace >= 60 * minutes_of(settings.time):
+        raise SettingsError(f"grace={settings.grace} leaves nothing of time={settings.time}, expected fewer seconds or a longer limit")
+    flags = as_flags({**options_of(settings), "array": f"0-{num_jobs - 1}%{settings.at_once}", "output": "/dev/null"})
+    ended = _run(["sbatch", "--test-only", *flags, "--wrap=true"])
+    if ended.returncode:
+        raise SettingsError(f"launcher=slurm: Slurm refuses these settings ({_last_line(ended.stderr)}): {' '.join(flags)}")
+
+
+def _refuse_queued(run_id: str) -> None:
+    tagged = find_run(open_store(), run_id).data.tags.get("job", "").split()
+    if tagged and (left := queued(tagged)):
+        jobs = ", ".join(sorted(left))
+        raise SettingsError(f"jobs {jobs} of run {run_id} are still in the queue: wait for them, or scancel {' '.join(tagged)}")
+
+
+def _check_node(settings: Settings) -> None:
+    """Let a node look at what it must see: this folder, the shared ones with their locks, the model's files, the tracking server."""
+    folders = {f"paths.{name}": Path(path).resolve() for name, path in settings.paths.model_dump().items()}
+    model = locate(settings.train.model)
+    token = secrets.token_hex(8)
+    tokens = {name: folder / f".seen-by-a-node-{token}" for name, folder in folders.items()}
+    try:
+        for name, path in tokens.items():
+            try:
+                write_text(path, token)
+            except OSError as error:
+                raise SettingsError(f"{name}={path.parent} cannot be written to ({error.strerror})") from error
+        with FileLock(tokens["paths.checkpoints"].with_suffix(".lock")) as lock:
+            looked_at = {
+                "token": token,
+                "tokens": {name: str(path) for name, path in tokens.items()},
+                "lock": lock.lock_file,
+                "files": [str(path) for path in sorted(model.iterdir())] if model else [],
+                "server": tracking_uri(),
+            }
+            _probe(settings.slurm, looked_at)
+    finally:
+        for path in tokens.values():
+            if path.parent.is_dir():
+                remove(path)
+                remove(path.with_suffix(".lock"))
+
+
+def _probe(settings: SlurmSettings, looked_at: Mapping[str, object]) -> None:
+    options = options_of(settings.model_copy(update={"nodes": 1, "cpus": 1, "time": "1", "gpus": min(1, settings.gpus)}))
+    options = {name: value for name, value in options.items() if name not in ("requeue", "ntasks-per-node")}
+    flags = as_flags({**options, "ntasks": 1, "immediate": settings.probe, "job-name": "ser-probe"})
+    ended = _run(["srun", "--quiet", *flags, sys.executable, "-m", "ser_mlops.launching.probe", json.dumps(looked_at)])
+    complaints = [line.removeprefix("complaint: ") for line in ended.stdout.splitlines() if line.startswith("complaint: ")]
+    if complaints:
+        raise SettingsError(f"launcher=slurm: {'; '.join(complaints)} ({GUIDE})")
+    if ended.returncode and "Unable to allocate" in ended.stderr:
+        print(f"note: no node was free within {settings.probe} s (slurm.probe), so none has shown that it sees the shared folders")
+    elif ended.returncode:
+        raise SettingsError(f"launcher=slurm: {sys.executable} does not run in {Path.cwd()} on a node ({_last_line(ended.stderr)})")
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it does not say why"

@@ -1,0 +1,99 @@
+"""What Slurm's queue says of the jobs of an experiment.
+
+The queue is asked, as `sacct` is not there on every cluster; what becomes of a job's round stands in MLflow.
+"""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+JOBS_FOLDER = "jobs"
+"""Under the experiment's checkpoints: batch scripts and logs."""
+POLL_S = 0.5, 10.0
+"""Seconds between looks at the queue: at first, and at most."""
+
+
+@dataclass
+class Jobs:
+    """The jobs of an order."""
+
+    folder: Path
+    array: str
+    """Id of the array, or of the job where there is but one round."""
+    caches: str | None
+    """Id of the job that fills the caches, if there is one."""
+    keys: Sequence[str]
+    _pause_s: float = POLL_S[0]
+
+    @property
+    def ids(self) -> dict[str, str]:
+        if len(self.keys) == 1:
+            return {self.keys[0]: self.array}
+        return {key: f"{self.array}_{i}" for i, key in enumerate(self.keys)}
+
+    @property
+    def all_ids(self) -> list[str]:
+        return [self.array, *([self.caches] if self.caches else [])]
+
+    @property
+    def told(self) -> str:
+        after = f", after job {self.caches} that fills the caches" if self.caches else ""
+        array = f" (array of {len(self.keys)})" if len(self.keys) > 1 else ""
+        return f"queued: job {self.array}{array}{after}; logs in {self.folder / JOBS_FOLDER}"
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Return what the parent run is tagged with."""
+        return {"mlflow.runName": f"{name} job {self.array}", "job": " ".join(self.all_ids), "log": str(self.folder / JOBS_FOLDER)}
+
+    def step(self) -> int:
+        time.sleep(self._pause_s)
+        self._pause_s = min(1.2 * self._pause_s, POLL_S[1])
+        waiting = queued([self.array])
+        return len(self.keys) - len(waiting & set(self.ids.values()))
+
+    def cancel(self) -> None:
+        subprocess.run(["scancel", *self.all_ids], capture_output=True, check=False)
+        while queued(self.all_ids):
+            time.sleep(POLL_S[0])
+
+    def end_of(self, key: str | None) -> tuple[str, str]:
+        if key is None:
+            ends = [self.end_of(each) for each in self.keys]
+            return next((end for end in ends if "COMPLETED" not in end[1]), ends[0])
+        if self.caches:
+            state = show_job(self.caches).get("JobState", "COMPLETED")
+            if state == "CANCELLED":
+                return "KILLED", f"Interrupted: job {self.caches}, which was to fill the caches, was cancelled"
+            if state != "COMPLETED":
+                log = self.folder / JOBS_FOLDER / f"{self.caches}_0_log.out"
+                return "FAILED", f"Failed: the caches could not be filled, job {self.caches} is {state} ({log})"
+        job = self.ids[key]
+        known = show_job(job)
+        if not known:
+            return "FAILED", f"Failed: job {job} ended without a word"
+        state, node, code = known["JobState"], known.get("NodeList"), known.get("ExitCode")
+        if state == "CANCELLED":
+            return "KILLED", f"Interrupted: job {job} was cancelled"
+        return "FAILED", f"Failed: job {job} is {state} on {node} ({known.get('Reason')}, exit code {code})"
+
+
+def queued(jobs: Iterable[str]) -> set[str]:
+    """Return the ids, 12_0 or 12, of those jobs that wait, run, or are about to end; of arrays, one each.
+
+    A controller that does not answer is asked again until it does.
+    """
+    command = ["squeue", "--noheader", "--array", f"--jobs={','.join(jobs)}", "--format=%i"]
+    while True:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode == 0 or "Invalid job id" in ended.stderr:
+            return set(ended.stdout.split())
+        time.sleep(POLL_S[1])
+
+
+def show_job(job: str) -> Mapping[str, str]:
+    """Return what Slurm's controller knows of a job; nothing once it has forgotten it."""
+    shown = subprocess.run(["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, check=False)
+    return dict(re.findall(r"(\w+)=(\S*)", shown.stdout)) if shown.returncode == 0 else {}

@@ -1,0 +1,232 @@
+"""Rounds in other processes, of this machine and of a real Slurm cluster: the numbers of a plain run, whatever happens to the jobs."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+
+from pipelines.train import main
+from ser_mlops.settings import run_command
+from tests.project import ROOT, Project, metrics_of, train
+from tests.servers import MlflowServer, SlurmCluster
+
+pytestmark = [
+    pytest.mark.timeout(600),  # every job imports torch, on cores that other tests share
+    pytest.mark.skipif(bool(SlurmCluster.obstacle()), reason=SlurmCluster.obstacle()),
+]
+ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "freeze": "encoder", "epochs": "6", "rounds": "3", "lr": "3.0e-3"}
+SLURM = {"launcher": "slurm"}
+
+
+@dataclass
+class Site:
+    """A project on shared storage, a Slurm cluster and a tracking server."""
+
+    project: Project
+    cluster: SlurmCluster
+    server: MlflowServer
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {**self.cluster.variables, "MLFLOW_TRACKING_URI": self.server.uri}
+
+    @property
+    def client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(self.server.uri)
+
+    def run(self, *command: str) -> str:
+        return self.project.run(*command, **self.variables)
+
+    def parent(self, output: str) -> Run:
+        """The experiment that a command's last line names."""
+        line = [line for line in output.splitlines() if line.startswith("open in the MLflow UI")][-1]
+        return self.client.get_run(line.rpartition("/")[2].partition("?")[0])
+
+    def runs(self) -> list[Run]:
+        experiment = self.client.get_experiment_by_name("ser")
+        return [] if experiment is None else list(self.client.search_runs([experiment.experiment_id], max_results=1000))
+
+    def children_of(self, parent: Run) -> list[Run]:
+        runs = [run for run in self.runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id and "training" in run.data.tags]
+        return sorted(runs, key=lambda run: run.data.tags["training"])
+
+    def numbers(self, parent: Run) -> list[Mapping[str, object]]:
+        """Every result of an experiment and of its rounds, and every epoch's metrics but for seconds."""
+        return [metrics_of(parent), *({**metrics_of(run), **self.curves(run)} for run in self.children_of(parent))]
+
+    def curves(self, run: Run) -> Mapping[str, object]:
+        names = ("train/loss", "val/uar", "val/loss", "lr")
+        return {name: [(point.step, point.value) for point in self.client.get_metric_history(run.info.run_id, name)] for name in names}
+
+
+def wait_until(is_so, seconds: float = 200) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def site(project, tmp_path_factory) -> Iterator[Site]:
+    folder: Path = tmp_path_factory.mktemp("site")
+    site = Site(project.copy(folder / "project"), SlurmCluster(folder / "cluster"),
+                MlflowServer(f"sqlite:///{folder}/mlflow.db", folder))
+    site.project.set(time='"10"', cpus="1", memory="1G", gpus="0", at_once="4", probe="30")
+    try:
+        site.cluster.start()
+        site.server.start()
+        yield site
+    finally:
+        site.cluster.stop()
+        site.server.kill()
+
+
+@pytest.fixture(scope="module")
+def local(site) -> Run:
+    """Three rounds in one process."""
+    return site.parent(site.run(*train(**ROUNDS)))
+
+
+def test_an_array_of_rounds_has_the_numbers_of_a_local_run_bit_for_bit(site, local):
+    output = site.run(*train(**ROUNDS, **SLURM))
+    parent = site.parent(output)
+    children = site.children_of(parent)
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 4
+    assert site.numbers(parent) == site.numbers(local)
+    assert "CREMA fold 0      2" in output, "no table"
+    array = parent.data.tags["job"]
+    assert [run.data.tags["job"] for run in children] == [f"{array}_{number}" for number in range(3)]
+    for run in children:
+        assert "Job completed" in Path(run.data.tags["log"]).read_text(encoding="utf-8")
+        assert run.data.tags["nodes"]
+
+
+def test_rounds_side_by_side_have_the_same_numbers_too(site, local):
+    parent = site.parent(site.run(*train(**ROUNDS, parallel="3")))
+    assert site.numbers(parent) == site.numbers(local)
+
+
+def test_jobs_that_lose_their_node_or_are_warned_requeue_and_end_with_the_same_numbers(site, local):
+    output = site.run(*train(**ROUNDS, **SLURM, checkpoint_every="1", detach="true"))
+    parent = site.parent(output)
+    assert (parent.info.status, "no table" if "uar" not in output else "a table") == ("RUNNING", "no table")
+    array = parent.data.tags["job"].split()[0]
+    states = site.project.root / "checkpoints" / parent.info.run_id
+
+    state_of_1 = states / "CREMA_fold_0_round_1"
+    wait_until(lambda: any(state_of_1.glob("*")))
+    site.cluster.set_node("down")
+    wait_until(lambda: "R" not in site.cluster.run("squeue", "--noheader", "--format=%t", "--jobs", array).split())
+    site.cluster.set_node("resume")
+
+    resumed_at = time.time()
+    wait_until(lambda: any(path.stat().st_mtime > resumed_at for path in state_of_1.glob("*")))
+    site.cluster.run("scancel", "--signal=USR2", f"{array}_1")
+
+    wait_until(lambda: site.client.get_run(parent.info.run_id).info.status == "FINISHED")
+    log = Path(site.children_of(parent)[1].data.tags["log"]).read_text(encoding="utf-8")
+    assert "SIGUSR2: state saved after step" in log
+    assert site.numbers(site.client.get_run(parent.info.run_id)) == site.numbers(local)
+
+
+def test_a_failed_round_says_why_and_the_others_finish_and_the_matrix_is_filled_by_going_on(site):
+    output = site.run(*train(experiment_type="matrix", model="tiny", epochs="1", rounds="1", batch_size="8", detach="true",
+                             extra="--hold", **SLURM, probe="0"))
+    parent = site.parent(output)
+    in_the_way = site.project.root / "checkpoints" / parent.info.run_id / "all_but_SAVEE_to_SAVEE_round_0"
+    in_the_way.write_text("no folder", encoding="utf-8")
+    site.cluster.run("scontrol", "release", *site.cluster.run("squeue", "--noheader", "--format=%A").split())
+    wait_until(lambda: site.client.get_run(parent.info.run_id).info.status == "FAILED")
+    children = {run.data.tags["test_dataset"]: run for run in site.children_of(parent)}
+    assert {name: run.info.status for name, run in children.items()} == {"CREMA": "FINISHED", "SAVEE": "FAILED", "TESS": "FINISHED"}
+    assert children["SAVEE"].data.tags["mlflow.note.content"].startswith("Failed: cannot save ")
+    note = site.client.get_run(parent.info.run_id).data.tags["mlflow.note.content"]
+    assert note.startswith("Failed: 1 of 3 rounds failed: all but SAVEE to SAVEE round 0: ")
+
+    in_the_way.unlink()
+    site.run(*train(resume=parent.info.run_id, **SLURM))
+    assert site.client.get_run(parent.info.run_id).info.status == "FINISHED"
+    cells = pd.read_csv(site.client.download_artifacts(parent.info.run_id, "matrix.csv"))
+    assert cells.iloc[:, 1:].notna().to_numpy().sum() == 3
+    assert "figures/matrix.png" in {item.path for item in site.client.list_artifacts(parent.info.run_id, "figures")}
+
+
+def test_four_workers_on_one_study_lose_no_trial_and_do_none_twice(site):
+    given = {"test_dataset": "TESS", "model": "tiny", "freeze": "encoder", "epochs": "2", "rounds": "1", "trials": "8",
+             "startup_trials": "4", "workers": "4"}
+    words = [word for name, value in (given | SLURM).items() for word in (f"--{name}", value)]
+    output = site.run(sys.executable, "-m", "pipelines.sweep", *words)
+    parent = site.parent(output)
+    assert parent.info.status == "FINISHED"
+    assert len(parent.data.tags["job"].split()) == 2, "the array, and before it the job that fills the caches"
+    trials = [run for run in site.children_of(parent) if run.data.tags["training"].startswith("trial")]
+    assert [run.data.tags["training"] for run in trials] == [f"trial {number}" for number in range(8)]
+    assert {run.info.status for run in site.children_of(parent)} == {"FINISHED"}
+    table = pd.read_csv(site.client.download_artifacts(parent.info.run_id, "trials.csv"))
+    assert table["number"].tolist() == [*range(8)]
+    assert set(table["state"]) == {"COMPLETE"}
+    assert table["value"].tolist() == [run.data.metrics["best/val_uar"] for run in trials]
+    assert len({run.data.tags.get("log") for run in trials}) <= 4
+
+
+def test_one_round_on_several_gpus_runs_under_torchrun_with_the_numbers_of_one_process(site, local):
+    parent = site.parent(site.run(*train(**ROUNDS | {"rounds": "1"}, **SLURM, gpus="2")))
+    (together,), alone = site.children_of(parent), site.children_of(local)[0]
+    assert together.info.status == "FINISHED"
+    assert metrics_of(together) == pytest.approx(metrics_of(alone), abs=1e-4)
+    assert "torch.distributed.run" in Path(together.data.tags["log"]).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def refuse(site, monkeypatch, capsys) -> Callable[[Mapping[str, str], Mapping[str, str]], str]:
+    """Give parameters that must be refused before anything is queued or recorded; get the line that says why."""
+
+    def refuse(parameters: Mapping[str, str], variables: Mapping[str, str]) -> str:
+        before = len(site.runs()), site.cluster.run("scontrol", "show", "jobs", "--oneliner").count("JobName=ser-array")
+        monkeypatch.chdir(site.project.root)
+        for name, value in {**site.variables, **variables}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("sys.argv", train(**ROUNDS | SLURM | parameters)[2:])
+        with pytest.raises(SystemExit) as ended:
+            run_command(main)
+        monkeypatch.undo()
+        assert ended.value.code == 2
+        after = len(site.runs()), site.cluster.run("scontrol", "show", "jobs", "--oneliner").count("JobName=ser-array")
+        assert (after, site.cluster.run("squeue", "--noheader")) == (before, "")
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return refuse
+
+
+WRONG = {
+    "no sbatch": ({}, {"PATH": "/nowhere"}, "launcher=slurm: no sbatch, srun, squeue, scancel, scontrol on the path, expected "),
+    "unknown partition": ({"partition": "gpu-long"}, {}, "unknown partition 'gpu-long', expected one of: main (slurm.partition"),
+    "SQLite": ({}, {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}, "launcher=slurm: the tracking store is sqlite:///mlflow.db, but "),
+    "too many cores": ({"cpus": "99"}, {}, "launcher=slurm: Slurm refuses these settings ("),
+    "longer than the partition": ({"time": "2:00:00"}, {}, "launcher=slurm: Slurm refuses these settings ("),
+    "no cluster": ({}, {"SLURM_CONF": "/dev/null"}, "launcher=slurm: the cluster does not answer ("),
+    "no server": ({}, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "launcher=slurm: node "),
+    "a folder that is none": ({"paths.cache": "/dev/null/cache"}, {}, "paths.cache=/dev/null/cache cannot be written to ("),
+    "no time to save": ({"time": "1"}, {}, "grace=120 leaves nothing of time=1, expected "),
+    "no time": ({"time": "soon"}, {}, "time=soon is not accepted, expected"),
+    "side by side": ({"parallel": "2"}, {}, "parallel=2 goes with launcher=local"),
+    "detached here": ({"launcher": "local", "detach": "true"}, {}, "detach=true goes with launcher=slurm"),
+}
+
+
+@pytest.mark.parametrize(("given", "variables", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_work_is_one_line_and_nothing_is_queued(refuse, given, variables, message):
+    assert refuse(given, variables).startswith(f"error: {message}")
+
+
+def test_the_plan_in_the_guide_is_what_its_script_prints():
+    printed = subprocess.run([sys.executable, "examples/cluster_plan.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.rstrip() in (ROOT / "docs/cluster.md").read_text(encoding="utf-8")

@@ -1,13 +1,13 @@
 """Is an epoch in which everything is trained as fast as the one people write?
 
-The models, clips and peer of `benchmarks/frozen.py`, 32 clips to train on and 8 to validate on. Ours is a round of three epochs, model
-loading and checkpoints (weights and both moments of AdamW, 1.1 GB) included; the peer is one epoch that saves nothing, its model loaded
-before the clock starts.
+The models, clips and peers of `benchmarks/frozen.py`, 32 clips to train on and 8 to validate on. Ours is a round of three epochs, model
+loading and checkpoints (weights and both moments of AdamW, 1.1 GB) included; the peers are one epoch that saves nothing, their model
+loaded before the clock starts.
 """
 
 from typing import Any
 
-from benchmarks.frozen import ours, trainer
+from benchmarks.frozen import SPEECHBRAIN, ours, speechbrain, trainer
 from benchmarks.harness import Claim, Contender, main
 
 SIZE: dict[str, Any] = {"num_train": 32, "num_validation": 8}
@@ -19,6 +19,7 @@ CLAIM = Claim(
     contenders=(
         Contender("ser_mlops", ours("none", rounds=1, epochs=3, **SIZE)),
         Contender("Trainer", trainer((), **SIZE), is_peer=True),
+        Contender("speechbrain", speechbrain(**SIZE), is_peer=True, environment=SPEECHBRAIN),
     ),
     aims={("ser_mlops", "Trainer"): 1.3},
     repeats=1,

@@ -1,26 +1,28 @@
 """How much faster is an epoch with a frozen CNN when its outputs are computed once?
 
-The models, clips and peer of `benchmarks/frozen.py`, 32 clips to train on and 8 to validate on. Ours is a round of three epochs with a
-cache that is filled inside the clock, model loading and checkpoints included; the peer is one epoch, its model loaded before the clock
+The models, clips and peers of `benchmarks/frozen.py`, 32 clips to train on and 8 to validate on. Ours is a round of three epochs with a
+cache that is filled inside the clock, model loading and checkpoints included; the peers are one epoch, their model loaded before the clock
 starts.
 """
 
 from typing import Any
 
-from benchmarks.frozen import ours, trainer
+from benchmarks.frozen import SPEECHBRAIN, ours, speechbrain, trainer
 from benchmarks.harness import Claim, Contender, main
 
 SIZE: dict[str, Any] = {"num_train": 32, "num_validation": 8}
 PEER = "Trainer (freeze_feature_encoder)"
 
 CLAIM = Claim(
-    "frozen_cnn",
+    "feature_encoder",
     "How long does an epoch take when the CNN is frozen?",
     unit="epoch",
     contenders=(
         Contender("ser_mlops (cold cache)", ours("feature_encoder", rounds=1, epochs=3, cache="cold", **SIZE)),
         Contender("ser_mlops (no cache)", ours("feature_encoder", rounds=1, epochs=3, **SIZE)),
         Contender(PEER, trainer(("freeze_feature_encoder",), **SIZE), is_peer=True),
+        Contender("speechbrain (freeze_feature_extractor)", speechbrain(freeze_feature_extractor=True, **SIZE), is_peer=True,
+                  environment=SPEECHBRAIN),
     ),
     aims={("ser_mlops (cold cache)", PEER): 1.3},
     repeats=1,

@@ -136,7 +136,7 @@ def _sized(work: Callable[[float], Work], number: int) -> Callable[[float], Work
 
 
 def _named(kind: str, number: int) -> str:
-    return f"{kind} of {number:,} clips"
+    return f"{kind} of {number // 1000}k clips"
 
 
 KINDS = {"frames": frames, "batches": batches, "caches": caches}

@@ -20,13 +20,16 @@ and the top of a claim's file import the standard library alone, because they al
 import argparse
 import gc
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,16 +188,27 @@ def _measure_apart(module: str, contender: Contender, options: argparse.Namespac
         out = Path(folder) / "measured.json"
         try:
             python = contender.environment.python() if contender.environment else sys.executable
-            subprocess.run([python, "-m", module, "--measure", contender.name, "--out", out, "--scale", f"{options.scale:g}",
-                            "--repeats", str(options.repeats), "--warmups", str(options.warmups)],
-                           cwd=machine.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True,
-                           timeout=60 * options.minutes)
+            _run_apart([python, "-m", module, "--measure", contender.name, "--out", out, "--scale", f"{options.scale:g}",
+                        "--repeats", str(options.repeats), "--warmups", str(options.warmups)], 60 * options.minutes)
         except subprocess.TimeoutExpired:
             return {"failed": f"not done after {options.minutes:g} minutes"}
         except subprocess.CalledProcessError as error:
             lines = [line for line in (error.stderr or "").splitlines() if line.strip()]
             return {"failed": machine.without_paths(lines[-1].strip()) if lines else f"exit code {error.returncode}"}
         return json.loads(out.read_text())
+
+
+def _run_apart(command: Sequence[object], timeout_s: float) -> None:
+    """Run a command in a session of its own, which ends with it: nothing that it started lives on beside the next contender."""
+    with subprocess.Popen(list(map(str, command)), cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            _, stderr = process.communicate(timeout=timeout_s)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=stderr)
 
 
 def _told(outcome: Mapping[str, Any]) -> str:
@@ -207,8 +221,9 @@ def _result(claim: Claim, chosen: Sequence[Contender], outcomes: Mapping[str, li
             options: argparse.Namespace) -> dict[str, Any]:
     """Return everything there is to know of a claim's run: what write_result stores."""
     defaults = {"scale": 1, "repeats": claim.repeats, "warmups": claim.warmups, "passes": claim.passes, "only": ""}
-    given = [(name, getattr(options, name)) for name, default in defaults.items() if getattr(options, name) != default]
-    command = ["python", "-m", module, *(part for name, value in given for part in (f"--{name}", f"{value:g}" if name == "scale" else str(value)))]
+    given = {name: getattr(options, name) for name, default in defaults.items() if getattr(options, name) != default}
+    words = [word for name, value in given.items() for word in (f"--{name}", value if isinstance(value, str) else f"{value:g}")]
+    command = ["python", "-m", module, *words]
     return {
         "claim": claim.name, "question": claim.question, "unit": claim.unit, "scale": options.scale, "month": machine.month(),
         "commit": options.commit or machine.commit(), "command": shlex.join(command), "machine": machine.machine_facts(),

@@ -17,7 +17,7 @@ from benchmarks.harness import Claim, Contender, Limit, Work, main, scaled
 
 CLIPS = 6
 SECONDS = 2.5
-TURNS = 15
+TURNS = 5
 SHARE = "% of the multiplication rate"
 
 

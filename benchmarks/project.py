@@ -43,8 +43,9 @@ class Project:
     def enter(self) -> None:
         """Make the copy the working directory of this process, with the variables of a command in it."""
         os.chdir(self.root)
+        variables = self.variables
         os.environ.clear()
-        os.environ.update(self.variables)
+        os.environ.update(variables)
 
     def remove(self, *names: str) -> None:
         """Remove files and folders of the copy."""

@@ -106,7 +106,7 @@ def both(scale: float) -> Work:
 
 
 LOW, HIGH = "difference, low end of its 95 % interval", "difference, high end of its 95 % interval"
-NAME = "ser_mlops and Trainer, side by side"
+NAME = "ser_mlops beside Trainer"
 CLAIM = Claim(
     "quality",
     "Is what comes out as good as what Trainer comes to?",

@@ -13,7 +13,7 @@ from benchmarks.frozen import keep_folder
 from benchmarks.harness import Claim, Contender, Limit, Work, main, scaled
 from benchmarks.project import copy_project
 
-TIMES = 5
+TIMES = 3
 SCRIPT = """
 from transformers import HfArgumentParser, Trainer, TrainingArguments
 
@@ -47,11 +47,12 @@ CLAIM = Claim(
     unit="start",
     contenders=(
         Contender("python -m pipelines.train --help", _begin(False, sys.executable, "-m", "pipelines.train", "--help"), kind="help"),
-        Contender("dvc repro, nothing to do", _begin(True, "dvc", "repro")),
-        Contender("a script with TrainingArguments, --help", script, is_peer=True, kind="help"),
+        Contender("dvc repro (nothing to do)", _begin(True, "dvc", "repro")),
+        Contender("--help of a script with TrainingArguments", script, is_peer=True, kind="help"),
     ),
     limits=(Limit("python -m pipelines.train --help", 0.5),),
-    repeats=3,
+    repeats=5,
+    passes=1,
 )
 
 if __name__ == "__main__":

@@ -146,6 +146,7 @@ def test_every_claim_names_its_own_contenders_and_loads_with_the_standard_librar
     peers = {contender.name: contender.is_peer for contender in claim.contenders}
     assert claim.name == name
     assert len(peers) == len(claim.contenders)
+    assert not any("," in contender for contender in peers)  # which --only separates
     assert all(not peers[ours] and peers[peer] for ours, peer in claim.aims)
     assert {limit.contender for limit in claim.limits} | {limit.against for limit in claim.limits if limit.against} <= peers.keys()
 

@@ -189,7 +189,7 @@ def _measure_apart(module: str, contender: Contender, options: argparse.Namespac
         try:
             python = contender.environment.python() if contender.environment else sys.executable
             _run_apart([python, "-m", module, "--measure", contender.name, "--out", out, "--scale", f"{options.scale:g}",
-                        "--repeats", str(options.repeats), "--warmups", str(options.warmups)], 60 * options.minutes)
+                        "--repeats", str(options.repeats), "--warmups", str(options.warmups)], 60 * options.minutes, folder)
         except subprocess.TimeoutExpired:
             return {"failed": f"not done after {options.minutes:g} minutes"}
         except subprocess.CalledProcessError as error:
@@ -198,10 +198,10 @@ def _measure_apart(module: str, contender: Contender, options: argparse.Namespac
         return json.loads(out.read_text())
 
 
-def _run_apart(command: Sequence[object], timeout_s: float) -> None:
-    """Run a command in a session of its own, which ends with it: nothing that it started lives on beside the next contender."""
+def _run_apart(command: Sequence[object], timeout_s: float, temporary: str) -> None:
+    """Run a command in a session and a temporary folder of its own, which end with it: nothing lives on beside the next contender."""
     with subprocess.Popen(list(map(str, command)), cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+                          stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"TMPDIR": temporary}) as process:
         try:
             _, stderr = process.communicate(timeout=timeout_s)
         finally:

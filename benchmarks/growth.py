@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 SIZES = (1_000, 10_000, 100_000, 250_000)
 CLIPS_PER_SPEAKER = 400
-AUDIO_SAMPLES = 2**25
-"""Of the audio file, 64 MiB: clips begin at random places of it, so that no disk needs to hold 250,000 of them."""
+AUDIO_SAMPLES = 2**22
+"""Of the audio file, 8 MiB: clips begin at random places of it, so that no disk needs to hold 250,000 of them."""
 ADDED = "MiB added"
 PER_CLIP = "bytes added per clip"
 

@@ -67,14 +67,16 @@ def _train_peer(model: str, recipe: "Recipe", training: "Training", seed: int, f
 
 
 def both(scale: float) -> Work:
-    """Train both sides with every seed on every fold."""
+    """Train both sides with every seed on every fold, in one thread: the matrices of `tiny` are too small to share out."""
     import pandas as pd
+    import torch
 
     from ser_mlops.laboratory import prepare
     from ser_mlops.models.build import load_classifier
     from ser_mlops.settings import read_settings
     from ser_mlops.statistics import compare, prediction_table
 
+    torch.set_num_threads(1)
     project = copy_project([CORPUS])
     project.enter()
     given = {"test_dataset": CORPUS, "fold": "all", "model": "tiny", "epochs": str(EPOCHS), "batch_size": str(BATCH_SIZE),

@@ -39,8 +39,8 @@ check: setup    ## what a contributor runs before every push: lint, format, type
 	mypy
 	python -m pytest $(PYTEST)
 
-bench: setup    ## measure every claim of speed beside its peer and rewrite the README's table (minutes; peers are installed on demand)
-	python -m benchmarks
+bench: setup    ## measure every claim beside its peer and rewrite the README's table (half an hour; SCALE=4: four times the work)
+	python -m benchmarks $(if $(SCALE),--scale $(SCALE))
 
 ui: setup       ## open the laboratory's notebook: MLflow on http://localhost:5000
 	mlflow ui

@@ -7,7 +7,7 @@ Python and libraries included, plus its largest child's.
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,12 @@ def seconds_per_unit(row: Mapping[str, Any]) -> Span:
     >>> seconds_per_unit({"seconds": [2.0, 4.0, 3.0, 5.0, 6.0], "amount": 2})
     Span(low=1.5, median=2.0, high=2.5)
     """
-    each = [seconds / row["amount"] for seconds in row["seconds"]]
-    low, median, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
+    return span_of([seconds / row["amount"] for seconds in row["seconds"]])
+
+
+def span_of(values: Sequence[float]) -> Span:
+    """Return the median and the quartiles of some values."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
     return Span(low, median, high)
 
 
@@ -49,7 +53,7 @@ def times_faster(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> Span:
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> str:
     """Write a result's JSON and Markdown, named by claim, hardware and month; return the page."""
-    scale = "" if result["scale"] == 1 else f"-x{result['scale']}"
+    scale = "" if result["scale"] == 1 else f"-x{result['scale']:g}"
     path = folder / f"{result['claim']}{scale}_{hardware_name(result['machine'])}_{result['month']}.json"
     folder.mkdir(parents=True, exist_ok=True)
     page = page_of(result)
@@ -68,7 +72,7 @@ def page_of(result: Mapping[str, Any]) -> str:
     for row in result["rows"]:
         lines += _row(_measured(row, has_gpu, facts) if "seconds" in row else [row["name"], *[""] * (len(head) - 1)])
     failed = [f"- {row['name']} could not run: {row['failed']}" for row in result["rows"] if "failed" in row]
-    lines += ["", *_ratios(result), *failed, *(f"- {name}: {value}" for name, value in result["machine"].items()),
+    lines += ["", *_ratios(result), *_limits(result), *failed, *(f"- {name}: {value}" for name, value in result["machine"].items()),
               f"- commit: {result['commit']}", f"- month: {result['month']}", f"- command: `{result['command']}`"]
     return "\n".join(lines) + "\n"
 
@@ -77,7 +81,7 @@ def _measured(row: Mapping[str, Any], has_gpu: bool, facts: list[str]) -> list[s
     span = seconds_per_unit(row)
     return [row["name"], f"{span.median:.4g}", f"{span.low:.4g} to {span.high:.4g}", f"{1 / span.median:,.4g}", str(len(row["seconds"])),
             f"{row['peak_mib']:.0f}", *([f"{row['gpu_peak_mib']:.0f}"] if has_gpu else []),
-            *(f"{row['facts'][name]:.4g}" if name in row["facts"] else "" for name in facts)]
+            *(f"{span_of(row['facts'][name]).median:.4g}" if name in row["facts"] else "" for name in facts)]
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,12 @@ class Ratio:
 
 
 def ratios_of(result: Mapping[str, Any]) -> list[Ratio]:
-    """Return every one of ours that ran against every peer that ran, those that ours loses too."""
+    """Return every one of ours that ran against every peer of its kind that ran, those that ours loses too."""
     ran = [row for row in result["rows"] if "seconds" in row]
     aims = {(aim["ours"], aim["peer"]): aim["times"] for aim in result["aims"]}
     ratios = []
     for mine in (row for row in ran if not row["is_peer"]):
-        for peer in (row for row in ran if row["is_peer"]):
+        for peer in (row for row in ran if row["is_peer"] and row["kind"] == mine["kind"]):
             times, aim = times_faster(mine, peer), aims.get((mine["name"], peer["name"]))
             told = "" if aim is None else f"{aim:g} {'reached' if times.median >= aim else 'missed'}"
             ratios.append(Ratio(mine["name"], peer["name"], times, told))
@@ -110,6 +114,51 @@ def _ratios(result: Mapping[str, Any]) -> list[str]:
         times = ratio.times
         lines += _row([ratio.ours, ratio.peer, f"{times.median:.3g}", f"{times.low:.3g} to {times.high:.3g}", ratio.aim])
     return [*_row(["ours", "peer", "times faster", "range", "aim"]), *_row(["---"] * 5), *lines, ""] if lines else []
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A fact of a contender beside what it should come to."""
+
+    contender: str
+    what: str
+    value: Span
+    aim: str
+    """`at most 2 reached`, `at least 80 missed`, or empty where nothing was aimed at."""
+
+
+def limits_of(result: Mapping[str, Any]) -> list[Judged]:
+    """Return every limit of a claim whose contender ran."""
+    ran = {row["name"]: row for row in result["rows"] if "seconds" in row}
+    judged = []
+    for limit in result["limits"]:
+        name, fact, against = limit["contender"], limit["fact"], limit["against"]
+        if name in ran and (not against or against in ran):
+            value, what = _fact(ran[name], fact), fact or f"s per {result['unit']}"
+            if against:
+                base, what = _fact(ran[against], fact), f"{what}, divided by that of {against}"
+                value = Span(value.low / base.high, value.median / base.median, value.high / base.low)
+            judged.append(Judged(name, what, value, _judge(value.median, limit["value"], limit["is_least"])))
+    return judged
+
+
+def _judge(value: float, aim: float | None, is_least: bool) -> str:
+    if aim is None:
+        return ""
+    is_reached = value >= aim if is_least else value <= aim
+    return f"at {'least' if is_least else 'most'} {aim:g} {'reached' if is_reached else 'missed'}"
+
+
+def _fact(row: Mapping[str, Any], name: str) -> Span:
+    return span_of(row["facts"][name]) if name else seconds_per_unit(row)
+
+
+def _limits(result: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for judged in limits_of(result):
+        value = judged.value
+        lines += _row([judged.contender, judged.what, f"{value.median:.3g}", f"{value.low:.3g} to {value.high:.3g}", judged.aim])
+    return [*_row(["contender", "what", "came to", "range", "aim"]), *_row(["---"] * 5), *lines, ""] if lines else []
 
 
 def _row(cells: list[str]) -> list[str]:

@@ -4,27 +4,30 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.results import ratios_of, read_results, seconds_per_unit
+from benchmarks.results import Span, limits_of, ratios_of, read_results, seconds_per_unit
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
-HEAD = "| claim | ours | against | times faster (range) | aim | hardware | month | commit |\n|---|---|---|---|---|---|---|---|"
+HEAD = "| claim | ours | against, or what is counted | result (range) | aim | hardware | month | commit |\n" + 8 * "|---" + "|"
 
 
 def table_of(results: list[dict[str, Any]]) -> str:
-    """Return one line per claim and peer, and one per claim without a peer."""
+    """Return one line for every ratio (`×`: times faster) and every limit, and one per contender of a claim that has neither."""
     return "\n".join([HEAD, *(line for result in results for line in _lines(result))])
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    claim = result["claim"] if result["scale"] == 1 else f"{result['claim']} × {result['scale']}"
+    claim = result["claim"] if result["scale"] == 1 else f"{result['claim']} × {result['scale']:g}"
     where = f"{_hardware(result['machine'])} | {result['month']} | {result['commit']} |"
     times = {row["name"]: f"{row['name']}: {seconds_per_unit(row).median:.3g} s per {result['unit']}"
              for row in result["rows"] if "seconds" in row}
-    ratios = ratios_of(result)
-    if not ratios:
-        return [f"| {claim} | {time} | | | | {where}" for time in times.values()]
-    return [f"| {claim} | {times[ratio.ours]} | {ratio.peer} | **{ratio.times.median:.3g}** ({ratio.times.low:.3g} to "
-            f"{ratio.times.high:.3g}) | {ratio.aim} | {where}" for ratio in ratios]
+    lines = [[times[ratio.ours], ratio.peer, _told(ratio.times, "×"), ratio.aim] for ratio in ratios_of(result)]
+    lines += [[judged.contender, judged.what, _told(judged.value), judged.aim] for judged in limits_of(result)]
+    lines = lines or [[time, "", "", ""] for time in times.values()]
+    return [f"| {claim} | {' | '.join(cells)} | {where}" for cells in lines]
+
+
+def _told(span: Span, unit: str = "") -> str:
+    return f"**{span.median:.3g}{unit}** ({span.low:.3g} to {span.high:.3g})"
 
 
 def _hardware(facts: dict[str, str]) -> str:

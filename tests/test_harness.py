@@ -1,5 +1,6 @@
 """The harness: ratios worked out by hand, results that say what they should and no more, environments that mend themselves."""
 
+import importlib
 import json
 import os
 import socket
@@ -12,23 +13,29 @@ from typing import Any
 import pytest
 
 from benchmarks import machine
+from benchmarks.__main__ import CLAIMS
 from benchmarks.harness import Work, measure
 from benchmarks.peers import Environment
-from benchmarks.results import page_of, ratios_of, read_results, seconds_per_unit, times_faster, write_result
+from benchmarks.results import limits_of, page_of, ratios_of, read_results, seconds_per_unit, times_faster, write_result
 from benchmarks.table import END, START, rewrite, table_of
 
 ROOT = Path(__file__).parent.parent
 
 
-def result(month: str = "2026-01", claim: str = "ingest") -> dict[str, Any]:
-    ran = {"peak_mib": 100.0, "gpu_peak_mib": 0.0, "facts": {}}
-    rows = [{"name": "ours", "is_peer": False, "seconds": [1.0, 2.0, 3.0], "amount": 2} | ran,
+def result(month: str = "2026-01", claim: str = "ingest", limits: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    ran = {"peak_mib": 100.0, "gpu_peak_mib": 0.0, "facts": {}, "kind": ""}
+    rows = [{"name": "ours", "is_peer": False, "seconds": [1.0, 2.0, 3.0], "amount": 2} | ran | {"facts": {"% lost": [1.0, 2.0, 4.0]}},
             {"name": "slow", "is_peer": True, "seconds": [8.0, 8.0, 8.0], "amount": 2} | ran,
             {"name": "fast", "is_peer": True, "seconds": [1.0, 1.0, 1.0], "amount": 2} | ran,
-            {"name": "gone", "is_peer": True, "failed": "no such package"}]
+            {"name": "other work", "is_peer": True, "seconds": [1.0, 1.0, 1.0], "amount": 2} | ran | {"kind": "other"},
+            {"name": "gone", "is_peer": True, "kind": "", "failed": "no such package"}]
     return {"claim": claim, "question": "How fast?", "unit": "clip", "scale": 1, "month": month, "commit": "abc", "command": "python -m x",
             "machine": {"cpu": "Some CPU", "cores": "2", "gpu": "none"}, "rows": rows,
-            "aims": [{"ours": "ours", "peer": "slow", "times": 3.0}]}
+            "aims": [{"ours": "ours", "peer": "slow", "times": 3.0}], "limits": limits or []}
+
+
+def limit(value: float | None, fact: str = "% lost", against: str = "", contender: str = "ours", is_least: bool = False) -> dict[str, Any]:
+    return {"contender": contender, "value": value, "fact": fact, "against": against, "is_least": is_least}
 
 
 def test_ratios_are_those_worked_out_by_hand() -> None:
@@ -38,8 +45,9 @@ def test_ratios_are_those_worked_out_by_hand() -> None:
     assert (times_faster(ours, slow).low, times_faster(ours, slow).median, times_faster(ours, slow).high) == (4 / 1.25, 4.0, 4 / 0.75)
 
 
-def test_lost_and_failed_peers_stay_in_the_result() -> None:
+def test_lost_and_failed_peers_stay_in_the_result_and_other_work_is_not_compared() -> None:
     ratios = {ratio.peer: ratio for ratio in ratios_of(result())}
+    assert ratios.keys() == {"slow", "fast"}
     assert ratios["slow"].aim == "3 reached"
     assert ratios["fast"].times.median == 0.5
     page = page_of(result())
@@ -47,11 +55,30 @@ def test_lost_and_failed_peers_stay_in_the_result() -> None:
     assert "gone could not run: no such package" in page
 
 
+def test_limits_judge_the_median_of_a_fact_or_of_the_time_alone_or_against_another_contenders() -> None:
+    limits = [limit(2), limit(1.9), limit(2, is_least=True), limit(2.1, is_least=True), limit(0.9, fact=""), limit(None),
+              limit(2, fact="", against="fast"), limit(1, contender="gone"), limit(1, fact="", against="gone")]
+    judged = limits_of(result(limits=limits))
+    assert [limit.aim for limit in judged] == ["at most 2 reached", "at most 1.9 missed", "at least 2 reached", "at least 2.1 missed",
+                                               "at most 0.9 missed", "", "at most 2 reached"]
+    assert (judged[0].value.low, judged[0].value.median, judged[0].value.high) == (1.5, 2.0, 3.0)
+    assert (judged[-1].value.low, judged[-1].value.median, judged[-1].value.high) == (1.5, 2.0, 2.5)
+    assert judged[-1].what == "s per clip, divided by that of fast"
+    page = page_of(result(limits=limits))
+    assert "| ours | % lost | 2 | 1.5 to 3 | at most 2 reached |" in page
+    assert "| ours | 1 | 0.75 to 1.25 | 1 | 3 | 100 | 2 |" in page
+
+
 def test_work_is_warmed_up_prepared_before_every_run_and_timed_without_its_preparation() -> None:
     calls: list[str] = []
-    measured = measure(Work(lambda: calls.append("run"), amount=1, prepare=lambda: calls.append("prepare")), repeats=3, warmups=2)
+    def run() -> dict[str, float]:
+        calls.append("run")
+        return {"number": len(calls)}
+
+    measured = measure(Work(run, amount=1, prepare=lambda: calls.append("prepare")), repeats=3, warmups=2)
     assert calls == ["prepare", "run"] * 5
     assert len(measured["seconds"]) == 3
+    assert measured["facts"] == {"number": [6, 8, 10]}
     assert measured["peak_mib"] > 1
 
 
@@ -61,7 +88,8 @@ def test_a_claim_is_measured_and_written_without_naming_the_machine(tmp_path: Pa
     (stored,) = read_results(tmp_path)
     assert [row["name"] for row in stored["rows"]] == ["short", "long", "shorter", "broken"]
     assert [len(row.get("seconds", [])) for row in stored["rows"]] == [3, 3, 3, 0]
-    assert stored["rows"][0]["facts"] == {"uar": 0.5}
+    assert stored["rows"][0]["facts"] == {"uar": [0.5, 0.5, 0.5]}
+    assert [limit.aim for limit in limits_of(stored)] == ["at least 0.4 reached"]
     assert stored["command"] == "python -m tests.tiny_claim --scale 2"
     assert "aim" in table_of([stored])
     (name,) = (path.name for path in tmp_path.glob("*.json"))
@@ -70,6 +98,13 @@ def test_a_claim_is_measured_and_written_without_naming_the_machine(tmp_path: Pa
         text = path.read_text()
         for secret in (socket.gethostname(), str(ROOT), str(Path.home()) + os.sep, str(tmp_path), "/somewhere"):
             assert secret not in text
+
+
+def test_one_of_ours_that_fails_or_takes_too_long_fails_its_claim(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.tiny_claim", "--results", str(tmp_path), "--only", "short", "--minutes", "0.001"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 1
+    (stored,) = read_results(tmp_path)
+    assert [row["failed"] for row in stored["rows"]] == ["not done after 0.001 minutes"]
 
 
 def test_the_newest_result_of_a_claim_and_hardware_is_read(tmp_path: Path) -> None:
@@ -84,12 +119,13 @@ def test_the_table_stands_between_its_markers_and_nothing_else_changes(tmp_path:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{START}\nold\n{END}\nafter\n")
     for _ in range(2):
-        rewrite(readme, table_of([result()]))
+        rewrite(readme, table_of([result(limits=[limit(2)])]))
     text = readme.read_text()
+    assert "| ingest | ours | % lost | **2** (1.5 to 3) | at most 2 reached | Some CPU, 2 cores | 2026-01 | abc |" in text
     assert text.startswith(f"before\n{START}\n| claim |")
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text
-    assert "| ingest | ours: 1 s per clip | slow | **4** (3.2 to 5.33) | 3 reached | Some CPU, 2 cores | 2026-01 | abc |" in text
+    assert "| ingest | ours: 1 s per clip | slow | **4×** (3.2 to 5.33) | 3 reached | Some CPU, 2 cores | 2026-01 | abc |" in text
     readme.write_text("no markers")
     with pytest.raises(SystemExit, match="has no"):
         rewrite(readme, "")
@@ -99,6 +135,20 @@ def test_the_harness_needs_the_standard_library_alone() -> None:
     program = "import json, sys, benchmarks.harness; print(json.dumps(sorted(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert not {"numpy", "torch", "pandas", "psutil", "ser_mlops"} & set(json.loads(told))
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_names_its_own_contenders_and_loads_with_the_standard_library_alone(name: str) -> None:
+    program = f"import json, sys, benchmarks.{name}; print(json.dumps(sorted(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert not {"numpy", "torch", "pandas", "psutil", "ser_mlops"} & set(json.loads(told))
+    claim = importlib.import_module(f"benchmarks.{name}").CLAIM
+    peers = {contender.name: contender.is_peer for contender in claim.contenders}
+    assert claim.name == name
+    assert len(peers) == len(claim.contenders)
+    assert not any("," in contender for contender in peers)  # which --only separates
+    assert all(not peers[ours] and peers[peer] for ours, peer in claim.aims)
+    assert {limit.contender for limit in claim.limits} | {limit.against for limit in claim.limits if limit.against} <= peers.keys()
 
 
 def tiny_wheel(folder: Path, name: str) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from benchmarks.harness import Claim, Contender, Work, main
+from benchmarks.harness import Claim, Contender, Limit, Work, main
 
 
 def sleeping(seconds: float, clips: int) -> Work:
@@ -23,7 +23,7 @@ CLAIM = Claim("tiny", "Does the harness tell a short sleep from a long one?", un
     Contender("long", lambda scale: sleeping(0.04 * scale, 10 * scale), is_peer=True),
     Contender("shorter", lambda scale: sleeping(0.005 * scale, 10 * scale), is_peer=True),
     Contender("broken", lambda scale: failing(), is_peer=True),
-), aims={("short", "long"): 3.0, ("short", "shorter"): 1.0})
+), aims={("short", "long"): 3.0, ("short", "shorter"): 1.0}, limits=(Limit("short", 0.4, "uar", is_least=True),))
 
 if __name__ == "__main__":
     main(CLAIM)

@@ -512,7 +512,7 @@ def trial_contour(trials: pd.DataFrame, x: str, y: str, log: Collection[str], me
     points = np.column_stack([np.log10(trials[name]) if name in log else trials[name] for name in (x, y)])
     if np.linalg.matrix_rank(points - points[0]) == 2:
         spans = [np.linspace(column.min(), column.max(), 200) for column in points.T]
-        surface = griddata(points, trials["value"], tuple(np.meshgrid(*spans)), rescale=True)
+        surface = griddata(points, trials["value"], tuple(np.meshgrid(*spans)), rescale=True).clip(*limits)  # else rounding leaves holes
         edges = [10**span if name in log else span for name, span in zip((x, y), spans, strict=True)]
         axes.contourf(*edges, surface, levels=np.linspace(*limits, 13), cmap=SHADES)
     axes.scatter(trials[x], trials[y], color=INK, s=62, zorder=3)
@@ -537,7 +537,7 @@ def trial_contour(trials: pd.DataFrame, x: str, y: str, log: Collection[str], me
 def trial_parallel(trials: pd.DataFrame, parameters: Sequence[str], log: Collection[str], metric: str, title: str,
                    note: str = "") -> Figure:
     """Draw every trial as a line through its parameters to its value; better trials are darker, the best one is on top."""
-    trials = trials.dropna(subset="value").sort_values("value", ascending=not _is_loss(metric))
+    trials = trials.dropna(subset="value").sort_values(["value", "number"], ascending=[not _is_loss(metric), False])  # of equals the first
     columns = [*parameters, "value"]
     figure = titled(2.2 + 2.2 * len(columns), 4.4, title, note)
     axes = figure.subplots()

@@ -229,20 +229,24 @@ def summary_text(
     by_round = rows.pivot_table(index=["training", "test"], columns="round", values="uar", sort=False)
     rounds = [["training", "UAR on", *(f"round {round}" for round in by_round)]]
     rounds += [[*key, *(f"{value:.3f}" for value in values)] for key, values in zip(by_round.index, by_round.to_numpy(), strict=True)]
-    above = _markdown(tested, (MAX_TAG_CHARACTERS - len(head)) // 2, "among the metrics")
-    return head + above + "\n" + _markdown(rounds, MAX_TAG_CHARACTERS - len(head) - len(above) - 1, "in rounds.csv")
+    above = _aligned(tested, (MAX_TAG_CHARACTERS - len(head)) // 2, "among the metrics")
+    return head + above + "\n" + _aligned(rounds, MAX_TAG_CHARACTERS - len(head) - len(above) - 1, "in rounds.csv")
 
 
-def _markdown(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
-    """Return a table of at most `room` characters, the first row its head; say `where` to find the rows that are left out."""
-    head, *lines = [f"| {' | '.join(row)} |\n" for row in rows]
-    text = head + "|---" * len(rows[0]) + "|\n"
+def _aligned(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
+    """Return a table of at most `room` characters, its columns aligned; say `where` to find the rows that are left out.
+
+    It is a block of code, because MLflow draws the tables of Markdown without a gap between their columns.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows]
+    text, end = "```\n", "```\n"
     for number, line in enumerate(lines):
-        rest = f"\n… and {len(lines) - number} more rows, {where}\n"
-        if len(text) + len(line) + (0 if number == len(lines) - 1 else len(rest)) > room:
+        rest = f"… and {len(lines) - number} more rows, {where}\n{end}"
+        if len(text) + len(line) + len(end if number == len(lines) - 1 else rest) > room:
             return text + rest
         text += line
-    return text
+    return text + end
 
 
 def rounds_table(results: Sequence[Result]) -> pd.DataFrame:

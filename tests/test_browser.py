@@ -146,7 +146,7 @@ def test_a_description_begins_with_the_score_and_leads_to_the_curves(laboratory,
     page = browser.open(f"/runs/{parent.info.run_id}?workflowType=machine_learning")
     page.get_by_text(f"UAR {parent.data.metrics['test/uar_mean']:.3f} ± {parent.data.metrics['test/uar_sd']:.3f}").first.wait_for()
     page.get_by_text("Show more").first.click()
-    page.locator("table td", has_text="CREMA fold 0").first.wait_for()
+    page.locator("pre", has_text="CREMA fold 0").first.wait_for()
     picture(page, "experiment")
     lines = lines_of(browser.follow(page, "curves of the rounds").locator(".js-plotly-plot"), 2 * ROUNDS)
     assert set(lines) == {(name, metric) for name in CHILDREN for metric in ("val/uar", "train/loss")}

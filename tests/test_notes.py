@@ -92,16 +92,16 @@ def test_a_description_begins_with_the_score_and_tells_every_test_set_and_round(
     assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, 95 % over speakers \[0\.\d{3}, 0\.\d{3}\]\*\* — \*\*synthetic data", text)
     assert "- A: intervals resample 3 speakers" in text
     for test in ("all", "A", "B", "C"):
-        (row,) = re.findall(rf"^\| {test} \| 0\.\d+ ± .*", text, re.MULTILINE)
-        assert ("| 0.500 |" in row) == (test in ("all", "A"))
+        (row,) = re.findall(rf"^{test} +0\.\d+ ± .*", text, re.MULTILINE)
+        assert (" 0.500 " in row) == (test in ("all", "A"))
     for result in results[::3]:
-        scores = " | ".join(f"{other.scores['']['uar']:.3f}" for other in results if other.training is result.training)
-        assert f"\n| {result.training.name} | {result.training.test_dataset} | {scores} |\n" in text
+        scores = " +".join(f"{other.scores['']['uar']:.3f}" for other in results if other.training is result.training)
+        assert re.search(rf"^{result.training.name} +{result.training.test_dataset} +{scores}$", text, re.MULTILINE)
 
 
 def test_a_description_that_is_too_long_leaves_whole_rows_out_and_says_so():
     results = results_of("A B C", experiment_type="grid", rounds=60)
     text = described(results)
     assert len(text) <= MAX_TAG_CHARACTERS
-    (left_out,) = re.findall(r"\n\n… and (\d+) more rows, in rounds\.csv\n", text)
-    assert len(re.findall(r"^\| [ABC] to A, B, C fold 0 \|", text, re.MULTILINE)) + int(left_out) == 3 * len(["pooled", *"ABC"])
+    (left_out,) = re.findall(r"\n… and (\d+) more rows, in rounds\.csv\n", text)
+    assert len(re.findall(r"^[ABC] to A, B, C fold 0 ", text, re.MULTILINE)) + int(left_out) == 3 * len(["pooled", *"ABC"])

@@ -189,10 +189,6 @@ class SlurmCluster:
             daemon.wait()
         self._daemons.clear()
 
-    def set_node(self, state: str) -> None:
-        """Set the node's state: `down` kills and requeues its jobs, as when it dies; `resume`."""
-        self.run("scontrol", "update", f"nodename={socket.gethostname().partition('.')[0]}", f"state={state}", "reason=test")
-
     def run(self, *command: str) -> str:
         ended = subprocess.run(command, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False)
         return ended.stdout.strip()

@@ -125,6 +125,11 @@ def run_round(folder: Path, key: str, tags: Mapping[str, str], goes_on: Callable
     except Postponed:
         is_postponed = True
         raise
+    except Interrupted as error:  # before the run was begun, or as it ended
+        is_postponed = world.is_first and goes_on(error)
+        if is_postponed:
+            raise Postponed(str(error)) from error
+        raise
     finally:
         leave_world()
         if world.is_first and not is_postponed:

@@ -205,7 +205,7 @@ WRONG = {
     "unknown partition": ({"partition": "gpu-long"}, {}, "unknown partition 'gpu-long', expected one of: main (slurm.partition"),
     "SQLite": ({}, {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}, "launcher=slurm: the tracking store is sqlite:///mlflow.db, but "),
     "too many cores": ({"cpus": "99"}, {}, "launcher=slurm: Slurm refuses these settings ("),
-    "longer than the partition": ({"time": "2:00:00"}, {}, "launcher=slurm: Slurm refuses these settings ("),
+    "longer than the partition": ({"time": "2:00:00"}, {}, "time=2:00:00 is longer than partition main allows, expected "),
     "no cluster": ({}, {"SLURM_CONF": "/dev/null"}, "launcher=slurm: the cluster does not answer ("),
     "no server": ({}, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "launcher=slurm: node "),
     "a folder that is none": ({"paths.cache": "/dev/null/cache"}, {}, "paths.cache=/dev/null/cache cannot be written to ("),

@@ -70,12 +70,18 @@ def _check_store(uri: str) -> None:
 
 
 def _check_partition(settings: SlurmSettings) -> None:
-    ended = _run(["sinfo", "--noheader", "--format=%R"])
+    ended = _run(["sinfo", "--noheader", "--format=%P|%l"])
     if ended.returncode:
         raise SettingsError(f"launcher=slurm: the cluster does not answer ({_last_line(ended.stderr)})")
-    known = list(dict.fromkeys(ended.stdout.split()))
+    limits = dict(line.split("|") for line in ended.stdout.split())
+    known = {name.removesuffix("*"): limit for name, limit in limits.items()}
+    default = next((name.removesuffix("*") for name in limits if name.endswith("*")), None)
     if settings.partition is not None and settings.partition not in known:
         raise SettingsError(f"{one_of('partition', settings.partition, known)} (slurm.partition in params.yaml)")
+    limit = known.get(settings.partition or default or "", "infinite")
+    if limit[0].isdigit() and minutes_of(settings.time) > minutes_of(limit):  # such a job would wait for ever
+        name = settings.partition or default
+        raise SettingsError(f"time={settings.time} is longer than partition {name} allows, expected {limit} or less")
 
 
 def _check_options(settings: SlurmSettings, num_jobs: int) -> None:

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-PYTEST := --numprocesses auto --dist loadfile
+PYTEST := --numprocesses auto --dist loadfile --no-loadscope-reorder
 DEMO := -P test_dataset=CREMA -P model=tiny -P lr=3.0e-3 -P batch_size=8 -P epochs=20
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -78,7 +78,8 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
     """Compare experiments and log the tables, the page and the figures as a run of kind `compare`."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
-    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples)
+    training_seeds = {name: run.data.params.get(f"{TRAIN}seed", "") for name, run in named.items()}
+    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples, training_seeds)
     note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
     title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}

@@ -13,7 +13,8 @@ costs one matrix product: U units, R rounds, F sums, E emotions, B resamples, N 
 - p over rounds: Student's t test on the rounds' scores. Two trainings that differ by their seed alone do differ, on any number of
   speakers; only the spread between rounds tells that from a difference between settings.
 - A difference is claimed where it holds over speakers *and* over rounds: p is the larger of the two (an intersection-union test,
-  which keeps the level), corrected by Holm over all pairs compared.
+  which keeps the level), corrected by Holm over all pairs compared. Rounds share what their experiment's seed took for validation, so
+  between experiments of different seeds nothing is claimed.
 """
 
 import warnings
@@ -38,6 +39,7 @@ METRICS = ("uar", "accuracy", "f1_macro", "f1_weighted", "loss")
 GROUPINGS = ("corpus", "gender", "language", "speaker")
 DIFFERS, NOT_SHOWN = "differs", "no difference shown"
 MAY_BE_SEED = "these trainings differ; one round cannot say whether by more than the seed"
+MAY_BE_DIVISION = "these trainings differ; their seeds took other clips for validation, and rounds cannot say how much that did"
 LEVEL = 0.05
 RESAMPLES = 9999
 """Draws of a bootstrap, and of a permutation test that has more ways to swap."""
@@ -275,10 +277,12 @@ class Comparison:
         return table[table["best"] != table["worst"]].reset_index()
 
 
-def compare(experiments: Mapping[str, Sequence[pd.DataFrame]], seed: int, resamples: int = RESAMPLES) -> Comparison:
+def compare(experiments: Mapping[str, Sequence[pd.DataFrame]], seed: int, resamples: int = RESAMPLES,
+            training_seeds: Mapping[str, str] | None = None) -> Comparison:
     """Compare two or more experiments, each given as its rounds' prediction tables; definitions in the module's docstring.
 
-    Pairs are formed in the order given: the earlier is the baseline of the later.
+    Pairs are formed in the order given: the earlier is the baseline of the later. `training_seeds` are the experiments' own seeds; where
+    they are not given, they count as equal.
     """
     if len(experiments) < 2:
         raise DataError(f"compare takes two or more experiments, got {len(experiments)}")
@@ -292,7 +296,8 @@ def compare(experiments: Mapping[str, Sequence[pd.DataFrame]], seed: int, resamp
     groups, group_differences = _by_group(rounds, pairs, seed, resamples)
     notes += (*_interval_notes(units), *_swap_notes(swapped), *_round_notes(len(next(iter(rounds.values())))))
     by_round = pd.DataFrame({name: summary.rounds.loc["uar"] for name, summary in summaries.items()}).T
-    return Comparison(_score_rows(rounds, summaries), by_round, _judged(differences), groups, group_differences, notes)
+    judged = _judged(differences, training_seeds or dict.fromkeys(experiments, ""))
+    return Comparison(_score_rows(rounds, summaries), by_round, judged, groups, group_differences, notes)
 
 
 def _in_common(experiments: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[str, list[pd.DataFrame]], tuple[str, ...]]:
@@ -365,12 +370,16 @@ def _rounds_p(before_MR: np.ndarray, after_MR: np.ndarray) -> np.ndarray:
     return np.where(is_constant, 1.0, p)
 
 
-def _judged(differences: pd.DataFrame) -> pd.DataFrame:
+def _judged(differences: pd.DataFrame, training_seeds: Mapping[str, str]) -> pd.DataFrame:
     """Return the differences with p, its Holm correction over the pairs (score by score) and the verdict."""
     judged = differences.assign(p=differences[["p_units", "p_rounds"]].max(axis=1))
     judged["p_holm"] = judged.groupby("score")["p"].transform(lambda p: multipletests(p, method="holm")[1])
     is_clear = (judged["p_holm"] < LEVEL) & ((judged["ci_low"] > 0) | (judged["ci_high"] < 0))
-    judged["verdict"] = np.select([is_clear & judged["p_rounds"].isna(), is_clear], [MAY_BE_SEED, DIFFERS], NOT_SHOWN)
+    is_redivided = judged["baseline"].map(training_seeds) != judged["experiment"].map(training_seeds)
+    is_one_round = judged["p_rounds"].isna()
+    judged["verdict"] = np.select(
+        [is_clear & is_one_round, is_clear & is_redivided, is_clear], [MAY_BE_SEED, MAY_BE_DIVISION, DIFFERS], NOT_SHOWN
+    )
     return judged
 
 
@@ -435,7 +444,8 @@ def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
         "## Scores", _markdown(comparison.scores),
         "## Differences (experiment minus baseline)", _markdown(comparison.differences),
         "p_units: permutation over speakers (or clips, see the notes); p_rounds: t test over rounds; p: the larger of the two; "
-        "p_holm: corrected over the pairs. A difference is claimed where p_holm is below 0.05 and the interval leaves 0 out.",
+        "p_holm: corrected over the pairs. A difference is claimed where p_holm is below 0.05, the interval leaves 0 out, and both "
+        "experiments were made with one seed.",
         "## Who is served how well (UAR)",
         *(part for grouping in GROUPINGS for part in _group_section(comparison, grouping)),
         "### Largest gaps", _markdown(comparison.gaps),

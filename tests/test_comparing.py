@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.statistics import MAY_BE_DIVISION, NOT_SHOWN
 from tests.project import Project, metrics_of, mlflow_run, train
 
 pytestmark = pytest.mark.timeout(600)
-COMMON = {"experiment_type": "matrix", "train_datasets": "CREMA,SAVEE,TESS", "model": "tiny", "freeze": "encoder", "rounds": "3"}
+COMMON = {"experiment_type": "matrix", "train_datasets": "CREMA,SAVEE,TESS", "model": "tiny", "freeze": "encoder", "rounds": "2"}
 TRAINED = {"lr": "3.0e-2", "batch_size": "8", "epochs": "20"}
 EXPERIMENTS = {"trained": TRAINED, "other seed": TRAINED | {"seed": "7"}, "untrained": {"lr": "1.0e-9", "epochs": "1"}}
 ARTIFACTS = {"comparison.md", "scores.csv", "rounds.csv", "differences.csv", "groups.csv", "group_differences.csv", "gaps.csv"}
@@ -36,8 +37,9 @@ def table_of(project: Project, output: str, name: str) -> pd.DataFrame:
 def test_experiments_that_differ_by_their_seed_are_not_claimed_to_differ_and_an_untrained_one_is(project, runs):
     by_seed = compare(project, runs["trained"], runs["other seed"])
     assert ", seed 7** against **matrix" in by_seed
-    assert by_seed.count("no difference shown.") == 1
     assert "differs." not in by_seed
+    verdicts = table_of(project, by_seed, "differences")["verdict"]
+    assert set(verdicts) <= {NOT_SHOWN, MAY_BE_DIVISION}
     learnt = compare(project, runs["untrained"], runs["trained"])
     assert learnt.count(": differs.") == 1
 
@@ -49,7 +51,7 @@ def test_a_comparison_is_a_run_with_tables_figures_and_a_page_that_name_what_was
     assert [run.data.tags[f"compared.{number}"] for number in range(2)] == [runs["untrained"], runs["trained"]]
     assert "synthetic data" in run.data.tags["mlflow.note.content"]
     artifacts = {item.path for folder in ("", "figures") for item in project.client.list_artifacts(run.info.run_id, folder)}
-    drawn = {f"figures/{name}.png" for name in ("rounds", "differences", "by_corpus", "by_gender", "by_language", "by_speaker")}
+    drawn = {f"figures/{name}.png" for name in ("rounds", "differences", "by_corpus", "by_gender", "by_speaker")}  # all speak English
     assert ARTIFACTS | drawn <= artifacts
     groups = table_of(project, output, "groups")
     assert {*groups["grouping"]} == {"corpus", "gender", "language", "speaker"}

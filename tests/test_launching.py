@@ -170,6 +170,7 @@ def test_four_workers_on_one_study_lose_no_trial_and_do_none_twice(site):
     assert len({run.data.tags.get("log") for run in trials}) <= 4
 
 
+@pytest.mark.slow
 def test_one_round_on_several_gpus_runs_under_torchrun_with_the_numbers_of_one_process(site, local):
     parent = site.parent(site.run(*train(**ROUNDS | {"rounds": "1"}, **SLURM, gpus="2")))
     (together,), alone = site.children_of(parent), site.children_of(local)[0]

@@ -14,6 +14,7 @@ from ser_mlops.seeds import rng
 from ser_mlops.statistics import (
     DIFFERS,
     LOGITS,
+    MAY_BE_DIVISION,
     MAY_BE_SEED,
     METRICS,
     _rounds_p,
@@ -238,6 +239,13 @@ def test_one_round_each_is_never_claimed_for_the_settings() -> None:
     comparison = compare({"untrained": [tiny_predictions(0, 0)], "trained": [tiny_predictions(2, 1)]}, seed=1)
     assert set(comparison.differences["verdict"]) == {MAY_BE_SEED}
     assert any("one round each" in note for note in comparison.notes)
+
+
+def test_between_seeds_that_divided_the_clips_differently_nothing_is_claimed() -> None:
+    experiments = {name: [tiny_predictions(skill, seed + position) for position in range(3)]
+                   for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))}
+    for training_seeds, verdict in (({"untrained": "1", "trained": "1"}, DIFFERS), ({"untrained": "1", "trained": "2"}, MAY_BE_DIVISION)):
+        assert set(compare(experiments, seed=1, training_seeds=training_seeds).differences["verdict"]) == {verdict}
 
 
 def test_clips_and_rounds_that_not_all_have_are_left_out_with_a_note() -> None:

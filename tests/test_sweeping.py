@@ -49,6 +49,7 @@ GIVEN = {
 
 # A laboratory of one corpus of tones
 
+
 def furnish(folder: Path) -> None:
     """Make a folder a project with one decoded corpus: 36 clips of a second, whose pitch tells the emotion through noise."""
     frame = toy_frame()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from ser_mlops.errors import Interrupted, SettingsError, TrainingError
+from ser_mlops.errors import Interrupted, SettingsError, TrackingError, TrainingError
 from ser_mlops.laboratory import OUTBOX, Experiment, conduct, plan_runs
 from ser_mlops.launching import slurm
 from ser_mlops.launching.jobs import Round, Worker
@@ -93,7 +93,7 @@ def launch(experiment: Experiment, fills: bool) -> None:
         if where.detach and order.runs:
             return
         _attend(order, workers, len(order.runs), lambda num_over: num_over, len(order.runs), experiment.name, "round")
-    _tell(order, lambda: (order.folder / TABLE_FILE).read_text(encoding="utf-8"))
+    _tell(order, lambda: _read_table(order))
 
 
 def launch_sweep(sweep: Sweep, fills: bool) -> None:
@@ -191,6 +191,13 @@ def _attend(
         raise
     finally:
         settle(order, workers.end_of)
+
+
+def _read_table(order: Order) -> str:
+    table = order.folder / TABLE_FILE
+    if not table.is_file():  # the process that closed the experiment could not register its best round, and has said why
+        raise TrackingError(f"all rounds of run {order.parent} are finished, but no {table} was written: resume={order.parent} tries again")
+    return table.read_text(encoding="utf-8")
 
 
 def _tell(order: Order, read: Callable[[], str]) -> None:

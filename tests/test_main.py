@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-from pipelines.train import main
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.files import md5_of
-from ser_mlops.settings import run_command
 from tests.models.test_build import write_to_cache
 from tests.project import Project, metrics_of, mlflow_run, parents_of, train
 
@@ -115,19 +113,13 @@ def test_short_runs_have_system_metrics(finished):
 
 
 @pytest.fixture
-def refuse(project, monkeypatch, capsys) -> Callable[[dict[str, str]], str]:
+def refuse(project, refused) -> Callable[[dict[str, str]], str]:
     """Give parameters to `python -m pipelines.train` that it must refuse before anything is computed; get the line that says why."""
 
     def refuse(parameters: dict[str, str]) -> str:
         before = sorted(project.root.glob("checkpoints/*")), len(project.runs())
-        monkeypatch.chdir(project.root)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
-        monkeypatch.setattr("sys.argv", train(**parameters)[2:])
-        with pytest.raises(SystemExit) as ended:
-            run_command(main)
-        assert ended.value.code == 2
+        line = refused(project, "pipelines.train", **parameters)
         assert (sorted(project.root.glob("checkpoints/*")), len(project.runs())) == before
-        (line,) = capsys.readouterr().err.splitlines()
         return line
 
     return refuse

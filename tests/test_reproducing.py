@@ -73,9 +73,9 @@ def test_a_changed_byte_of_a_frame_is_named(project, run_id):
     assert line == "error: frame of SAVEE is stale: data/frames/SAVEE.parquet is not the one of dvc.lock, run `dvc repro`"
 
 
-def test_only_a_finished_experiment_is_reproduced(project, run_id):
+def test_only_a_finished_experiment_is_reproduced(project, run_id, refused):
     (child, _) = project.children_of(project.client.get_run(run_id))
-    assert refuse(project, child.info.run_id) == (
+    assert refused(project, "pipelines.reproduce", run_id=child.info.run_id) == (
         f"error: run {child.info.run_id} is one training of experiment {run_id}, reproduce that one"
     )
-    assert refuse(project, "nonsense").startswith("error: no run 'nonsense' in sqlite:")
+    assert refused(project, "pipelines.reproduce", run_id="nonsense").startswith("error: no run 'nonsense' in sqlite:")

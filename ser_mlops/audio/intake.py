@@ -5,8 +5,12 @@ Levels are measured on the decoded clip: peak relative to full scale; rms_db in 
 """
 
 import hashlib
+import os
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +82,16 @@ def measure(samples: np.ndarray) -> tuple[float, float, float]:
     rms_db = 10 * np.log10(np.square(wave).mean(dtype=np.float64))  # not np.dot: its threads stall where every core decodes
     silent = powers <= powers.max() * 10 ** (SILENCE_DB / 10)
     return round(peak, 4), round(float(rms_db), 4), round(float(silent.mean()), 4)
+
+
+def end_with_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it is gone: a pool's workers would wait for ever for one that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def wait_and_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()

@@ -7,15 +7,13 @@ however many processes decode.
 
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import repeat
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -25,7 +23,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_mlops.audio.decode import SAMPLE_RATE
-from ser_mlops.audio.intake import SAMPLE_TYPE, Entry, take_in_part
+from ser_mlops.audio.intake import SAMPLE_TYPE, Entry, end_with_parent, take_in_part
 from ser_mlops.errors import DataError
 from ser_mlops.files import remove, replacing
 
@@ -72,26 +70,13 @@ def _workers(number: int) -> Iterator[Callable[..., Iterable[list[Entry]]]]:
     if number <= 1:
         yield map
         return
-    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=end_with_parent)
     try:
         yield pool.map
     except BrokenProcessPool:
         raise DataError("a decoding process was killed, most likely for memory: nothing was written") from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone: a pool's workers would wait for ever for one that was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def wait_and_end() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait_and_end, daemon=True).start()
 
 
 def _join(parts: Iterable[tuple[Path, list[Entry]]], num_files: int, file: BinaryIO) -> list[Entry]:

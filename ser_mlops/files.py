@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield aside
-        flush(aside)
+        _flush(aside)
         if aside.is_dir() and path.exists():
             old = aside.with_suffix(".old")
             os.rename(path, old)
@@ -30,17 +30,22 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(aside, path)
-        flush(path.parent)
+        _flush_entry(path.parent)
     finally:
         remove(aside)
 
 
-def flush(path: Path) -> None:
+def _flush(path: Path) -> None:
     """Bring a file, or a folder with the files in it, to disk."""
     if path.is_dir():
         for child in path.iterdir():
             if child.is_file():
-                flush(child)
+                _flush_entry(child)
+    _flush_entry(path)
+
+
+def _flush_entry(path: Path) -> None:
+    """Bring a file's bytes or a folder's list of names to disk; what lies in the folder is left alone, for others may be writing it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -275,13 +275,18 @@ for number in range(start, 10**9):
 
 def test_killed_processes_lose_no_record_that_they_appended(tmp_path):
     appended: list[int] = []
+    arrived = tmp_path / "arrived"
+    arrived.touch()
     for start in (0, 10**6, 2 * 10**6):
+        before = arrived.stat().st_size
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(start)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        lines = [writer.stdout.readline() for _ in range(200)]
+        lines: list[str] = []
+        while len(lines) < 200 or arrived.stat().st_size == before:  # killed in the middle of both appending and delivering
+            lines.append(writer.stdout.readline())
         os.kill(writer.pid, signal.SIGKILL)
         lines += writer.communicate()[0].splitlines(keepends=True)
         appended += [int(line) for line in lines if line.endswith("\n")]
-    received = [int(line) for line in (tmp_path / "arrived").read_text().split()]
+    received = [int(line) for line in arrived.read_text().split()]
 
     def deliver(records: Sequence[Record]) -> None:
         received.extend(record["number"] for record in records)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.frozen import keep_folder
+from benchmarks.frozen import Material, keep_folder, write_model
 from benchmarks.machine import ROOT
 
 FOREIGN = ("MLFLOW_", "DVC_", "GIT_", "SLURM_", "MAKE", "MFLAGS")
@@ -74,6 +74,20 @@ def copy_project(corpora: Sequence[str] = (), *, with_frames: bool = True) -> Pr
     if with_frames:
         project.run("dvc", "repro", "--quiet", *(f"frames@{corpus}" for corpus in corpora))
     return project
+
+
+def enter_with_material(corpus: str) -> Material:
+    """Make a copy with the frames of a corpus the working directory; return the clips of its training, and HuBERT of base size."""
+    project = copy_project([corpus])
+    project.enter()
+    from ser_mlops.batching import Clips
+    from ser_mlops.laboratory import AUDIO, prepare
+    from ser_mlops.settings import read_settings
+
+    model = write_model(project.root / "model")
+    training = prepare(read_settings(given={"train.test_dataset": corpus, "train.model": model})).trainings[0]
+    train, validation = (Clips.from_frame(frame, AUDIO) for frame in (training.train, training.validation))
+    return Material(Path(keep_folder().name), model, train, validation)
 
 
 def _set(params: Path, key: str, value: str) -> None:

@@ -11,12 +11,11 @@ same, so both sides are compared by the time per epoch of a trial, and 400 of th
 import copy
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.frozen import Material, keep_folder, new_trainer, trainer_examples, write_model
+from benchmarks.frozen import new_trainer, trainer_examples, write_model
 from benchmarks.harness import Claim, Contender, Work, main, scaled
-from benchmarks.project import RUNS, copy_project
+from benchmarks.project import RUNS, copy_project, enter_with_material
 
 TRIALS = 20
 EPOCHS = 20
@@ -47,21 +46,13 @@ def ours(*, is_warm: bool) -> Callable[[float], Work]:
 
 
 def trainer(scale: float) -> Work:
+    material = enter_with_material(CORPUS)
     from transformers import AutoModelForAudioClassification
 
-    from ser_mlops.batching import Clips
-    from ser_mlops.laboratory import AUDIO, prepare
-    from ser_mlops.settings import read_settings
-
-    project = copy_project([CORPUS])
-    project.enter()
-    model = write_model(project.root / "model")
-    training = prepare(read_settings(given={"train.test_dataset": CORPUS, "train.model": model})).trainings[0]
-    train, validation = (Clips.from_frame(frame, AUDIO) for frame in (training.train, training.validation))
-    material = Material(Path(keep_folder().name), model, train, validation)
-    loaded = AutoModelForAudioClassification.from_pretrained(model)
+    loaded = AutoModelForAudioClassification.from_pretrained(material.model)
     loaded.freeze_base_model()
-    search = new_trainer(material, (), train=trainer_examples(model, train), validation=trainer_examples(model, validation))
+    train, validation = (trainer_examples(material.model, clips) for clips in (material.train, material.validation))
+    search = new_trainer(material, (), train=train, validation=validation)
     search.model_init = lambda trial=None: copy.deepcopy(loaded)
 
     def space(trial: Any) -> dict[str, float]:

@@ -16,12 +16,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmarks.frozen import Material, keep_folder, new_trainer, trainer_examples, write_model
+from benchmarks.frozen import new_trainer, trainer_examples, write_model
 from benchmarks.harness import Claim, Contender, Limit, Work, main, scaled
-from benchmarks.project import copy_project
+from benchmarks.project import copy_project, enter_with_material
 
 CORPUS = "SAVEE"
 EPOCHS = 20
@@ -103,28 +102,19 @@ def _share(seconds: float, per_epoch: float, per_round: float, epochs: int) -> d
 
 
 def trainer(scale: float) -> Work:
-    from ser_mlops.batching import Clips
-    from ser_mlops.laboratory import AUDIO, prepare
-    from ser_mlops.settings import read_settings
-
-    project = copy_project([CORPUS])
-    project.enter()
-    model = write_model(project.root / "model")
-    training = prepare(read_settings(given={"train.test_dataset": CORPUS, "train.model": model})).trainings[0]
-    train, validation = (Clips.from_frame(frame, AUDIO) for frame in (training.train, training.validation))
-    material = Material(Path(keep_folder().name), model, train, validation)
+    material = enter_with_material(CORPUS)
     os.environ["MLFLOW_EXPERIMENT_NAME"] = "peer"
     from transformers.integrations import MLflowCallback
 
     number, per_epoch, per_round = scaled(1, scale), Clock(), Clock()
     per_epoch.watch(MLflowCallback, "on_log")
     per_round.watch(MLflowCallback, "setup", "on_train_begin", "on_train_end", "on_save")
-    examples = trainer_examples(model, train), trainer_examples(model, validation)
+    train, validation = (trainer_examples(material.model, clips) for clips in (material.train, material.validation))
 
     def run() -> Mapping[str, float]:
         per_epoch.seconds = per_round.seconds = 0.0
         start = time.perf_counter()
-        new_trainer(material, (), train=examples[0], validation=examples[1], num_train_epochs=number, report_to=["mlflow"]).train()
+        new_trainer(material, (), train=train, validation=validation, num_train_epochs=number, report_to=["mlflow"]).train()
         return _share(time.perf_counter() - start, per_epoch.seconds, per_round.seconds, number)
 
     return Work(run, number)

@@ -43,6 +43,8 @@ PRECISIONS = {"float32": "<f4", "bfloat16": "<u2"}
 POLICIES = ("auto", "require", "off")
 BATCH_SAMPLES = {"cpu": 16 * 16000, "cuda": 120 * 16000}
 """Padded samples of a batch: cores are busy with 16 s, a GPU with 120 s (3 GB in the CNN)."""
+HASHED_AT_ONCE = 10_000
+"""Clips whose hashes are held as Python strings at a time."""
 FREE_BYTES = 256 * 2**20
 """Left free on the disk."""
 
@@ -64,6 +66,23 @@ class Plan:
     @cached_property
     def first_rows_N(self) -> np.ndarray:
         return np.cumsum(self.num_rows_N) - self.num_rows_N
+
+    @cached_property
+    def by_start_N(self) -> np.ndarray:
+        """The clips in the order of their places in the audio file."""
+        return np.argsort(self.starts_N)
+
+    def find(self, start: int) -> slice:
+        """Return the rows of the clip that begins at a sample of the audio file.
+
+        Raises:
+            DataError: there is none.
+        """
+        place = int(np.searchsorted(self.starts_N, start, sorter=self.by_start_N))
+        clip = self.by_start_N[place] if place < len(self.by_start_N) else -1
+        if self.starts_N[clip] != start:
+            raise DataError(f"{self.audio.stem}: no usable clip begins at sample {start} of {self.audio}: run `dvc repro`")
+        return slice(int(self.first_rows_N[clip]), int(self.first_rows_N[clip] + self.num_rows_N[clip]))
 
     def batches(self, max_samples: int) -> Iterator[np.ndarray]:
         """Yield clips of like length, as many as fit into `max_samples` with their padding, at least one."""
@@ -125,7 +144,7 @@ class Features:
 
     mode: str
     caches: Mapping[str, Cache]
-    _rows: dict[str, tuple[np.ndarray, dict[int, int]]] = field(default_factory=dict, repr=False)
+    _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def stage(self) -> str:
@@ -135,15 +154,9 @@ class Features:
     def get(self, corpus: str, start: int) -> np.ndarray:
         """Return the outputs for the clip that begins at a sample of the corpus's audio file: float32, L x H or T x C."""
         if corpus not in self._rows:
-            starts = self.caches[corpus].plan.starts_N.tolist()
-            self._rows[corpus] = np.load(self.caches[corpus].path, mmap_mode="r"), {start: clip for clip, start in enumerate(starts)}
-        array, clips = self._rows[corpus]
-        plan = self.caches[corpus].plan
-        if start not in clips:
-            raise DataError(f"{corpus}: no usable clip begins at sample {start} of {plan.audio}: run `dvc repro`")
-        first, number = plan.first_rows_N[clips[start]], plan.num_rows_N[clips[start]]
-        rows = array[first : first + number]
-        rows = (rows.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else rows
+            self._rows[corpus] = np.load(self.caches[corpus].path, mmap_mode="r")
+        rows = self._rows[corpus][self.caches[corpus].plan.find(start)]
+        rows = (rows.astype(np.uint32) << 16).view(np.float32) if rows.dtype == np.uint16 else rows
         return rows[0] if self.mode == "encoder" else rows
 
     def __getstate__(self) -> dict[str, Any]:
@@ -213,8 +226,10 @@ def _plan(audio: Path, classifier: EmotionClassifier, mode: str) -> Plan:
         raise DataError(f"{audio}: no usable clips")
     starts_N, num_samples_N = index["start"].to_numpy(np.int64), index["num_samples"].to_numpy(np.int64)
     steps_N = classifier.num_steps(torch.from_numpy(num_samples_N.copy())).numpy()
-    digest = hashlib.sha256(starts_N.tobytes() + num_samples_N.tobytes() + "".join(index["sha256"]).encode()).hexdigest()
-    return Plan(audio, starts_N, num_samples_N, np.ones_like(steps_N) if mode == "encoder" else steps_N, digest)
+    digest = hashlib.sha256(starts_N.tobytes() + num_samples_N.tobytes())
+    for first in range(0, len(index), HASHED_AT_ONCE):
+        digest.update("".join(index["sha256"].iloc[first : first + HASHED_AT_ONCE]).encode())
+    return Plan(audio, starts_N, num_samples_N, np.ones_like(steps_N) if mode == "encoder" else steps_N, digest.hexdigest())
 
 
 def _obstacle(classifier: EmotionClassifier, absent: list[Cache], folder: Path) -> str:

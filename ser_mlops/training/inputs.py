@@ -13,6 +13,10 @@ from ser_mlops.features import Features
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training.augment import Alteration
 
+IN_MEMORY_BYTES = 2 * 2**30
+"""Pooled outputs up to this stay in memory as one matrix, on the device; more (500,000 clips of base size, 20,000 where the checkpoint
+weights 25 layers of large size) are read from the cache batch by batch."""
+
 
 class Inputs:
     """Loads batches of clips: waveforms, or outputs of the frozen part where there are any."""
@@ -24,15 +28,15 @@ class Inputs:
         self.prepare = classifier.prepare
         self.workers = workers
         self.device = device
-        if self.stage == "pooled":  # a few kilobytes per clip: kept in memory as one matrix, on the device
-            self.pooled_NLH = torch.from_numpy(np.stack([self._cached(i) for i in range(len(clips))])).to(device)
+        self.pooled_NLH = self._pooled(np.arange(len(clips))) if self._is_small() else None
 
     def batches(self, plan: Sequence[np.ndarray], alteration: Alteration | None = None) -> Generator[Batch, None, None]:
         """Yield the batches of a plan, on the device; training passes how waveforms are altered. To be closed like `load_batches`."""
         if self.stage == "pooled":
             for batch_B in plan:
                 indices_B = torch.from_numpy(batch_B).to(self.device)
-                yield Batch(batch_B, self.pooled_NLH[indices_B], torch.ones_like(indices_B))
+                values_BLH = self._pooled(batch_B) if self.pooled_NLH is None else self.pooled_NLH[indices_B]
+                yield Batch(batch_B, values_BLH, torch.ones_like(indices_B))
             return
 
         def read(i: int) -> np.ndarray:
@@ -43,6 +47,12 @@ class Inputs:
         is_cuda = self.device.type == "cuda"
         for batch in load_batches(plan, read, workers=self.workers, pin_memory=is_cuda):
             yield batch._replace(values=batch.values.to(self.device, non_blocking=True), lengths_B=batch.lengths_B.to(self.device))
+
+    def _is_small(self) -> bool:
+        return self.stage == "pooled" and len(self.clips) * self._cached(0).nbytes <= IN_MEMORY_BYTES
+
+    def _pooled(self, indices_B: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.stack([self._cached(i) for i in indices_B.tolist()])).to(self.device)
 
     def _cached(self, i: int) -> np.ndarray:
         assert self.features is not None

@@ -13,7 +13,7 @@ from ser_mlops.errors import TrainingError
 from ser_mlops.features import open_features
 from ser_mlops.models.build import load_classifier, open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
-from ser_mlops.training import checkpoints
+from ser_mlops.training import checkpoints, inputs
 from tests.training.builders import make_noisy_model, make_setup, weights_of, without_time
 
 
@@ -87,6 +87,16 @@ def test_a_round_over_cached_outputs_is_the_round_over_waveforms(tmp_path: Path,
     frozen = [name for name, parameter in live.classifier.named_parameters() if not parameter.requires_grad]
     assert len(frozen) > 5
     assert all(torch.equal(cached.classifier.state_dict()[name], fresh.state_dict()[name]) for name in frozen)
+
+
+def test_a_cache_too_large_for_memory_is_read_batch_by_batch_with_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path)
+    setup.features = setup.cache("encoder")
+    kept = setup.fit("kept", freeze="encoder")
+    monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", 0)
+    read = setup.fit("read", freeze="encoder")
+    assert without_time(read.history) == without_time(kept.history)
+    assert weights_of(read) == weights_of(kept)
 
 
 def test_a_head_over_cached_outputs_comes_out_the_same_in_any_number_of_threads(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Fixtures of the tests that run the project's commands: copies of the project, made and filled once."""
 
+import gc
 import importlib
 import os
 from collections.abc import Callable
@@ -10,6 +11,13 @@ import pytest
 
 from ser_mlops.settings import run_command
 from tests.project import ENVIRONMENT, Project, mlflow_environment
+
+
+def pytest_collection_finish() -> None:
+    """Leave what collecting the tests has imported out of every later search for garbage, which halves the time of some files."""
+    gc.collect()
+    gc.freeze()
+
 
 CORPORA = ("CREMA", "SAVEE", "TESS")
 """Corpora of the copy: ten speakers in five folds, four in four, two in two."""

@@ -1,6 +1,8 @@
 """A copy of the project in which tests run its commands, so that the checkout they run from stays as it is."""
 
 import contextlib
+import importlib
+import io
 import os
 import re
 import shutil
@@ -11,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+import pytest
 from mlflow.entities import Run
 from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.virtualenv import _get_virtualenv_name
+
+from ser_mlops.settings import run_command
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(sys.prefix).resolve()
@@ -76,6 +81,18 @@ class Project:
         output, _ = process.communicate()
         assert process.returncode == 0, f"{' '.join(command)}: exit code {process.returncode}\n{output}"
         return output
+
+    def run_here(self, module: str, **parameters: str) -> str:
+        """Run a module of the project in this process, which saves the seconds that one of its own takes to start."""
+        words = [word for name, value in parameters.items() for word in (f"--{name}", value)]
+        printed = io.StringIO()
+        with contextlib.chdir(self.root), contextlib.redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{self.root}/mlflow.db")
+            patch.setattr("sys.argv", [module, *words])
+            with pytest.raises(SystemExit) as ended:
+                run_command(importlib.import_module(module).main)
+        assert ended.value.code == 0, printed.getvalue()
+        return printed.getvalue()
 
     def refuse(self, *command: str, **variables: str) -> str:
         """Run a command that must fail; return the one line in which it says why."""

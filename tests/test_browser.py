@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.project import Project, parents_of, train
+from tests.project import Project, parents_of
 from tests.servers import MlflowServer
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
@@ -34,8 +34,8 @@ CHILDREN = [f"round {round}: CREMA fold 0 tiny (synthetic)" for round in range(R
 def laboratory(project, tmp_path_factory) -> Project:
     """A copy of the project with two experiments in its notebook."""
     laboratory = project.copy(tmp_path_factory.mktemp("browser") / "laboratory")
-    laboratory.run(*train(test_dataset="CREMA", **DEMO))
-    laboratory.run(*train(experiment_type="grid", freeze="encoder", **DEMO))
+    laboratory.run_here("pipelines.train", test_dataset="CREMA", **DEMO)
+    laboratory.run_here("pipelines.train", experiment_type="grid", freeze="encoder", **DEMO)
     return laboratory
 
 

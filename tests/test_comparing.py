@@ -9,7 +9,7 @@ import pytest
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.statistics import MAY_BE_DIVISION, NOT_SHOWN
-from tests.project import Project, metrics_of, mlflow_run, train
+from tests.project import Project, metrics_of, mlflow_run
 
 pytestmark = pytest.mark.timeout(600)
 COMMON = {"experiment_type": "matrix", "train_datasets": "CREMA,SAVEE,TESS", "model": "tiny", "freeze": "encoder", "rounds": "2"}
@@ -21,14 +21,12 @@ ARTIFACTS = {"comparison.md", "scores.csv", "rounds.csv", "differences.csv", "gr
 @pytest.fixture(scope="module")
 def runs(project) -> dict[str, str]:
     """Ids of finished experiments: one, one that differs by its seed alone, and one that learns nothing."""
-    processes = {name: project.start(*train(**COMMON, **given)) for name, given in EXPERIMENTS.items()}
-    outputs = {name: process.communicate()[0] for name, process in processes.items()}
-    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(EXPERIMENTS, 0), outputs
+    outputs = {name: project.run_here("pipelines.train", **COMMON, **given) for name, given in EXPERIMENTS.items()}
     return {name: project.opened(output).info.run_id for name, output in outputs.items()}
 
 
 def compare(project: Project, *runs: str) -> str:
-    return project.run("python", "-m", "pipelines.compare", f"--runs={','.join(runs)}")
+    return project.run_here("pipelines.compare", runs=",".join(runs))
 
 
 def table_of(project: Project, output: str, name: str) -> pd.DataFrame:
@@ -77,7 +75,7 @@ def test_numbers_are_those_of_the_runs_predictions(project, runs):
 def test_experiments_are_chosen_by_a_tag_and_p_is_corrected_for_the_pairs(project, runs):
     for run_id in runs.values():
         project.client.set_tag(run_id, "paper", "table 2")
-    output = project.run("python", "-m", "pipelines.compare", "--tag=paper=table 2")
+    output = project.run_here("pipelines.compare", tag="paper=table 2")
     differences = table_of(project, output, "differences")
     uar = differences[differences["score"] == "uar"].sort_values("p")
     assert len(uar) == 3

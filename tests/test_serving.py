@@ -29,7 +29,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.serving import Limits
 from ser_mlops.statistics import LOGITS
 from tests.audio.sounds import encoded, noise, tone, with_sizes
-from tests.project import Project, mlflow_run, train
+from tests.project import Project, mlflow_run
 from tests.servers import free_port
 
 NAMES = list(EMOTIONS)
@@ -70,7 +70,8 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(project) -> Trained:
-    outputs = [project.run(*mlflow_run(**GATE | WORSE)), project.run(*train(**GATE | BETTER)), project.run(*train(**GATE | WORSE))]
+    outputs = [project.run(*mlflow_run(**GATE | WORSE))]
+    outputs += [project.run_here("pipelines.train", **GATE | given) for given in (BETTER, WORSE)]
     return Trained(project, [re.search(r"^ser version .*$", output, re.MULTILINE)[0] for output in outputs])
 
 

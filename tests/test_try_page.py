@@ -19,7 +19,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.prediction import Predictor, predict_files
 from ser_mlops.serving import WEIGHTS_FOLDER
 from tests.audio.sounds import encoded, tone
-from tests.project import Project, train
+from tests.project import Project
 from tests.servers import free_port
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
@@ -40,7 +40,7 @@ CHAMPION = {"test_dataset": "CREMA", "model": "tiny", "lr": "3e-3", "epochs": "1
 def laboratory(project, tmp_path_factory) -> Project:
     """A copy of the project with a champion."""
     laboratory = project.copy(tmp_path_factory.mktemp("try") / "laboratory")
-    laboratory.run(*train(**CHAMPION))
+    laboratory.run_here("pipelines.train", **CHAMPION)
     laboratory.set(port=str(free_port()))
     return laboratory
 

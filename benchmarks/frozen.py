@@ -192,20 +192,26 @@ def new_trainer(material: Material, freeze: tuple[str, ...], *, train: Any, vali
     return Trainer(new_model(), options, data_collator=collate, train_dataset=train, eval_dataset=validation)
 
 
-def trainer(freeze: tuple[str, ...], *, num_train: int, num_validation: int, share: float = 1.0) -> Callable[[float], Work]:
-    """An epoch of `transformers.Trainer`, or a share of its clips."""
+KEEPS_BEST: dict[str, Any] = {"save_strategy": "epoch", "save_total_limit": 1, "load_best_model_at_end": True, "num_train_epochs": 2}
+"""Arguments of a Trainer that, like a round of ours, can go on after an interruption and ends with the best epoch on validation."""
+
+
+def trainer(freeze: tuple[str, ...], *, num_train: int, num_validation: int, share: float = 1.0,
+            **arguments: Any) -> Callable[[float], Work]:
+    """An epoch of `transformers.Trainer`, or a share of its clips, or as many as its arguments say."""
 
     def begin(scale: float) -> Work:
         material = make_material(scaled(num_train, scale * share), scaled(num_validation, scale * share))
         train, validation = trainer_examples(material.model, material.train), trainer_examples(material.model, material.validation)
-        trainer = new_trainer(material, freeze, train=train, validation=validation)
+        trainer = new_trainer(material, freeze, train=train, validation=validation, **arguments)
+        epochs = share * arguments.get("num_train_epochs", 1)
 
         def run() -> dict[str, float]:
             start = time.process_time()
             trainer.train()
-            return {"processor s per epoch": (time.process_time() - start) / share, "epochs": share}
+            return {"processor s per epoch": (time.process_time() - start) / epochs, "epochs": epochs}
 
-        return Work(run, share)
+        return Work(run, epochs)
 
     return begin
 

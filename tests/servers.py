@@ -1,5 +1,6 @@
 """Real servers on loopback ports, for tests: `mlflow server`, PostgreSQL and a Slurm cluster of one node."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import requests
 
 PATIENCE_S = 120
@@ -169,14 +171,30 @@ class SlurmCluster:
         for gpu in gpus:
             gpu.touch()
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-1]\n")
-        for daemon in ("slurmctld", "slurmd"):
-            command = [daemon, "-D", "-f", self.variables["SLURM_CONF"]]
-            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            self._daemons.append(subprocess.Popen(command, cwd=self.folder, start_new_session=True, **quiet))
+        self._daemons += [self._begin("slurmctld"), self._begin("slurmd")]
+        self._wait_for_node()
+
+    def _begin(self, daemon: str) -> subprocess.Popen:
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen([daemon, "-D", "-f", self.variables["SLURM_CONF"]], cwd=self.folder, start_new_session=True, **quiet)
+
+    def _wait_for_node(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while self.run("sinfo", "--noheader", "--format=%T") != "idle":
             assert time.monotonic() < deadline, "".join(path.read_text() for path in self.folder.glob("slurm*.log"))
             time.sleep(0.1)
+
+    def lose_node(self) -> None:
+        """Kill the node with everything that runs on it, as a power cut does, let the controller notice, and switch it on again."""
+        controller, node = self._daemons
+        steps = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]
+        for process in [psutil.Process(node.pid), *steps, *(child for step in steps for child in step.children(recursive=True))]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        node.wait()
+        self.run("scontrol", "update", f"nodename={self.run('sinfo', '--noheader', '--format=%n')}", "state=down", "reason=lost")
+        self._daemons[:] = [controller, self._begin("slurmd")]
+        self._wait_for_node()
 
     def stop(self) -> None:
         """Cancel what is queued, wait for it to end, and end both daemons."""

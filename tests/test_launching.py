@@ -62,8 +62,10 @@ class Site:
         return [metrics_of(parent), *({**metrics_of(run), **self.curves(run)} for run in self.children_of(parent))]
 
     def curves(self, run: Run) -> Mapping[str, object]:
-        names = ("train/loss", "val/uar", "val/loss", "lr")
-        return {name: [(point.step, point.value) for point in self.client.get_metric_history(run.info.run_id, name)] for name in names}
+        return {name: self.curve(run, name) for name in ("train/loss", "val/uar", "val/loss", "lr")}
+
+    def curve(self, run: Run, name: str) -> list[tuple[int, float]]:
+        return [(point.step, point.value) for point in self.client.get_metric_history(run.info.run_id, name)]
 
 
 def wait_until(is_so, seconds: float = 200) -> None:
@@ -128,6 +130,23 @@ def test_a_warned_job_requeues_itself_and_ends_with_the_same_numbers(site, local
     log = Path(site.children_of(parent)[1].data.tags["log"]).read_text(encoding="utf-8")
     assert "SIGUSR2: state saved after step" in log
     assert site.numbers(site.client.get_run(parent.info.run_id)) == site.numbers(local)
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_what_happened_since_the_last_checkpoint(site, local):
+    parent = site.parent(site.run(*train(**ROUNDS, **SLURM, checkpoint_every="1", detach="true")))
+    wait_until(lambda: any("seconds" in run.data.metrics for run in site.children_of(parent)))
+    site.cluster.lose_node()
+    before = {run.info.run_id: site.curve(run, "seconds") for run in site.children_of(parent)}
+
+    wait_until(lambda: site.client.get_run(parent.info.run_id).info.status == "FINISHED")
+    rounds = site.children_of(parent)
+    assert [run.info.status for run in rounds] == ["FINISHED"] * 3
+    assert any(Path(run.data.tags["log"]).read_text(encoding="utf-8").count("Starting with JobEnvironment") == 2 for run in rounds)
+    assert site.numbers(site.client.get_run(parent.info.run_id)) == site.numbers(local)
+    for run in rounds:  # how long an epoch took tells whether it was computed again
+        was = before.get(run.info.run_id, [])
+        assert site.curve(run, "seconds")[: len(was)] == was
 
 
 def test_a_failed_round_says_why_and_the_others_finish_and_the_matrix_is_filled_by_going_on(site):

@@ -13,7 +13,7 @@ from benchmarks.harness import Claim, Contender, main
 
 SIZE: dict[str, Any] = {"num_train": 24, "num_validation": 6}
 FREEZE = ("freeze_feature_encoder",)
-PEER, SAVING = "Trainer (freeze_feature_encoder)", "Trainer (freeze_feature_encoder, keeps its best epoch)"
+PEER, SAVING = "Trainer (freeze_feature_encoder)", "Trainer (freeze_feature_encoder and keeps its best epoch)"
 
 CLAIM = Claim(
     "feature_encoder",

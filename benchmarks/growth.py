@@ -156,7 +156,6 @@ CLAIM = Claim(
     ),
     repeats=1,
     warmups=0,
-    passes=1,
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Results as files: JSON with every repeat, and a Markdown page made from it.
 
-The time of a contender is the median of its repeats per unit of work, its spread their quartiles. A ratio is the peer's time per unit
-over ours; its range sets the quartiles against each other at their worst and best. Peak memory is that of the contender's own process,
+The time of a contender is the median of its repeats per unit of work; its range goes from quartile to quartile, or, of fewer than five
+repeats, from the least to the most. A ratio is the peer's time per unit over ours; its range sets the ends against each other at their
+worst and best. Peak memory is that of the contender's own process,
 Python and libraries included, plus its largest child's.
 """
 
@@ -15,11 +16,13 @@ from typing import Any
 from benchmarks.machine import hardware_name
 
 RESULTS = Path(__file__).parent / "results"
+FEW = 5
+"""Quartiles of fewer values would call half of the machine's whims a surprise."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A median between its quartiles."""
+    """A median in its range."""
 
     low: float
     median: float
@@ -31,14 +34,17 @@ def seconds_per_unit(row: Mapping[str, Any]) -> Span:
 
     >>> seconds_per_unit({"seconds": [2.0, 4.0, 3.0, 5.0, 6.0], "amount": 2})
     Span(low=1.5, median=2.0, high=2.5)
+    >>> seconds_per_unit({"seconds": [2.0, 4.0, 3.0], "amount": 2})
+    Span(low=1.0, median=1.5, high=2.0)
     """
     return span_of([seconds / row["amount"] for seconds in row["seconds"]])
 
 
 def span_of(values: Sequence[float]) -> Span:
-    """Return the median and the quartiles of some values."""
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
-    return Span(low, median, high)
+    """Return the median and the range of some values."""
+    if len(values) < FEW:
+        return Span(min(values), statistics.median(values), max(values))
+    return Span(*statistics.quantiles(values, n=4, method="inclusive"))
 
 
 def times_faster(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> Span:
@@ -67,7 +73,7 @@ def page_of(result: Mapping[str, Any]) -> str:
     facts = list(dict.fromkeys(name for row in result["rows"] for name in row.get("facts", {})))
     has_gpu = any(row.get("gpu_peak_mib") for row in result["rows"])
     unit = result["unit"]
-    head = ["contender", f"s per {unit}", "quartiles", f"{unit}s per s", "repeats", "peak MiB", *(["GPU MiB"] if has_gpu else []), *facts]
+    head = ["contender", f"s per {unit}", "range", f"{unit}s per s", "repeats", "peak MiB", *(["GPU MiB"] if has_gpu else []), *facts]
     lines = [f"# {result['claim']}", "", result["question"], "", *_row(head), *_row(["---"] * len(head))]
     for row in result["rows"]:
         lines += _row(_measured(row, has_gpu, facts) if "seconds" in row else [row["name"], *[""] * (len(head) - 1)])

@@ -133,7 +133,6 @@ CLAIM = Claim(
             Limit('Trainer (report_to="mlflow")', None, SHARE)),
     repeats=1,
     warmups=0,
-    passes=1,
 )
 
 if __name__ == "__main__":

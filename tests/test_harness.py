@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import machine
 from benchmarks.__main__ import CLAIMS
+from benchmarks.agreement import compare
 from benchmarks.harness import Work, measure
 from benchmarks.peers import Environment
 from benchmarks.results import limits_of, page_of, ratios_of, read_results, seconds_per_unit, times_faster, write_result
@@ -39,10 +40,10 @@ def limit(value: float | None, fact: str = "% lost", against: str = "", contende
 
 
 def test_ratios_are_those_worked_out_by_hand() -> None:
-    # Ours: 1, 2, 3 s for two clips: median 1 s per clip, quartiles 0.75 and 1.25. The slow peer: 4 s per clip.
+    # Ours: 1, 2, 3 s for two clips: median 1 s per clip, 0.5 to 1.5. The slow peer: 4 s per clip.
     ours, slow = result()["rows"][:2]
     assert seconds_per_unit(ours).median == 1.0
-    assert (times_faster(ours, slow).low, times_faster(ours, slow).median, times_faster(ours, slow).high) == (4 / 1.25, 4.0, 4 / 0.75)
+    assert (times_faster(ours, slow).low, times_faster(ours, slow).median, times_faster(ours, slow).high) == (4 / 1.5, 4.0, 4 / 0.5)
 
 
 def test_lost_and_failed_peers_stay_in_the_result_and_other_work_is_not_compared() -> None:
@@ -61,12 +62,23 @@ def test_limits_judge_the_median_of_a_fact_or_of_the_time_alone_or_against_anoth
     judged = limits_of(result(limits=limits))
     assert [limit.aim for limit in judged] == ["at most 2 reached", "at most 1.9 missed", "at least 2 reached", "at least 2.1 missed",
                                                "at most 0.9 missed", "", "at most 2 reached"]
-    assert (judged[0].value.low, judged[0].value.median, judged[0].value.high) == (1.5, 2.0, 3.0)
-    assert (judged[-1].value.low, judged[-1].value.median, judged[-1].value.high) == (1.5, 2.0, 2.5)
+    assert (judged[0].value.low, judged[0].value.median, judged[0].value.high) == (1.0, 2.0, 4.0)
+    assert (judged[-1].value.low, judged[-1].value.median, judged[-1].value.high) == (1.0, 2.0, 3.0)
     assert judged[-1].what == "s per clip, divided by that of fast"
     page = page_of(result(limits=limits))
-    assert "| ours | % lost | 2 | 1.5 to 3 | at most 2 reached |" in page
-    assert "| ours | 1 | 0.75 to 1.25 | 1 | 3 | 100 | 2 |" in page
+    assert "| ours | % lost | 2 | 1 to 4 | at most 2 reached |" in page
+    assert "| ours | 1 | 0.5 to 1.5 | 1 | 3 | 100 | 2 |" in page
+
+
+def test_a_second_run_agrees_where_ranges_touch() -> None:
+    slower = result()
+    slower["rows"][0]["seconds"] = [2.5, 3.0, 3.5]
+    lines = sorted(compare([result()], [slower]))
+    assert lines == ["| ingest | ours | fast, times faster | 0.5 (0.333 to 1) | 0.333 (0.286 to 0.4) | yes |",
+                     "| ingest | ours | slow, times faster | 4 (2.67 to 8) | 2.67 (2.29 to 3.2) | yes |"]
+    slower["rows"][0]["seconds"] = [9.0, 9.0, 9.5]
+    assert [line[-6:] for line in compare([result()], [slower])] == ["| no |"] * 2
+    assert list(compare([result()], [result(claim="start")])) == []
 
 
 def test_work_is_warmed_up_prepared_before_every_run_and_timed_without_its_preparation() -> None:
@@ -121,7 +133,7 @@ def test_the_table_stands_between_its_markers_and_nothing_else_changes(tmp_path:
     for _ in range(2):
         rewrite(readme, table_of([result(limits=[limit(2)])]))
     text = readme.read_text()
-    assert "| ingest | ours | % lost | **2** (1.5 to 3) | at most 2 reached | Some CPU, 2 cores | 2026-01 | abc |" in text
+    assert "| ingest | ours | % lost | **2** (1 to 4) | at most 2 reached | Some CPU, 2 cores | 2026-01 | abc |" in text
     assert text.startswith(f"before\n{START}\n| claim |")
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text

@@ -311,6 +311,20 @@ def test_malformed_requests_get_no_500_cost_no_memory_and_leave_the_server_as_it
     pd.testing.assert_frame_equal(server.ask(GOOD), before)
 
 
+@pytest.mark.parametrize("headers", [{"X-Long": "a" * 5_000_000}, {f"X-{number}": "a" for number in range(50_000)}], ids=["long", "many"])
+def test_huge_http_headers_cost_no_memory_and_leave_the_server_as_it_was(server, headers):
+    before, worker, memory = server.ask(GOOD), server.worker.pid, memory_of(server.worker)
+    for _ in range(10):
+        try:
+            response = requests.post(f"{server.url}/invocations", json=records(GOOD), headers=headers, timeout=60)
+            assert response.status_code < 500, response.text
+        except requests.RequestException:  # closed before an answer, or in the middle of one
+            pass
+    assert server.worker.pid == worker
+    assert memory_of(server.worker) - memory < MAX_GROWTH_BYTES
+    pd.testing.assert_frame_equal(server.ask(GOOD), before)
+
+
 # The command predict
 
 

@@ -22,7 +22,7 @@ from ser_mlops.settings import run_command
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(sys.prefix).resolve()
-FOREIGN = ("MLFLOW_", "SLURM_", "DVC_", "HF_", "PYTEST_", "GIT_", "MAKE", "MFLAGS")
+FOREIGN = ("MLFLOW_", "SLURM_", "DVC_", "HF_", "PYTEST_", "GIT_", "MAKE", "MFLAGS", "PYTHONDONTWRITEBYTECODE")
 """Beginnings of variables that would bring the caller's own set-up along."""
 RUNS = ("mlflow.db", "mlruns", "checkpoints", "cache")
 

@@ -76,6 +76,15 @@ def test_a_second_repro_does_nothing_and_says_so(project):
     assert "Data and pipelines are up to date." in project.run("dvc", "repro")
 
 
+def test_compiled_code_is_no_dependency(project):
+    """It differs from one machine and one version of Python to the next."""
+    compiled = [*project.root.glob("ser_mlops/**/__pycache__")]
+    assert compiled
+    for folder in compiled:
+        shutil.rmtree(folder)
+    assert project.repro() == []
+
+
 def test_a_changed_split_redoes_the_frames_and_what_follows(project, tmp_path):
     copy = project.copy(tmp_path / "project")
     copy.set(split="stratified")

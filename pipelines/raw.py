@@ -20,7 +20,9 @@ def main() -> None:
 
 def link_raw(folder: Path, link: Path) -> None:
     """Make `link` point to `folder`, and say what comes next. A link that was there is replaced, anything else is not."""
+    from ser_mlops.corpora.base import walk
     from ser_mlops.corpora.registry import CORPORA
+    from ser_mlops.corpora.scan import path_in_tables
 
     if not folder.is_dir():
         raise DataError(f"no folder {folder}, expected one that holds one folder per corpus: {', '.join(CORPORA)}")
@@ -28,12 +30,24 @@ def link_raw(folder: Path, link: Path) -> None:
     if not found:
         others = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise DataError(f"{folder}: {one_of('corpus folder', ', '.join(others) or 'none', CORPORA)}")
+    for file in (file for name in found for file in walk(folder / name)):
+        if not _is_utf8(file):
+            raise DataError(f"the name of {path_in_tables(str(file))} is not UTF-8, and DVC keeps no other: "
+                            f"`convmv -r -f cp850 -t utf8 --notest {folder}` mends such names of old zip files")
     if link.exists() and not link.is_symlink():
         raise DataError(f"{link} is there and is no link: move it away first")
     link.unlink(missing_ok=True)
     link.symlink_to(folder.resolve(), target_is_directory=True)
     print(f"{link} links to {folder}, which holds: {', '.join(found)}")
     print(f"now set in params.yaml\n\n  data:\n    raw: {link.as_posix()}\n    corpora: [{', '.join(found)}]\n\nand run: dvc repro")
+
+
+def _is_utf8(file: Path) -> bool:
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

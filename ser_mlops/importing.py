@@ -8,10 +8,11 @@ import pickle
 import struct
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, ClassVar
 
 import pandas as pd
+import pyarrow as pa
 from pandas.compat.pickle_compat import Unpickler as PandasUnpickler
 
 from ser_mlops.corpora.base import AUDIO_SUFFIXES, UNKNOWN, Corpus, walk
@@ -55,7 +56,7 @@ HARMLESS = {
     "pandas.core.indexes.range": {"RangeIndex"},
     "pandas.core.internals.blocks": {"new_block"},
     "pandas.core.internals.managers": {"BlockManager"},
-    "pyarrow.lib": {"_restore_array", "chunked_array", "py_buffer", "type_for_alias"},
+    "pyarrow.lib": {"chunked_array", "py_buffer", "type_for_alias"},
 }
 """Everything that a pickled DataFrame of numbers and strings needs, of pandas 1.0 to 3; nothing here runs or reads anything."""
 FORMER_MODULES = {
@@ -72,6 +73,8 @@ class RestrictedUnpickler(PandasUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
             return encode_latin1
+        if (module, name) == ("pyarrow.lib", "_restore_array"):
+            return restore_array
         if name not in HARMLESS.get(FORMER_MODULES.get(module, module), ()):
             raise DataError(f"refused: the pickle asks for {module}.{name}, expected nothing but pandas, numpy and plain containers")
         return super().find_class(module.replace("numpy.core.", "numpy._core."), name)
@@ -89,6 +92,16 @@ def encode_latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise DataError(f"refused: the pickle asks for the encoding {encoding!r}, expected 'latin1'")
     return text.encode("latin1")
+
+
+def restore_array(data: tuple[Any, ...]) -> pa.Array:
+    """Stand in for pyarrow's own function, which believes what a pickle says of lengths and buffers, beyond their ends too."""
+    kind, length, null_count, offset, buffers, children, dictionary, *_ = data
+    if children or dictionary is not None:
+        raise DataError(f"refused: the pickle holds an array of {kind}, expected numbers and strings")
+    array = pa.Array.from_buffers(kind, length, buffers, null_count, offset)
+    array.validate(full=True)
+    return array
 
 
 def read_pickle(path: Path) -> pd.DataFrame:
@@ -266,10 +279,10 @@ def prepare_msp(annotations: Path, audio_dir: Path, raw: Path, output: Path | No
     counts = {FOUND: int((has_part & ~is_lost).sum()), LOST: int((has_part & is_lost).sum()), "without a partition": int((~has_part).sum())}
     if not counts[FOUND]:
         raise DataError(f"none of the {len(rows)} files that {annotations} names is in {audio_dir}")
-    home, real = (raw / MSP_PODCAST.name).resolve(), audio_dir.resolve()
-    inside = PurePosixPath(MSP_PODCAST.name, real.relative_to(home) if real.is_relative_to(home) else "")
-    paths = {name: path_in_tables(str(inside / file.relative_to(audio_dir))) for name, file in files.items()}
-    table = rows.assign(path=names.map(paths).fillna(f"{MSP_PODCAST.name}/" + names))[has_part]
+    home = raw / MSP_PODCAST.name
+    paths = {name: f"{MSP_PODCAST.name}/{file.relative_to(audio_dir).as_posix()}" for name, file in files.items()}
+    paths |= {file.name: file.relative_to(raw).as_posix() for file in (walk(home) if home.is_dir() else ())}
+    table = rows.assign(path=names.map(paths).map(path_in_tables, na_action="ignore").fillna(f"{MSP_PODCAST.name}/" + names))[has_part]
     write_imported(table, imported / f"{MSP_PODCAST.name}.parquet")
     if output is not None:
         write_pickles(table[table["file"].notna()], output)

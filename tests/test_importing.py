@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from ser_mlops.corpora.catalogue import catalogue
 from ser_mlops.corpora.crema import CREMA
+from ser_mlops.corpora.emofilm import EMOFILM
 from ser_mlops.corpora.msp_podcast import MSP_PODCAST
 from ser_mlops.corpora.ravdess import RAVDESS
 from ser_mlops.corpora.registry import CORPORA
@@ -273,6 +275,27 @@ def test_files_of_one_name_are_told_apart_by_their_folders():
         nearest("sa01.wav", candidates)
 
 
+def test_contempt_that_an_old_frame_calls_disgust_is_left_to_the_rule(tmp_path):
+    lay_out(tmp_path / "raw", "EMOFILM/wav_corpus/f_dis001aen.wav", "EMOFILM/wav_corpus/f_rab001aen.wav", "EMOFILM/wav_corpus/mine.wav")
+    frame = pd.DataFrame({"path": ["f_dis001aen.wav", "f_rab001aen.wav", "mine.wav"], "labels": [5, 3, 5]})
+    import_frames(pickled(tmp_path / "old", "EMOFILM", frame[:2], frame[2:]), tmp_path / "raw", CORPORA, tmp_path / "imported")
+    for choice, emotion in (("drop", ""), ("disgust", "disgust")):
+        table = catalogue(EMOFILM, scan(tmp_path / "raw", EMOFILM, tmp_path / "imported"), RULES | {"contempt": choice})
+        assert table["emotion"].tolist() == [emotion, "angry", "disgust"]
+        assert table["rule"].tolist() == [f"contempt: {choice}", "", ""]
+
+
+def test_arrays_that_reach_beyond_their_bytes_are_refused(tmp_path):
+    class Beyond:
+        def __reduce__(self):
+            return pa.lib._restore_array, ((pa.int64(), 2**40, 0, 0, [None, pa.py_buffer(b"12345678")], [], None),)
+
+    path = tmp_path / "beyond.p"
+    path.write_bytes(pickle.dumps(Beyond()))
+    with pytest.raises(DataError, match=r"not a readable pickle of a DataFrame .*Buffer"):
+        read_pickle(path)
+
+
 COLUMNS = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
 
 
@@ -317,6 +340,14 @@ def test_audio_elsewhere_is_stored_as_if_it_were_linked(msp):
     os.rename(msp / "raw/MSP_PODCAST", msp / "scratch")
     prepare_msp(msp / "labels.csv", msp / "scratch", msp / "raw", None, msp / "imported")
     os.symlink(msp / "scratch", msp / "raw/MSP_PODCAST")
+    assert (imported_catalogue(msp, MSP_PODCAST)["reason"] == "").sum() == 4
+
+
+@pytest.mark.parametrize("audio_dir", ["raw/MSP_PODCAST/Audios", "scratch"])
+def test_audio_that_is_linked_inside_the_folder_is_found(msp, audio_dir):
+    os.rename(msp / "raw/MSP_PODCAST/Audios", msp / "scratch")
+    os.symlink(msp / "scratch", msp / "raw/MSP_PODCAST/Audios")
+    prepare_msp(msp / "labels.csv", msp / audio_dir, msp / "raw", None, msp / "imported")
     assert (imported_catalogue(msp, MSP_PODCAST)["reason"] == "").sum() == 4
 
 

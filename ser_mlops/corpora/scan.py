@@ -18,6 +18,9 @@ from ser_mlops.errors import DataError
 IMPORTED = Path("data/imported")
 IMPORTED_COLUMNS = ("path", "emotion", "speaker", "gender", "part")
 
+MERGED_INTO = {"calm": "neutral", "contempt": "disgust"}
+"""What older frames hold the clips of an emotion as that a rule of a corpus is about."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -66,10 +69,10 @@ def scan(raw: Path, corpus: Corpus, imported: Path = IMPORTED) -> Scan:
         if file.suffix.lower() in AUDIO_SUFFIXES:
             audio.append(file)
         else:
-            others[file.suffix.lower() or file.name] += 1
+            others[path_in_tables(file.suffix.lower() or file.name)] += 1
     found = [_parse(file, folder, corpus, table) for file in audio]
     if rows is not None:
-        found = _take_imported(found, raw, rows)
+        found = _take_imported(found, raw, rows, corpus.rule)
     elif corpus.lists_clips:
         stems = {item.file.stem for item in found}
         found += [_missing(f"{corpus.name}/{stem}", raw, "label row without audio") for stem in table if stem not in stems]
@@ -120,21 +123,26 @@ def _missing(path: str, raw: Path, reason: str) -> Found:
     return Found(path, raw / path, None, "", reason)
 
 
-def _take_imported(found: list[Found], raw: Path, rows: dict[str, dict[str, str]]) -> list[Found]:
+def _take_imported(found: list[Found], raw: Path, rows: dict[str, dict[str, str]], rule: str) -> list[Found]:
     taken = [
-        _imported_clip(item, rows[item.path]) if item.path in rows else replace(item, clip=None, emotion="", reason="not imported")
+        _imported_clip(item, rows[item.path], rule) if item.path in rows else replace(item, clip=None, emotion="", reason="not imported")
         for item in found
     ]
     there = {item.path for item in found}
     return taken + [_missing(path, raw, "imported row without audio") for path in rows if path not in there]
 
 
-def _imported_clip(item: Found, row: dict[str, str]) -> Found:
-    """Take emotion and partition from the imported row; speaker and gender where it has them, the rest from the name."""
+def _imported_clip(item: Found, row: dict[str, str], rule: str) -> Found:
+    """Take emotion and partition from the imported row; speaker and gender where it has them, the rest from the name.
+
+    Where a name says what the corpus's rule is about (calm, contempt), and the row holds what that was merged into, the rule decides.
+    """
+    is_merged = item.emotion == rule and row["emotion"] == MERGED_INTO.get(rule)
+    emotion = rule if is_merged else row["emotion"]
     clip = item.clip or Clip(code="", speaker=UNKNOWN, recording=item.path)
     known = {column: row[column] for column in ("speaker", "gender") if row[column] != UNKNOWN}
-    clip = replace(clip, code=row["emotion"], perceived=row["emotion"], part=row["part"], **known)
-    return replace(item, clip=clip, emotion=row["emotion"], reason="")
+    clip = replace(clip, code=emotion, perceived=emotion, part=row["part"], **known)
+    return replace(item, clip=clip, emotion=emotion, reason="")
 
 
 def _leave_out_copies(found: list[Found]) -> list[Found]:

@@ -1,5 +1,6 @@
 """Files that are whole or absent: written aside, flushed to disk and renamed into place; and their hashes."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Error numbers of a disk, or of a user's share of it, that holds no more."""
 
 
 @contextmanager

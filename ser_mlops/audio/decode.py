@@ -8,6 +8,7 @@
 Files are read in blocks of a fixed size, so what a header claims is never allocated, and only the result grows with the length.
 """
 
+import errno
 import io
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
@@ -32,6 +33,11 @@ BLOCK_FRAMES = 32_768
 HEAD_BYTES = 512
 WHOLE_IN_INT16 = frozenset({"PCM_16", "PCM_S8", "PCM_U8"})
 """Sample formats that int16 holds exactly, and that libsndfile reads six times faster that way."""
+PASSING = frozenset({
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
+    errno.ENETUNREACH, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
+})
+"""Errors of storage and machine, not of a file: as a defect, an outage would leave its clips out for good."""
 CONTAINER_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff")
 CONTROL_BYTES = frozenset({*range(32), 127} - {9, 10, 12, 13})
 
@@ -78,6 +84,7 @@ def decode(source: Path | bytes | BinaryIO, min_seconds: float = 0.0, max_second
 
     Raises:
         BadAudio: it cannot be used; see `Defect`.
+        DataError: the storage does not answer, which says nothing of the file.
     """
     try:
         if isinstance(source, Path):
@@ -87,6 +94,9 @@ def decode(source: Path | bytes | BinaryIO, min_seconds: float = 0.0, max_second
     except soundfile.LibsndfileError as error:
         raise BadAudio(Defect.UNREADABLE, error.error_string) from error
     except OSError as error:
+        if error.errno in PASSING:
+            name = source if isinstance(source, Path) else "the recording"
+            raise DataError(f"{name} cannot be read now ({error.strerror}): try again when the storage answers") from error
         raise BadAudio(Defect.UNREADABLE, error.strerror or str(error)) from error
 
 

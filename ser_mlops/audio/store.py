@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ser_mlops.audio.decode import SAMPLE_RATE
 from ser_mlops.audio.intake import SAMPLE_TYPE, Entry, end_with_parent, take_in_part
 from ser_mlops.errors import DataError
-from ser_mlops.files import remove, replacing
+from ser_mlops.files import DISK_FULL, remove, replacing
 
 FILES_PER_PART = 16
 MIN_FILES_PER_WORKER = 64
@@ -39,8 +39,17 @@ def write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_second
     Processes decode parts of the files to parts on disk, which are joined in order: memory holds one clip per process.
 
     Raises:
-        DataError: a worker was killed; the old files stay as they were.
+        DataError: a worker was killed, the disk is full or does not answer; the old files stay as they were.
     """
+    try:
+        return _write_audio(files, destination, min_seconds, workers)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise DataError(f"{destination.parent} is full ({error.strerror}): nothing was written") from error
+
+
+def _write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_seconds: float, workers: int) -> pd.DataFrame:
     destination.parent.mkdir(parents=True, exist_ok=True)
     for leftover in destination.parent.glob(f".{destination.stem}.*.tmp"):
         remove(leftover)

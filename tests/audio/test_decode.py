@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_mlops.audio.decode import BLOCK_FRAMES, BadAudio, Defect, decode
+from ser_mlops.errors import DataError
 from tests.audio.sounds import encoded, noise, tone, with_sizes
 
 RATES = (8000, 11025, 16000, 22050, 24414, 44100, 48000, 96000, 192000)
@@ -175,6 +176,13 @@ def test_a_clip_of_the_shortest_length_is_kept_and_a_shorter_one_is_not():
 
 def test_hours_of_compressed_sound_are_refused_early():
     assert defect_of(encoded(tone(10.0)), max_seconds=2.0) == Defect.TOO_LONG
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that fails to be read")
+def test_storage_that_does_not_answer_is_no_defect_of_a_file():
+    with pytest.raises(DataError, match=r"/proc/self/mem cannot be read now \(Input/output error\): try again") as caught:
+        decode(Path("/proc/self/mem"))
+    assert not isinstance(caught.value, BadAudio)
 
 
 def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from ser_mlops.audio import store
 from ser_mlops.audio.decode import decode
 from ser_mlops.audio.intake import measure
 from ser_mlops.audio.store import write_audio
+from ser_mlops.errors import DataError
 from tests.audio.sounds import encoded, noise, tone
 
 PROJECT = Path(__file__).parents[2]
@@ -49,6 +51,21 @@ def test_clips_lie_end_to_end_and_the_index_finds_them(tmp_path):
             assert row.sha256 == hashlib.sha256(samples.tobytes()).hexdigest()
             assert row.source_rate == 22050
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "X.parquet"), index)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_files_whole(tmp_path):
+    """A limit on the size of files stops the writing half-way, as a full disk or a quota does."""
+    files = clips_in(tmp_path / "raw", 20)
+    write_audio(files[:2], tmp_path / "X.npy", 0.1, 1)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("X.*")}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))
+    try:
+        with pytest.raises(DataError, match=r"is full \(File too large\): nothing was written"):
+            write_audio(files, tmp_path / "X.npy", 0.1, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ser_mlops.errors import DataError, SettingsError, TrainingError, one_of
-from ser_mlops.files import replacing, sha256_of, write_text
+from ser_mlops.files import DISK_FULL, replacing, sha256_of, write_text
 from ser_mlops.models.classifier import EmotionClassifier
 
 FORMAT = 1
@@ -122,12 +122,9 @@ class Cache:
             return False
         state = self.path.stat()
         version = (self.path.resolve(), state.st_mtime_ns, state.st_size)
-        if version not in _verified:
-            if read_label(self.label).get("sha256") != sha256_of(self.path):
-                log.warning("cache %s is not as it was written (truncated or altered): computed again", self.path.name)
-                return False
+        if version not in _verified and read_label(self.label).get("sha256") == sha256_of(self.path):
             _verified.add(version)
-        return True
+        return version in _verified
 
 
 def read_label(path: Path) -> dict[str, Any]:
@@ -185,11 +182,15 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     obstacle = _obstacle(classifier, [cache for cache in caches.values() if not cache.label.is_file()], folder)
     for cache in caches.values() if not obstacle else ():
         try:
+            if cache.is_whole():  # looked at by many at once: to hash a large one takes minutes
+                continue
             with _locked(cache.path):
                 if not cache.is_whole():
+                    if cache.label.is_file():
+                        log.warning("cache %s is not as it was written (truncated or altered): computed again", cache.path.name)
                     _fill(cache, classifier, mode, device)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in DISK_FULL:
                 raise
             obstacle = f"{folder} is full ({error.strerror}), the cache needs {cache.num_bytes / 1e9:.1f} GB"
             break

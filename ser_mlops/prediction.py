@@ -70,6 +70,7 @@ class Predictor:
 
     def __init__(self, classifier: EmotionClassifier, terms: Terms, batch_size: int) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.allow_tf32 = False  # as in training
         self.classifier = classifier.to(self.device).eval()
         self.terms = terms
         self.max_samples = max(1, round(terms.window_seconds * SAMPLE_RATE))

@@ -83,6 +83,7 @@ class World:
 def join_world() -> World:
     """Return this process's place: that which torchrun gave it (gloo on CPUs, nccl on GPUs), or alone on the best device."""
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # batches differ in length: memory would fragment
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32: with TF32, convolutions round to 10 bits
     has_gpu = torch.cuda.is_available()
     if "WORLD_SIZE" not in os.environ:
         return World(0, 1, torch.device("cuda" if has_gpu else "cpu"))

@@ -57,7 +57,7 @@ class Evaluation:
         classifier.to(world.device)
         self.inputs = Inputs(classifier, pieces, features, workers, world.device)
         plan = plan_evaluation(pieces.num_samples, batch_size if classifier.attention_mask else 1)
-        if self.inputs.stage == "pooled":  # nothing is padded
+        if self.inputs.pooled_NLH is not None:  # nothing is padded or read
             plan = [np.arange(len(pieces))]
         self.plan = plan[world.rank :: world.size]
         self.precision = resolve_precision(precision, world.device)
@@ -69,15 +69,19 @@ class Evaluation:
 
         Raises:
             Interrupted: `stop` was set meanwhile (not where several processes wait for each other's share).
-            TrainingError: a logit is not finite.
+            TrainingError: a logit is not finite, or memory ran out.
         """
         classifier.eval()
         logits_WE = torch.zeros(len(self.owners_W), len(EMOTIONS), device=self.world.device)
-        with closing(self.inputs.batches(self.plan)) as batches, autocast(self.world.device, self.precision):
-            for batch in batches:
-                if stop and self.world.size == 1:
-                    raise Interrupted(f"{stop.signal_name} during an evaluation")
-                logits_WE[batch.indices_B] = classifier(batch.values, batch.lengths_B, self.inputs.stage).float()
+        try:
+            with closing(self.inputs.batches(self.plan)) as batches, autocast(self.world.device, self.precision):
+                for batch in batches:
+                    if stop and self.world.size == 1:
+                        raise Interrupted(f"{stop.signal_name} during an evaluation")
+                    logits_WE[batch.indices_B] = classifier(batch.values, batch.lengths_B, self.inputs.stage).float()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(f"out of memory in an evaluation: lower eval_batch_size, or set evaluate_long=windows with max_seconds, or "
+                                f"precision=bfloat16 ({str(error).splitlines()[0]})") from error
         return self._average(self.world.sum(logits_WE).cpu().numpy())
 
     def _average(self, logits_WE: np.ndarray) -> np.ndarray:

@@ -170,6 +170,8 @@ class _Trainer:
                 self.started = time.perf_counter()
                 try:
                     self._train_epoch(stop, bar)
+                    if self.world.size > 1:  # whose evaluation is not interrupted: a warning that comes meanwhile may be the last
+                        self._save_last()
                     scores = self._evaluate(stop)
                 except Interrupted as error:
                     self._save_last()

@@ -12,8 +12,9 @@ from ser_mlops.batching import Clips
 from ser_mlops.errors import TrainingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.training import inputs
 from ser_mlops.training.distributed import World
-from ser_mlops.training.evaluate import predict_logits, resolve_precision
+from ser_mlops.training.evaluate import Evaluation, predict_logits, resolve_precision
 from tests.training.builders import make_clips, make_setup
 
 CPU = World(0, 1, torch.device("cpu"))
@@ -63,6 +64,17 @@ def test_cached_outputs_give_the_logits_of_the_waveforms(tmp_path: Path, mode: s
     classifier = load_classifier("tiny", seed=1)
     live = _predict(classifier, setup.validation)
     np.testing.assert_allclose(_predict(classifier, setup.validation, features=setup.cache(mode)), live, atol=1e-5)
+
+
+def test_outputs_too_large_for_memory_are_evaluated_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup, classifier = make_setup(tmp_path), load_classifier("tiny", seed=1)
+    features = setup.cache("encoder")
+    together = _predict(classifier, setup.validation, features=features)
+    monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", 0)
+    evaluation = Evaluation(classifier, setup.validation, batch_size=4, features=features, precision="float32", max_samples=None,
+                            evaluate_long="whole", world=CPU, workers=0)
+    assert max(map(len, evaluation.plan)) == 4
+    np.testing.assert_allclose(evaluation.logits(classifier), together, atol=1e-6)
 
 
 def test_workers_change_no_logit(tmp_path: Path) -> None:

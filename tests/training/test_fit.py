@@ -95,8 +95,10 @@ def test_a_cache_too_large_for_memory_is_read_batch_by_batch_with_the_same_numbe
     kept = setup.fit("kept", freeze="encoder")
     monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", 0)
     read = setup.fit("read", freeze="encoder")
-    assert without_time(read.history) == without_time(kept.history)
+    assert [epoch["train/loss"] for epoch in read.history] == [epoch["train/loss"] for epoch in kept.history]
     assert weights_of(read) == weights_of(kept)
+    for one, other in zip(without_time(read.history), without_time(kept.history), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)  # validation goes in batches, too, instead of all at once
 
 
 def test_a_head_over_cached_outputs_comes_out_the_same_in_any_number_of_threads(tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ MANY = 3
 """More corpora than this are counted in a name, not listed."""
 
 
+SHARED, PERHAPS_SHARED, APART = SPEAKERS = (
+    "speakers shared between train and test",  # under `split: stratified`, or by an official partition
+    "no known speaker shared between train and test, but some are unknown on both sides",
+    "no speaker shared between train and test",
+)
+"""From worst to best."""
+
+
 @dataclass(frozen=True)
 class Training:
     """One training: three disjoint sets of clips, as frames. Rounds repeat it with other seeds on the same sets."""
@@ -53,11 +61,13 @@ class Training:
         return shown if self.fold is None else f"{shown} fold {self.fold}"
 
     @property
-    def shares_speakers(self) -> bool:
-        """Whether a test set holds a speaker who is also trained on: under `split: stratified`, or by an official partition."""
+    def speakers(self) -> str:
+        """What is known of speakers on both the trained and the tested side: one of SPEAKERS."""
         heard = {*self.train["speaker"], *self.validation["speaker"]}
-        tested = {speaker for test in self.tests.values() for speaker in test["speaker"]}
-        return any(not speaker.endswith("/unknown") for speaker in heard & tested)
+        common = heard & {speaker for test in self.tests.values() for speaker in test["speaker"]}
+        if any(not speaker.endswith("/unknown") for speaker in common):
+            return SHARED
+        return PERHAPS_SHARED if common else APART
 
 
 @dataclass(frozen=True)

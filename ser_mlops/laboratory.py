@@ -3,7 +3,7 @@
 import importlib.metadata
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ser_mlops.batching import Clips
 from ser_mlops.errors import CheckpointError, SettingsError
-from ser_mlops.experiment import Training, corpora_of, name_corpora, plan_trainings
+from ser_mlops.experiment import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
 from ser_mlops.features import Features, open_features
 from ser_mlops.files import remove
 from ser_mlops.frames import read_frame
@@ -103,7 +103,7 @@ class Experiment:
             "freeze": settings.train.freeze,
             "attention_mask": "true" if settings.train.attention_mask else "false (legacy: padding changes predictions)",
             "data": "synthetic" if self.is_synthetic else "real",
-            "split": _describe_split(settings.frames.split, any(training.shares_speakers for training in self.trainings)),
+            "split": f"{settings.frames.split} ({min((training.speakers for training in self.trainings), key=SPEAKERS.index)})",
             "calm": settings.catalogue.calm,
             "contempt": settings.catalogue.contempt,
             "labels": settings.catalogue.labels,
@@ -119,10 +119,6 @@ class Experiment:
         data = {f"frame of {corpus}": version.frame_md5 for corpus, version in self.versions.items()}
         packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")}
         return settings | data | packages | {"code (SHA-256 of ser_mlops)": code_hash()}
-
-
-def _describe_split(rule: str, shares_speakers: bool) -> str:
-    return f"{rule} ({'speakers shared' if shares_speakers else 'no speaker shared'} between train and test)"
 
 
 def resolve_settings(given: Mapping[str, str]) -> Settings:
@@ -152,6 +148,7 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
         if name in given:
             section, key = name.split(".")
             content[section][key] = now[name]
+    content["train"]["resume"] = run_id  # params.yaml may name it, too
     return Settings.model_validate(content)
 
 
@@ -250,7 +247,7 @@ def plan_runs(experiment: Experiment, prefix: str = "") -> list[Planned]:
                 "test_dataset": training.test_dataset,
                 "fold": str(training.fold),
                 "round": str(round),
-                "split": _describe_split(experiment.settings.frames.split, training.shares_speakers),
+                "split": f"{experiment.settings.frames.split} ({training.speakers})",
             },
         )
         for training, round in pairs_of(experiment)
@@ -285,7 +282,7 @@ def conduct_round(
     result = train_round(experiment, training, round, folder, features, run, world)
     record_result(run, result, experiment.note)
     record_model(run, result, experiment.settings, experiment.versions, experiment.note)
-    return result
+    return replace(result, fitted=None)  # or the models of all rounds would stay on the device
 
 
 def _follow(experiment: Experiment, world: World) -> str:

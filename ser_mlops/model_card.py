@@ -71,10 +71,10 @@ def _sides(training: Training) -> str:
 
 
 def _split(training: Training, settings: Settings) -> str:
-    rule = "groups (no speaker on two sides)" if settings.frames.split == "groups" else "stratified (speakers are on both sides)"
     kept = ", ".join(f"{unit} of {corpus}" for corpus, unit in training.validation_by.items())
     rules = settings.catalogue
-    return (f"Split by {rule}; fold held out: {'none' if training.fold is None else training.fold}; kept whole in validation: {kept}; "
+    return (f"Split by {settings.frames.split} ({training.speakers}); "
+            f"fold held out: {'none' if training.fold is None else training.fold}; kept whole in validation: {kept}; "
             f"calm: {rules.calm}, contempt: {rules.contempt}, labels: {rules.labels}.")
 
 

@@ -10,6 +10,7 @@ from ser_mlops.provenance import changed_files, code_hash, code_listing, commit_
 from ser_mlops.settings import PathsSettings, parse_settings
 from ser_mlops.tracking import (
     MLFLOW_PARENT_RUN_ID,
+    STUDY_TAG,
     MlflowClient,
     Run,
     children_of,
@@ -55,7 +56,10 @@ def reproduce(run_id: str, *, paths: PathsSettings, force: bool) -> int:
         raise NotReproducible(f"run {run_id} cannot be reproduced here: {'; '.join(check.differences)} (force=true runs it all the same)")
     for difference in check.differences:
         print(f"differs: {difference}")
-    again = find_run(client, conduct(experiment, {"reproduces": run_id}))
+    again_id = conduct(experiment, {"reproduces": run_id})
+    if not again_id:  # under torchrun the first process alone records
+        return 0
+    again = find_run(client, again_id)
     unequal = first_difference(client, run, again)
     verdict = "equal: every metric, bit for bit" if unequal is None else f"differs: {unequal}"
     client.set_tag(again.info.run_id, "reproduction", verdict)
@@ -73,6 +77,8 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
     run_id, tags = run.info.run_id, run.data.tags
     if MLFLOW_PARENT_RUN_ID in tags:
         raise TrackingError(f"run {run_id} is one training of experiment {tags[MLFLOW_PARENT_RUN_ID]}, reproduce that one")
+    if STUDY_TAG in tags:
+        raise TrackingError(f"run {run_id} is a sweep, expected an experiment: the same sweep under another name (study) repeats it")
     if run.info.status != "FINISHED" or "code" not in tags:
         raise TrackingError(f"run {run_id} is {run.info.status} and may be no experiment, expected a FINISHED parent run of rounds")
     settings = parse_settings(_read(client, run, SETTINGS_FILE), f"settings.yaml of run {run_id}")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from ser_mlops.errors import DataError, SettingsError
-from ser_mlops.experiment import POOLED, Training, corpora_of, plan_trainings
+from ser_mlops.experiment import APART, PERHAPS_SHARED, POOLED, SHARED, Training, corpora_of, plan_trainings
 from ser_mlops.frames import NO_FOLD
 from ser_mlops.splits import stratified_folds
 from tests.builders import parted_frame, tiny_frame
@@ -237,11 +237,18 @@ def test_the_old_rule_shares_speakers_and_no_clip():
     assert len(test) == round(0.2 * 20) * 3
     assert speakers(test) == speakers(training.train) == {"one", "two"}
     assert training.validation_by == {"A": "group"}
-    assert training.shares_speakers
+    assert training.speakers == SHARED
 
 
 def test_a_training_that_keeps_speakers_apart_says_so():
-    assert not any(training.shares_speakers for training in plan(experiment_type="grid"))
+    assert {training.speakers for training in plan(experiment_type="grid")} == {APART}
+
+
+def test_speakers_whom_nobody_knows_are_not_called_apart():
+    table = tiny_frame("A", {"x": 0, "y": 1, "z": 1})
+    frame = table.assign(speaker=table["speaker"].replace({"A/x": "A/unknown", "A/y": "A/unknown"}))
+    (training,) = plan({"A": frame}, test_dataset="A")
+    assert training.speakers == PERHAPS_SHARED
 
 
 # Refusals

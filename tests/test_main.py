@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from mlflow.entities import Run
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.files import md5_of
+from ser_mlops.laboratory import resolve_settings
 from tests.models.test_build import write_to_cache
 from tests.project import Project, metrics_of, mlflow_run, parents_of, train
 
@@ -146,6 +148,23 @@ def test_a_run_that_is_not_there_or_was_started_with_other_settings_is_not_gone_
     run_id = finished[0].info.run_id
     expected = f"error: epochs=3, but run {run_id} was started with 2: leave it out, or start anew"
     assert refuse({"resume": run_id, "epochs": "3"}) == expected
+
+
+def test_an_experiment_that_another_command_attends_to_is_not_gone_on_with(project, refuse, finished):
+    run_id = finished[0].info.run_id
+    folder = project.root / "checkpoints" / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "attended.lock"):
+        assert refuse({"resume": run_id}) == f"error: run {run_id} is attended to by another command: wait for it to end, or end it"
+
+
+def test_params_yaml_may_name_the_experiment_that_goes_on(project, finished, changed, monkeypatch):
+    changed("params.yaml")
+    project.set(resume=finished[0].info.run_id)
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
+    settings = resolve_settings({})
+    assert (settings.train.resume, settings.train.epochs) == (finished[0].info.run_id, 2)
 
 
 def test_an_unknown_key_in_params_yaml_is_refused(refuse, changed):

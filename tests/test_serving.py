@@ -359,7 +359,7 @@ def test_predict_refuses_what_it_cannot_do(trained, refused, given, line):
 def test_the_card_and_the_contract_stand_beside_the_weights(trained):
     folder = trained.model_folder / "transformers"
     card = (folder / "README.md").read_text()
-    for word in ("SYNTHETIC", "CREMA: ODbL 1.0", "## Limits", "no speaker on two sides", trained.tested["corpus"].iloc[0]):
+    for word in ("SYNTHETIC", "CREMA: ODbL 1.0", "## Limits", "no speaker shared", trained.tested["corpus"].iloc[0]):
         assert word in card
     version = trained.project.client.get_run(trained.round_id).data.tags["dvc.CREMA"]
     assert version in card

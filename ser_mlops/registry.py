@@ -127,6 +127,10 @@ def best_round(client: MlflowClient, parent: Run) -> Run:
     return best
 
 
+REIGNS = "it is the champion already"
+REASON_TAG = "gate.reason"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a candidate takes the alias, and why."""
@@ -153,7 +157,8 @@ def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
         verdict = judge(client, best, version, champion, seed, resamples)
         if verdict.takes_alias:
             client.set_registered_model_alias(name, CHAMPION, version.version)
-        _keep_reason(client, parent, version, verdict)
+        if not (verdict.reason == REIGNS and REASON_TAG in version.tags):  # why it became champion stays
+            _keep_reason(client, parent, version, verdict)
     except MlflowException as error:
         raise TrackingError(f"the best round of {parent_id} could not be registered as {name} ({' '.join(str(error).split())[:200]}): "
                             f"try again with `mlflow run . -P resume={parent_id} -P register={name}`") from error
@@ -187,7 +192,7 @@ def judge(
     if champion is None:
         return Verdict(True, "there was no champion")
     if champion.run_id == version.run_id:
-        return Verdict(False, "it is the champion already")
+        return Verdict(False, REIGNS)
     try:
         reigning = find_run(client, champion.run_id or "")
         tables = {"champion": _predictions(client, reigning), "candidate": _predictions(client, candidate)}
@@ -214,10 +219,10 @@ def _predictions(client: MlflowClient, run: Run) -> pd.DataFrame:
 
 
 def _keep_reason(client: MlflowClient, parent: Run, version: ModelVersion, verdict: Verdict) -> None:
-    told = _told(version, verdict)
+    told, gate = _told(version, verdict), "champion" if verdict.takes_alias or verdict.reason == REIGNS else "not champion"
     client.update_model_version(version.name, version.version, told)
-    client.set_model_version_tag(version.name, version.version, "gate", "champion" if verdict.takes_alias else "not champion")
-    client.set_model_version_tag(version.name, version.version, "gate.reason", verdict.reason)
+    client.set_model_version_tag(version.name, version.version, "gate", gate)
+    client.set_model_version_tag(version.name, version.version, REASON_TAG, verdict.reason)
     client.set_tag(parent.info.run_id, "registered", told)
     client.set_tag(parent.info.run_id, MLFLOW_RUN_NOTE, f"{parent.data.tags.get(MLFLOW_RUN_NOTE, '')}\n{told}\n")
 

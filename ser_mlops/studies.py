@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,12 @@ class Study:
                 return False
             self.tell(leader=self._me)
         return True
+
+    def resign(self) -> None:
+        """Leave the lead, at the end or because this process is asked to stop: the next start may take it at once, on any machine."""
+        with self._lock, suppress(StorageInternalError):
+            if self.told("leader") == self._me:
+                self.tell(leader=None)
 
     def tell(self, **values: Any) -> None:
         for name, value in values.items():

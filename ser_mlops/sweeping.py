@@ -252,7 +252,10 @@ def conduct_sweep(sweep: Sweep) -> None:
     study = sweep.study()
     with raising_interrupted(), needing_storage(study.name), study.heartbeat():
         if study.claim_lead():
-            _lead(sweep, study)
+            try:
+                _lead(sweep, study)
+            finally:
+                study.resign()
         else:
             _help(sweep, study)
 
@@ -300,7 +303,7 @@ def read_end(parent_id: str) -> str:
 
 
 def _help(sweep: Sweep, study: Study) -> None:
-    print(f"study {study.name}: helping with the trials of {study.told('leader').split()[0]}")
+    print(f"study {study.name}: helping with the trials of {(study.told('leader') or 'a sweep that ends').split()[0]}")
     deadline = time.time() + DEAD_AFTER_S
     while study.told("runs") is None:
         if time.time() > deadline:

@@ -46,7 +46,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from ser_mlops.errors import Interrupted, Postponed, SerError, TrackingError
-from ser_mlops.files import remove
+from ser_mlops.files import DISK_FULL, remove
 from ser_mlops.outbox import Outbox, Record, Unreachable, drain
 from ser_mlops.views import experiment_tags, link_to_run
 
@@ -622,10 +622,14 @@ class _Sampler:
 
 
 class _Sender:
-    """Sends the records of an outbox to MLflow; sending a record twice changes nothing."""
+    """Sends the records of an outbox to MLflow; sending a record twice changes nothing.
+
+    A run of which a record was refused does not become FINISHED: it lacks something for good.
+    """
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
+        self._refusals: dict[str, str] = {}
 
     def deliver(self, records: Sequence[Record]) -> None:
         try:
@@ -634,7 +638,10 @@ class _Sender:
         except (MlflowException, OSError) as error:  # requests' exceptions are OSErrors
             if _is_outage(error):
                 raise Unreachable(str(error)) from error
-            raise TrackingError(f"the tracking store refused a record: {' '.join(str(error).split())[:300]}") from error
+            refusal = f"the tracking store refused a record: {' '.join(str(error).split())[:300]}"
+            if len(records) == 1:  # more are sent again one by one
+                self._refusals.setdefault(records[0]["run"], refusal)
+            raise TrackingError(refusal) from error
 
     def _metrics(self, run_id: str, records: list[Record]) -> None:
         metrics = [Metric(key, value, timestamp, step) for record in records for key, value, timestamp, step in record["items"]]
@@ -679,9 +686,6 @@ class _Sender:
         run = self._client.get_run(run_id)
         found = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'")
         model = found[0] if found else self._client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params)
-        outputs = run.outputs.model_outputs if run.outputs else []
-        if model.model_id not in [output.model_id for output in outputs]:
-            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         points = [point for key in run.data.metrics if key.startswith("test/") for point in self._client.get_metric_history(run_id, key)]
         linked = [Metric(point.key, point.value, point.timestamp, point.step, model_id=model.model_id, run_id=run_id) for point in points]
         self._client.log_batch(run_id, metrics=linked)
@@ -692,10 +696,15 @@ class _Sender:
         description.save(path / MLMODEL_FILE_NAME)
         self._client.log_model_artifacts(model.model_id, str(path))
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        outputs = run.outputs.model_outputs if run.outputs else []
+        if model.model_id not in [output.model_id for output in outputs]:  # last, as a run's outputs are whole models
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
 
     def _status(self, run_id: str, records: list[Record]) -> None:
         record: Mapping[str, Any] = records[-1]
-        if "end_ms" in record:
+        if record["status"] == "FINISHED" and run_id in self._refusals:
+            end_run(self._client, run_id, "FAILED", f"Failed: {self._refusals[run_id]}")
+        elif "end_ms" in record:
             self._client.set_terminated(run_id, record["status"], record["end_ms"])
         else:
             self._client.update_run(run_id, status=record["status"])
@@ -707,6 +716,8 @@ def _is_outage(error: MlflowException | OSError) -> bool:
         return error.error_code in RETRIED_CODES
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in RETRIED_HTTP_CODES
+    if error.errno in DISK_FULL:
+        return True
     return isinstance(error, requests.RequestException | ConnectionError | TimeoutError)
 
 

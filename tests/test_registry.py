@@ -122,7 +122,8 @@ def test_registering_again_makes_no_second_version(store, name):
     parent_id = experiment([1.0])
     register(parent_id, name)
     assert register(parent_id, name) == f"{name} version 1, not made champion: it is the champion already"
-    assert len(store.search_model_versions(f"name = '{name}'")) == 1
+    (version,) = store.search_model_versions(f"name = '{name}'")
+    assert (version.tags["gate"], version.tags["gate.reason"]) == ("champion", "there was no champion")
 
 
 def test_a_version_is_the_logged_model_of_its_round(store, name):

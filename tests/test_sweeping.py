@@ -506,6 +506,11 @@ def test_one_process_leads_until_it_is_gone(tmp_path):
     assert study.claim_lead()
     study.tell(leader=dead_worker())
     assert study.claim_lead()
+    study.resign()
+    assert study.told("leader") is None
+    study.tell(leader="elsewhere 1 0.0")
+    study.resign()
+    assert study.told("leader") == "elsewhere 1 0.0", "another's lead is not to be given away"
 
 
 def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path):

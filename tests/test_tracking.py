@@ -372,12 +372,13 @@ def test_an_interruption_kills_and_says_how_to_go_on(store, tmp_path, interrupti
     assert descriptions(store, parent_id) == [said, "", said, ""]
 
 
-def test_a_record_that_the_store_refuses_fails_the_experiment_and_is_kept(store, tmp_path):
-    def contradict(run: RunLog) -> None:
-        run.params({"lr": 1})
-        run.params({"lr": 2})
-        run.metrics({"uar": 0.5})
+def contradict(run: RunLog) -> None:
+    run.params({"lr": 1})
+    run.params({"lr": 2})
+    run.metrics({"uar": 0.5})
 
+
+def test_a_record_that_the_store_refuses_fails_the_experiment_and_is_kept(store, tmp_path):
     refusal = r"the tracking store refused a record: .*lr.*kept in .*refused.jsonl"
     with pytest.raises(TrackingError, match=refusal), notebook_of(tmp_path / "outbox") as notebook:
         contradict(notebook.parent)
@@ -386,6 +387,18 @@ def test_a_record_that_the_store_refuses_fails_the_experiment_and_is_kept(store,
     (kept,) = (tmp_path / "outbox").glob("*/*/refused.jsonl")
     assert '"lr": "2"' in kept.read_text()
     log_experiment(tmp_path / "outbox")  # it holds up no later start
+
+
+def test_a_run_of_which_a_record_was_refused_is_not_finished(store, tmp_path):
+    with (
+        pytest.raises(TrackingError, match="refused a record"),
+        notebook_of(tmp_path / "outbox") as notebook,
+        notebook.child("A round 0") as child,
+    ):
+        contradict(child)
+    run = store.get_run(notebook.children["A round 0"].run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags[NOTE].startswith("Failed: the tracking store refused a record: ")
 
 
 def test_a_run_that_somebody_deletes_stops_the_experiment(store, tmp_path):

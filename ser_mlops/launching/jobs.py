@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ser_mlops.errors import Interrupted, Postponed, TrainingError
-from ser_mlops.launching.queue import Jobs, show_job
+from ser_mlops.launching.queue import Jobs, ask_controller, show_job
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -137,7 +137,7 @@ def requeue(told: str = "") -> None:
     """Go back into the queue. Slurm ends the processes of the job; `told` is printed before."""
     job = os.environ["SLURM_JOB_ID"]
     print(f"{told}job {job} goes back into the queue", flush=True)
-    ended = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    ended = ask_controller("requeue", job)
     if ended.returncode:
         raise TrainingError(f"job {job} cannot go back into the queue: {ended.stderr.strip()}")
     sys.exit(1)

@@ -14,6 +14,8 @@ JOBS_FOLDER = "jobs"
 """Under the experiment's checkpoints: batch scripts and logs."""
 POLL_S = 0.5, 10.0
 """Seconds between looks at the queue: at first, and at most."""
+CONTROLLER_PATIENCE_S = 60.0
+"""Half of what a warned job has by default (slurm.grace)."""
 
 
 @dataclass
@@ -95,5 +97,14 @@ def queued(jobs: Iterable[str]) -> set[str]:
 
 def show_job(job: str) -> Mapping[str, str]:
     """Return what Slurm's controller knows of a job; nothing once it has forgotten it."""
-    shown = subprocess.run(["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, check=False)
-    return dict(re.findall(r"(\w+)=(\S*)", shown.stdout)) if shown.returncode == 0 else {}
+    return dict(re.findall(r"(\w+)=(\S*)", ask_controller("show", "job", "--oneliner", job).stdout))
+
+
+def ask_controller(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run scontrol; a controller that is busy or starts anew is asked again for a while, but not about a job that it does not know."""
+    deadline = time.monotonic() + CONTROLLER_PATIENCE_S
+    while True:
+        ended = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
+        if ended.returncode == 0 or "Invalid job id" in ended.stderr or time.monotonic() > deadline:
+            return ended
+        time.sleep(POLL_S[0])

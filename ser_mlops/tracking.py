@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -29,7 +29,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import requests
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -67,6 +67,8 @@ SYSTEM = "system/"
 ARTIFACTS = "artifacts"
 WRITER = "."
 """Between the id of a parent and the name of a process, in the name of the outbox of one that writes children of it."""
+ATTENDED = "attended.lock"
+"""In the folder of an experiment's states: held by the command whose processes write its children. A kill leaves the file, not the lock."""
 OPEN = ("SCHEDULED", "RUNNING")
 
 
@@ -338,6 +340,40 @@ def open_pages(parent_id: str, tags: Mapping[str, object], folder: Path) -> Iter
             print(f"the tracking server is away: what it has not got is kept in {outbox.folder} and sent at the next start")
 
 
+@contextmanager
+def attending(checkpoints: Path, run_id: str) -> Iterator[None]:
+    """Attend to an experiment whose rounds are written by processes of this machine: no other command goes on with it meanwhile.
+
+    Raises:
+        TrackingError: another command attends to it.
+    """
+    path = checkpoints / run_id / ATTENDED
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrackingError(f"run {run_id} is attended to by another command: wait for it to end, or end it") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):  # it holds states, or is gone
+            path.parent.rmdir()
+
+
+def _is_deserted(path: Path) -> bool:
+    """Say whether the command is gone, without having ended, that held a lock of `attending`."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
 def settle_earlier(client: MlflowClient, folder: Path, going_on: str) -> None:
     """Send what earlier processes left in the outboxes of a folder, so that all that they logged of the run `going_on` can be read."""
     uri = mlflow.get_tracking_uri()
@@ -354,8 +390,9 @@ def _settle_earlier(client: MlflowClient, sender: "_Sender", outboxes: Path, goi
     """Send what earlier processes left, and mark the runs KILLED that died with their process; the one that is going on stays open."""
 
     def settle(outbox: Path) -> None:
-        if outbox.name != going_on and WRITER not in outbox.name:
-            _close_abandoned(client, outbox.name)
+        run_id, is_writer, _ = outbox.name.partition(WRITER)
+        if run_id != going_on and (not is_writer or _is_deserted(outboxes.parent.parent / run_id / ATTENDED)):
+            _close_abandoned(client, run_id)
 
     drained = drain(outboxes, sender.deliver, settle)
     for refusal in drained.refusals:
@@ -515,7 +552,7 @@ def parents_tagged(client: MlflowClient, key: str, value: str) -> list[Run]:
         max_results=1000,
         order_by=["attributes.start_time ASC"],
     )
-    return [run for run in found if MLFLOW_PARENT_RUN_ID not in run.data.tags]
+    return [run for run in found if MLFLOW_PARENT_RUN_ID not in run.data.tags and "code" in run.data.tags]  # compare and predict have none
 
 
 def end_run(client: MlflowClient, run_id: str, status: str, note: str) -> None:

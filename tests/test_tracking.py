@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from filelock import FileLock
 from mlflow.entities import LoggedModel, Run, ViewType
 from mlflow.models import Model
 
@@ -25,6 +26,7 @@ from ser_mlops.tracking import (
     Planned,
     RunLog,
     _Sender,
+    attending,
     children_of,
     explaining_failure,
     find_run,
@@ -541,6 +543,27 @@ def test_what_a_writer_left_is_sent_at_its_leaders_word(store, tmp_path):
         assert told(store, parent_id)["A round 0"]["metrics"]["train/loss"] == [(0, 2.0), (1, 1.0)]
         assert store.get_run(parent_id).info.status == "RUNNING"
     assert statuses(store, parent_id)[1:] == ["RUNNING", "SCHEDULED", "SCHEDULED"]
+
+
+def test_what_a_command_left_that_died_with_its_writers_is_closed_at_the_next_start(store, tmp_path):
+    tags = {"kind": "indep", "data": "synthetic"}
+    with open_notebook(name="indep A tiny", tags=tags, planned=[], folder=tmp_path / "outbox", stays_open=True) as notebook:
+        parent_id, run_id = notebook.parent.run_id, notebook.schedule(PLANNED)["A round 0"]
+    attended = tmp_path / parent_id / "attended.lock"
+    attended.parent.mkdir()
+    with FileLock(attended):
+        victim = subprocess.Popen([sys.executable, "-c", WRITER, parent_id, run_id], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert victim.stdout.readline() == "half\n"
+        victim.kill()
+        victim.communicate()
+        with pytest.raises(TrackingError, match="is attended to by another command"), attending(tmp_path, parent_id):
+            pass
+        log_experiment(tmp_path / "outbox")
+        assert statuses(store, parent_id) == ["RUNNING", "RUNNING", "SCHEDULED", "SCHEDULED"]
+    dies = WRITER.replace("time.sleep(600)", "import os; os._exit(9)")
+    assert subprocess.run([sys.executable, "-c", dies, parent_id, run_id], cwd=tmp_path, check=False).returncode == 9
+    log_experiment(tmp_path / "outbox")
+    assert statuses(store, parent_id) == ["KILLED"] * 4
 
 
 # A process that dies without a word

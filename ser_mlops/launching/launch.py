@@ -1,12 +1,11 @@
 """Runs the rounds of an experiment, or the workers of a sweep, where the settings say: here, in several processes, or as Slurm jobs."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ser_mlops.errors import Interrupted, SettingsError, TrackingError, TrainingError
@@ -21,7 +20,7 @@ from ser_mlops.notes import describe_experiment
 from ser_mlops.settings import Settings
 from ser_mlops.studies import OPEN, Study
 from ser_mlops.sweeping import Sweep, conduct_sweep, describe_sweep, read_end
-from ser_mlops.tracking import end_run, find_run, note_of, open_notebook, open_store
+from ser_mlops.tracking import attending, end_run, find_run, note_of, open_notebook, open_store
 from ser_mlops.training.stopping import raising_interrupted
 
 
@@ -87,42 +86,21 @@ def launch(experiment: Experiment, fills: bool) -> None:
     `fills` is what `check_launch` returned. With `detach`, return when the jobs are queued.
     """
     where, resume = experiment.settings.launch, experiment.settings.train.resume
+    is_local = where.launcher == "local"
     with ExitStack() as stack:
-        if resume is not None and os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone records
-            stack.enter_context(_alone(Path(experiment.settings.paths.checkpoints) / resume))
-        if where.launcher == "local" and where.parallel == 1:
+        if is_local and resume is not None and os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone records
+            stack.enter_context(attending(Path(experiment.settings.paths.checkpoints), resume))
+        if is_local and where.parallel == 1:
             conduct(experiment)
             return
         stack.enter_context(raising_interrupted())
         order, workers = _begin(experiment, fills)
         if where.detach and order.runs:
             return
-        if resume is None:
-            stack.enter_context(_alone(order.folder))
+        if is_local and resume is None:
+            stack.enter_context(attending(order.folder.parent, order.parent))
         _attend(order, workers, len(order.runs), lambda num_over: num_over, len(order.runs), experiment.name, "round")
     _tell(order, lambda: _read_table(order))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other commands from going on with an experiment, whose states are in `folder`, while this one attends to its rounds.
-
-    Raises:
-        TrackingError: another one does so already.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "attended.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrackingError(f"run {folder.name} is attended to by another command: wait for it to end, or end it") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-        with suppress(OSError):  # it holds states, or is gone
-            folder.rmdir()
 
 
 def launch_sweep(sweep: Sweep, fills: bool) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_mlops.batching import Clips
-from ser_mlops.errors import CheckpointError, SettingsError
+from ser_mlops.errors import CheckpointError, SettingsError, TrainingError
 from ser_mlops.experiment import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
 from ser_mlops.features import Features, open_features
 from ser_mlops.files import remove
@@ -322,7 +322,7 @@ def open_frozen(experiment: Experiment, trainings: Sequence[Training], world: Wo
         train.model, seed=train.seed, attention_mask=train.attention_mask, share_encoder=train.freeze == "encoder"
     )
     classifier.freeze(train.freeze)
-    return open_features(
+    features = open_features(
         classifier,
         train.freeze,
         {corpus: version.audio for corpus, version in experiment.versions.items()},
@@ -331,6 +331,9 @@ def open_frozen(experiment: Experiment, trainings: Sequence[Training], world: Wo
         train.cache,
         world.device,
     )
+    if world.count(features is None) not in (0, world.size):
+        raise TrainingError("some processes have the cache of the frozen part and others have not: share paths.cache, or set cache=off")
+    return features
 
 
 def train_round(

@@ -43,6 +43,10 @@ class World:
             distributed.all_reduce(values)
         return values
 
+    def count(self, flag: bool) -> int:
+        """Return in how many processes a flag is set."""
+        return int(self.sum(torch.tensor([float(flag)])).item())
+
     def wait(self) -> None:
         """Wait until every process is here."""
         self.sum(torch.zeros(1))

@@ -180,7 +180,7 @@ class _Trainer:
                 self._end_epoch(scores)
         self.world.wait()  # until the first process has saved what the others read
         checkpoints.restore_best(self.folder, best_epoch(self.state.history, self.recipe.select_by), self.parameters)
-        if self.world.sum(torch.tensor([float(bool(stop))])).item():
+        if self.world.count(bool(stop)):
             raise Interrupted(f"{stop.signal_name or 'a signal'}: round {self.round} is finished and saved")
 
     def _resume(self) -> None:

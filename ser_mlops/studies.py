@@ -28,7 +28,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from ser_mlops.errors import SettingsError, TrackingError
 from ser_mlops.seeds import derive
@@ -47,6 +47,7 @@ FAILURES = "failures"
 MAX_FAILURES = 2
 OPEN = (TrialState.WAITING, TrialState.RUNNING)
 HEARTBEAT_S = 30.0
+TABLE_PAUSES_S = 0.5, 2.0, 5.0
 DEAD_AFTER_S = 300.0
 """How long the heartbeat of a worker on another machine may be silent."""
 
@@ -347,10 +348,16 @@ def _open_journal(path: Path) -> BaseStorage:
 
 
 def _open_database(url: str) -> BaseStorage:
-    try:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    except (SQLAlchemyError, ImportError, StorageInternalError) as error:
-        raise SettingsError(f"storage={url} cannot be opened ({_first_line(error)}), expected a URL such as postgresql://…") from error
+    """Open a database; where several processes make the tables of a fresh one at once, all but one are refused, and find them made."""
+    for pause_s in (*TABLE_PAUSES_S, None):
+        try:
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except (SQLAlchemyError, ImportError, StorageInternalError) as error:
+            if pause_s is None or not isinstance(error, IntegrityError | ProgrammingError):
+                reason = _first_line(error)
+                raise SettingsError(f"storage={url} cannot be opened ({reason}), expected a URL such as postgresql://…") from error
+            time.sleep(pause_s)
+    raise AssertionError
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Project:
     def commit(self, message: str) -> None:
         me = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
         self.run("git", "init", "--quiet")
-        self.run("git", "add", "--all", ":!.venv")
+        self.run("git", "add", "--all")
         self.run("git", *me, "commit", "--quiet", "--message", message)
 
     def copy(self, root: Path) -> "Project":

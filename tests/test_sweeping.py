@@ -672,6 +672,12 @@ def test_commands_share_a_study_in_postgresql_and_one_worker_may_be_killed(lab, 
     check_each_once(lab, 12, database.uri)
 
 
+def test_machines_may_open_a_fresh_database_at_once(database):
+    program = f"from ser_mlops.studies import _open_database; _open_database({database.uri!r})"
+    processes = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+
+
 def test_a_sweep_goes_on_after_an_outage_of_its_database(lab, database, swept):
     command = lab.start(sweep__storage=database.uri)
     while not _has_study(lab, database.uri) or len(lab.study(database.uri).get_trials(states=(TrialState.COMPLETE,))) < 2:

@@ -182,7 +182,9 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     obstacle = _obstacle(classifier, [cache for cache in caches.values() if not cache.label.is_file()], folder)
     for cache in caches.values() if not obstacle else ():
         try:
-            if cache.is_whole():  # looked at by many at once: to hash a large one takes minutes
+            with _locked(cache.path, fcntl.LOCK_SH):  # to hash a large one takes minutes, which many may do at once
+                is_whole = cache.is_whole()
+            if is_whole:
                 continue
             with _locked(cache.path):
                 if not cache.is_whole():
@@ -248,12 +250,12 @@ def _obstacle(classifier: EmotionClassifier, absent: list[Cache], folder: Path) 
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process fill a cache while the others wait."""
+def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Let one process fill a cache (LOCK_EX) while the others wait, or several look at one (LOCK_SH)."""
     with path.with_suffix(".lock").open("w") as file:
-        if not _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if not _lock(file, how | fcntl.LOCK_NB):
             log.warning("waiting for the process that fills %s", path.name)
-            _lock(file, fcntl.LOCK_EX)
+            _lock(file, how)
         yield
 
 

@@ -135,7 +135,6 @@ def test_the_bytes_do_not_depend_on_who_asked_first_nor_on_how_many_at_once(tmp_
 def test_of_several_who_ask_at_once_one_computes_and_the_others_wait(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     classifier = load_classifier("tiny", seed=1)
     path = open_toy(classifier, "encoder", tmp_path).caches["TOY"].path
-    path.unlink()
     with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.WARNING), features._locked(path):
         other = pool.submit(open_toy, classifier, "encoder", tmp_path)
         while "waiting for the process that fills" not in caplog.text:

@@ -47,9 +47,10 @@ FAILURES = "failures"
 MAX_FAILURES = 2
 OPEN = (TrialState.WAITING, TrialState.RUNNING)
 HEARTBEAT_S = 30.0
-TABLE_PAUSES_S = 0.5, 2.0, 5.0
 DEAD_AFTER_S = 300.0
 """How long the heartbeat of a worker on another machine may be silent."""
+TABLE_PAUSES_S = 0.5, 2.0, 5.0
+"""Between attempts to open a database whose tables another process makes."""
 
 
 class Pruned(Exception):
@@ -349,15 +350,15 @@ def _open_journal(path: Path) -> BaseStorage:
 
 def _open_database(url: str) -> BaseStorage:
     """Open a database; where several processes make the tables of a fresh one at once, all but one are refused, and find them made."""
-    for pause_s in (*TABLE_PAUSES_S, None):
-        try:
-            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-        except (SQLAlchemyError, ImportError, StorageInternalError) as error:
-            if pause_s is None or not isinstance(error, IntegrityError | ProgrammingError):
-                reason = _first_line(error)
-                raise SettingsError(f"storage={url} cannot be opened ({reason}), expected a URL such as postgresql://…") from error
+    checked = {"pool_pre_ping": True}
+    try:
+        for pause_s in TABLE_PAUSES_S:
+            with suppress(IntegrityError, ProgrammingError):
+                return RDBStorage(url, engine_kwargs=checked)
             time.sleep(pause_s)
-    raise AssertionError
+        return RDBStorage(url, engine_kwargs=checked)
+    except (SQLAlchemyError, ImportError, StorageInternalError) as error:
+        raise SettingsError(f"storage={url} cannot be opened ({_first_line(error)}), expected a URL such as postgresql://…") from error
 
 
 @contextmanager

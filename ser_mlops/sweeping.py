@@ -303,7 +303,8 @@ def read_end(parent_id: str) -> str:
 
 
 def _help(sweep: Sweep, study: Study) -> None:
-    print(f"study {study.name}: helping with the trials of {(study.told('leader') or 'a sweep that ends').split()[0]}")
+    leader = study.told("leader")
+    print(f"study {study.name}: helping with the trials of {leader.split()[0] if leader else 'one that ends'}")
     deadline = time.time() + DEAD_AFTER_S
     while study.told("runs") is None:
         if time.time() > deadline:

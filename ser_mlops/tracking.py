@@ -753,9 +753,7 @@ def _is_outage(error: MlflowException | OSError) -> bool:
         return error.error_code in RETRIED_CODES
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in RETRIED_HTTP_CODES
-    if error.errno in DISK_FULL:
-        return True
-    return isinstance(error, requests.RequestException | ConnectionError | TimeoutError)
+    return isinstance(error, requests.RequestException | ConnectionError | TimeoutError) or error.errno in DISK_FULL
 
 
 def _now_ms() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import hardware_name
-from benchmarks.results import RESULTS, Span, limits_of, ratios_of, read_results
+from benchmarks.results import RESULTS, Span, claim_of, limits_of, ratios_of, read_results
 
 TOLERANCE = 0.1
 HEAD = "| claim | ours | against, or what is counted | first run (range) | second run (range) | agrees |\n" + 6 * "|---" + "|"
@@ -33,11 +33,11 @@ def compare(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> Iterat
         if _key(result) in others:
             told, retold = _figures(result), _figures(others[_key(result)])
             for name in told.keys() & retold.keys():
-                yield _line(result["claim"], name, told[name], retold[name])
+                yield _line(claim_of(result), name, told[name], retold[name])
 
 
-def _key(result: dict[str, Any]) -> tuple[str, float, str]:
-    return result["claim"], result["scale"], hardware_name(result["machine"])
+def _key(result: dict[str, Any]) -> tuple[str, str]:
+    return claim_of(result), hardware_name(result["machine"])
 
 
 def _figures(result: dict[str, Any]) -> dict[tuple[str, str], Span]:

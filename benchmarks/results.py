@@ -2,8 +2,7 @@
 
 The time of a contender is the median of its repeats per unit of work; its range goes from quartile to quartile, or, of fewer than five
 repeats, from the least to the most. A ratio is the peer's time per unit over ours; its range sets the ends against each other at their
-worst and best. Peak memory is that of the contender's own process,
-Python and libraries included, plus its largest child's.
+worst and best. Peak memory is that of the contender's own process, Python and libraries included, plus its largest child's.
 """
 
 import json
@@ -27,6 +26,15 @@ class Span:
     low: float
     median: float
     high: float
+
+
+def claim_of(result: Mapping[str, Any]) -> str:
+    """Return the name of a result's claim, with the scale where it was measured at another.
+
+    >>> claim_of({"claim": "ingest", "scale": 1}), claim_of({"claim": "ingest", "scale": 4.0})
+    ('ingest', 'ingest × 4')
+    """
+    return result["claim"] if result["scale"] == 1 else f"{result['claim']} × {result['scale']:g}"
 
 
 def seconds_per_unit(row: Mapping[str, Any]) -> Span:

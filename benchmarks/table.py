@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.results import Span, limits_of, ratios_of, read_results, seconds_per_unit
+from benchmarks.results import Span, claim_of, limits_of, ratios_of, read_results, seconds_per_unit
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 HEAD = "| claim | ours | against, or what is counted | result (range) | aim | hardware | month | commit |\n" + 8 * "|---" + "|"
@@ -16,14 +16,13 @@ def table_of(results: list[dict[str, Any]]) -> str:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    claim = result["claim"] if result["scale"] == 1 else f"{result['claim']} × {result['scale']:g}"
     where = f"{_hardware(result['machine'])} | {result['month']} | {result['commit']} |"
     times = {row["name"]: f"{row['name']}: {seconds_per_unit(row).median:.3g} s per {result['unit']}"
              for row in result["rows"] if "seconds" in row}
     lines = [[times[ratio.ours], ratio.peer, _told(ratio.times, "×"), ratio.aim] for ratio in ratios_of(result)]
     lines += [[judged.contender, judged.what, _told(judged.value), judged.aim] for judged in limits_of(result)]
     lines = lines or [[time, "", "", ""] for time in times.values()]
-    return [f"| {claim} | {' | '.join(cells)} | {where}" for cells in lines]
+    return [f"| {claim_of(result)} | {' | '.join(cells)} | {where}" for cells in lines]
 
 
 def _told(span: Span, unit: str = "") -> str:

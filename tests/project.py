@@ -82,17 +82,38 @@ class Project:
         assert process.returncode == 0, f"{' '.join(command)}: exit code {process.returncode}\n{output}"
         return output
 
-    def run_here(self, module: str, **parameters: str) -> str:
-        """Run a module of the project in this process, which saves the seconds that one of its own takes to start."""
+    def call(self, module: str, parameters: Mapping[str, str], variables: Mapping[str, str] | None = None) -> tuple[object, str, str]:
+        """Run a module of the project in this process, which saves the seconds that one of its own takes to start.
+
+        Returns its exit code, what it printed and what it wrote to stderr.
+        """
         words = [word for name, value in parameters.items() for word in (f"--{name}", value)]
-        printed = io.StringIO()
-        with contextlib.chdir(self.root), contextlib.redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{self.root}/mlflow.db")
+        printed, told = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.root),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(told),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            for name, value in (variables or {"MLFLOW_TRACKING_URI": f"sqlite:///{self.root}/mlflow.db"}).items():
+                patch.setenv(name, value)
             patch.setattr("sys.argv", [module, *words])
             with pytest.raises(SystemExit) as ended:
                 run_command(importlib.import_module(module).main)
-        assert ended.value.code == 0, printed.getvalue()
-        return printed.getvalue()
+        return ended.value.code, printed.getvalue(), told.getvalue()
+
+    def run_here(self, module: str, **parameters: str) -> str:
+        """Run a module that must succeed in this process; return what it printed."""
+        code, printed, told = self.call(module, parameters)
+        assert code == 0, printed + told
+        return printed
+
+    def refuse_here(self, module: str, **parameters: str) -> str:
+        """Run a module that must be refused in this process; return the one line that says why."""
+        code, _, told = self.call(module, parameters)
+        assert code == 2
+        (line,) = told.splitlines()
+        return line
 
     def refuse(self, *command: str, **variables: str) -> str:
         """Run a command that must fail; return the one line in which it says why."""

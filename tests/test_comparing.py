@@ -85,8 +85,8 @@ def test_experiments_are_chosen_by_a_tag_and_p_is_corrected_for_the_pairs(projec
     assert {"compare/0/uar_p", "compare/1/uar_p", "compare/2/uar_p"} <= metrics_of(project.opened(output), "compare/").keys()
 
 
-def test_what_cannot_be_compared_is_refused_in_one_line(project, runs, refused):
-    refuse = partial(refused, project, "pipelines.compare")
+def test_what_cannot_be_compared_is_refused_in_one_line(project, runs):
+    refuse = partial(project.refuse_here, "pipelines.compare")
     assert refuse(runs=runs["trained"]).startswith("error: compare takes two or more experiments, got 1: runs=ID,ID or tag=KEY=VALUE")
     assert refuse(runs=f"{runs['trained']},nonsense").startswith("error: no run 'nonsense' in sqlite:")
     assert refuse(tag="paper") == "error: tag=paper is not accepted, expected KEY=VALUE"

@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-from pipelines.train import main
-from ser_mlops.settings import run_command
 from tests.project import ROOT, Project, metrics_of, train
 from tests.servers import MlflowServer, SlurmCluster
 
@@ -199,22 +197,16 @@ def test_one_round_on_several_gpus_runs_under_torchrun_with_the_numbers_of_one_p
 
 
 @pytest.fixture
-def refuse(site, monkeypatch, capsys) -> Callable[[Mapping[str, str], Mapping[str, str]], str]:
+def refuse(site) -> Callable[[Mapping[str, str], Mapping[str, str]], str]:
     """Give parameters that must be refused before anything is queued or recorded; get the line that says why."""
 
     def refuse(parameters: Mapping[str, str], variables: Mapping[str, str]) -> str:
         before = len(site.runs()), site.cluster.run("scontrol", "show", "jobs", "--oneliner").count("JobName=ser-array")
-        monkeypatch.chdir(site.project.root)
-        for name, value in {**site.variables, **variables}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr("sys.argv", train(**ROUNDS | SLURM | parameters)[2:])
-        with pytest.raises(SystemExit) as ended:
-            run_command(main)
-        monkeypatch.undo()
-        assert ended.value.code == 2
+        code, _, told = site.project.call("pipelines.train", ROUNDS | SLURM | parameters, site.variables | variables)
+        assert code == 2
         after = len(site.runs()), site.cluster.run("scontrol", "show", "jobs", "--oneliner").count("JobName=ser-array")
         assert (after, site.cluster.run("squeue", "--noheader")) == (before, "")
-        (line,) = capsys.readouterr().err.splitlines()
+        (line,) = told.splitlines()
         return line
 
     return refuse

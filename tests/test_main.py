@@ -20,7 +20,7 @@ from tests.project import Project, metrics_of, mlflow_run, parents_of, train
 pytestmark = pytest.mark.timeout(600)  # most of these start processes, each of which takes seconds to import what it needs
 TWO_ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "epochs": "2", "rounds": "2"}
 KINDS = {
-    "cross": {"experiment_type": "cross", "train_datasets": "SAVEE,TESS"},
+    "cross": {"experiment_type": "cross", "train_datasets": "SAVEE,TESS", "fold": "all"},
     "matrix": {"experiment_type": "matrix"},
     "grid": {"experiment_type": "grid"},
     "all folds": {"test_dataset": "SAVEE", "fold": "all"},
@@ -115,12 +115,12 @@ def test_short_runs_have_system_metrics(finished):
 
 
 @pytest.fixture
-def refuse(project, refused) -> Callable[[dict[str, str]], str]:
+def refuse(project) -> Callable[[dict[str, str]], str]:
     """Give parameters to `python -m pipelines.train` that it must refuse before anything is computed; get the line that says why."""
 
     def refuse(parameters: dict[str, str]) -> str:
         before = sorted(project.root.glob("checkpoints/*")), len(project.runs())
-        line = refused(project, "pipelines.train", **parameters)
+        line = project.refuse_here("pipelines.train", **parameters)
         assert (sorted(project.root.glob("checkpoints/*")), len(project.runs())) == before
         return line
 
@@ -285,7 +285,7 @@ def scored_sets(run: Run) -> set[str]:
 
 def test_every_kind_finishes_on_one_fresh_store_at_once(kinds):
     copy, parents = kinds
-    assert {name: len(copy.children_of(run)) for name, run in parents.items()} == {"cross": 1, "matrix": 3, "grid": 3, "all folds": 4}
+    assert {name: len(copy.children_of(run)) for name, run in parents.items()} == {"cross": 4, "matrix": 3, "grid": 3, "all folds": 4}
     assert {run.info.status for run in copy.runs()} == {"FINISHED"}
 
 

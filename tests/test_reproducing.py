@@ -73,16 +73,16 @@ def test_a_changed_byte_of_a_frame_is_named(project, run_id):
     assert line == "error: frame of SAVEE is stale: data/frames/SAVEE.parquet is not the one of dvc.lock, run `dvc repro`"
 
 
-def test_a_sweep_is_not_reproduced_as_if_it_were_an_experiment(project, run_id, refused):
+def test_a_sweep_is_not_reproduced_as_if_it_were_an_experiment(project, run_id):
     project.client.set_tag(run_id, "study", "s")
-    line = refused(project, "pipelines.reproduce", run_id=run_id)
+    line = project.refuse_here("pipelines.reproduce", run_id=run_id)
     project.client.delete_tag(run_id, "study")
     assert line == f"error: run {run_id} is a sweep, expected an experiment: the same sweep under another name (study) repeats it"
 
 
-def test_only_a_finished_experiment_is_reproduced(project, run_id, refused):
+def test_only_a_finished_experiment_is_reproduced(project, run_id):
     (child, _) = project.children_of(project.client.get_run(run_id))
-    assert refused(project, "pipelines.reproduce", run_id=child.info.run_id) == (
+    assert project.refuse_here("pipelines.reproduce", run_id=child.info.run_id) == (
         f"error: run {child.info.run_id} is one training of experiment {run_id}, reproduce that one"
     )
-    assert refused(project, "pipelines.reproduce", run_id="nonsense").startswith("error: no run 'nonsense' in sqlite:")
+    assert project.refuse_here("pipelines.reproduce", run_id="nonsense").startswith("error: no run 'nonsense' in sqlite:")

@@ -352,8 +352,8 @@ def test_predict_reports_what_it_cannot_read_in_the_table_the_exit_code_and_its_
     ({"model_uri": "models:/ser@champion", "audio": "no-such"}, "no file or folder no-such"),
     ({"model_uri": "models:/ser@champion", "audio": "data/demo", "output": "t.xls"}, "unknown format '.xls', expected one of: .csv"),
 ])
-def test_predict_refuses_what_it_cannot_do(trained, refused, given, line):
-    assert line in refused(trained.project, "pipelines.predict", **given)
+def test_predict_refuses_what_it_cannot_do(trained, given, line):
+    assert line in trained.project.refuse_here("pipelines.predict", **given)
 
 
 def test_the_card_and_the_contract_stand_beside_the_weights(trained):

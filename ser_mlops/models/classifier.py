@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
@@ -94,22 +95,35 @@ class EmotionClassifier(nn.Module):
         return self.logits(values)
 
     def cnn(self, values_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return hidden_BTC and steps_B."""
+        """Return hidden_BTC and steps_B.
+
+        On a CPU the clips go one at a time: the first layer makes 6.5 MB of each second, and memory of that size is handed out anew,
+        page by page, at every call, so that 16 clips together would take two and a half times as long.
+        """
         values_BS = functional.pad(values_BS, (0, max(0, self.min_samples - values_BS.shape[1])))
         lengths_B = lengths_B.clamp(min=self.min_samples)
         if not self.attention_mask:
             lengths_B = torch.full_like(lengths_B, values_BS.shape[1])
         with self._gradient(self.freezing == "none"):
-            first, *others = self.base.feature_extractor.conv_layers
-            hidden_BCT = values_BS[:, None]
-            if self.config.feat_extract_norm == "group":
-                steps_B = (lengths_B - self.config.conv_kernel[0]) // self.config.conv_stride[0] + 1
-                hidden_BCT = first.activation(masked_group_norm(first.conv(hidden_BCT), first.layer_norm, steps_B))
+            if values_BS.device.type == "cpu":
+                clips_1S = [wave_S[None, :length] for wave_S, length in zip(values_BS, lengths_B.tolist(), strict=True)]
+                hidden = [self._cnn(*clip) for clip in zip(clips_1S, lengths_B[:, None], strict=True)]
+                hidden_BTC = pad_sequence([hidden_1TC[0] for hidden_1TC in hidden], batch_first=True)
             else:
-                hidden_BCT = first(hidden_BCT)
-            for layer in others:
-                hidden_BCT = layer(hidden_BCT)
-        return hidden_BCT.transpose(1, 2), self.num_steps(lengths_B)
+                hidden_BTC = self._cnn(values_BS, lengths_B)
+        return hidden_BTC, self.num_steps(lengths_B)
+
+    def _cnn(self, values_BS: Tensor, lengths_B: Tensor) -> Tensor:
+        first, *others = self.base.feature_extractor.conv_layers
+        hidden_BCT = values_BS[:, None]
+        if self.config.feat_extract_norm == "group":
+            steps_B = (lengths_B - self.config.conv_kernel[0]) // self.config.conv_stride[0] + 1
+            hidden_BCT = first.activation(masked_group_norm(first.conv(hidden_BCT), first.layer_norm, steps_B))
+        else:
+            hidden_BCT = first(hidden_BCT)
+        for layer in others:
+            hidden_BCT = layer(hidden_BCT)
+        return hidden_BCT.transpose(1, 2)
 
     def num_steps(self, lengths_B: Tensor) -> Tensor:
         """Return how many steps the CNN makes of so many samples, at least one."""

@@ -48,6 +48,17 @@ def test_padded_is_alone(classifier: EmotionClassifier) -> None:
     assert torch.allclose(probabilities(classifier, waves[:2]), alone[:2], rtol=0, atol=1e-5)
 
 
+def test_a_whole_batch_through_the_cnn_as_on_a_gpu_is_its_clips_one_at_a_time(classifier: EmotionClassifier) -> None:
+    values_BS, lengths_B = padded(classifier, some_waves(*(max(length, classifier.min_samples) for length in LENGTHS)))
+    with torch.inference_mode():
+        one_at_a_time_BTC, steps_B = classifier.cnn(values_BS, lengths_B)
+        together_BTC = classifier._cnn(values_BS, lengths_B)
+    assert together_BTC.shape == one_at_a_time_BTC.shape
+    for together_TC, alone_TC, steps in zip(together_BTC, one_at_a_time_BTC, steps_B.tolist(), strict=True):
+        assert torch.allclose(together_TC[:steps], alone_TC[:steps], rtol=0, atol=1e-5)
+        assert not alone_TC[steps:].any()
+
+
 def test_gradients_of_a_padded_batch_are_those_of_its_clips(classifier: EmotionClassifier) -> None:
     waves, labels = some_waves(8000, 5000), torch.tensor([1, 4])
     gradients = []

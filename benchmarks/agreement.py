@@ -1,6 +1,7 @@
 """Does a second run give what the first gave? `python -m benchmarks --results FOLDER`, then `python -m benchmarks.agreement FOLDER`.
 
-A ratio or a limit agrees if the ranges of both runs touch. What was measured in one pass has no range: it agrees within 10 %.
+A ratio or a limit agrees if the ranges of both runs touch, or if its medians differ by 10 % at most: the passes of one run follow each
+other within minutes, so that their range is narrower than what a machine shifts by in hours.
 """
 
 import argparse
@@ -16,14 +17,13 @@ HEAD = "| claim | ours | against, or what is counted | first run (range) | secon
 
 
 def agree(first: Span, second: Span) -> bool:
-    """Say whether two ranges touch, or, where one is a point, whether the medians are within TOLERANCE.
+    """Say whether two ranges touch, or the medians are within TOLERANCE.
 
-    >>> agree(Span(1, 2, 3), Span(2.9, 4, 5)), agree(Span(1, 2, 3), Span(3.1, 4, 5)), agree(Span(2, 2, 2), Span(2.1, 2.1, 2.1))
+    >>> agree(Span(1, 2, 3), Span(2.9, 4, 5)), agree(Span(1, 2, 3), Span(3.1, 4, 5)), agree(Span(2, 2, 2), Span(2.1, 2.15, 2.2))
     (True, False, True)
     """
     touch = first.low <= second.high and second.low <= first.high
-    has_point = first.low == first.high or second.low == second.high
-    return touch or (has_point and abs(second.median - first.median) <= TOLERANCE * abs(first.median))
+    return touch or abs(second.median - first.median) <= TOLERANCE * abs(first.median)
 
 
 def compare(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> Iterator[str]:

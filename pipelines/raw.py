@@ -31,6 +31,8 @@ def link_raw(folder: Path, link: Path) -> None:
         others = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise DataError(f"{folder}: {one_of('corpus folder', ', '.join(others) or 'none', CORPORA)}")
     for file in (file for name in found for file in walk(folder / name)):
+        if not file.exists():
+            raise DataError(f"{path_in_tables(str(file))} is a link to nothing, at which DVC stops: mend it, or remove it")
         if not _is_utf8(file):
             raise DataError(f"the name of {path_in_tables(str(file))} is not UTF-8, and DVC keeps no other: "
                             f"`convmv -r -f cp850 -t utf8 --notest {folder}` mends such names of old zip files")

@@ -34,8 +34,9 @@ from tqdm import tqdm
 from ser_mlops.errors import DataError, SettingsError, TrainingError, one_of
 from ser_mlops.files import DISK_FULL, replacing, sha256_of, write_text
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.memory import advising
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: caches of another version of this module are not read."""
 STAGES = {"encoder": "pooled", "feature_encoder": "cnn"}
 """Mode -> the stage of EmotionClassifier that goes on from its values."""
@@ -45,6 +46,7 @@ BATCH_SAMPLES = {"cpu": 16 * 16000, "cuda": 120 * 16000}
 """Padded samples of a batch: cores are busy with 16 s, a GPU with 120 s (3 GB in the CNN)."""
 HASHED_AT_ONCE = 10_000
 """Clips whose hashes are held as Python strings at a time."""
+MEMORY_ADVICE = "set cache_precision=bfloat16, or max_seconds with evaluate_long=windows, which crops long clips and goes without cache"
 FREE_BYTES = 256 * 2**20
 """Left free on the disk."""
 
@@ -169,7 +171,7 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     depend on the padding), or the disk is too small and `policy` is auto.
 
     Raises:
-        TrainingError: `policy` is require and nothing can be cached; raised before anything is computed.
+        TrainingError: `policy` is require and nothing can be cached, raised before anything is computed; or memory ran out.
     """
     for kind, value, accepted in (("cached part", mode, STAGES), ("cache precision", precision, PRECISIONS), ("cache", policy, POLICIES)):
         if value not in accepted:
@@ -180,7 +182,7 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     weights = classifier.digest(mode)
     caches = {corpus: _describe(corpus, audio, classifier, weights, mode, folder, precision, device) for corpus, audio in corpora.items()}
     obstacle = _obstacle(classifier, [cache for cache in caches.values() if not cache.label.is_file()], folder)
-    for cache in caches.values() if not obstacle else ():
+    for corpus, cache in caches.items() if not obstacle else ():
         try:
             with _locked(cache.path, fcntl.LOCK_SH):  # to hash a large one takes minutes, which many may do at once
                 is_whole = cache.is_whole()
@@ -190,7 +192,8 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
                 if not cache.is_whole():
                     if cache.label.is_file():
                         log.warning("cache %s is not as it was written (truncated or altered): computed again", cache.path.name)
-                    _fill(cache, classifier, mode, device)
+                    with advising(f"computing the outputs of the frozen part for {corpus}", MEMORY_ADVICE):
+                        _fill(cache, classifier, mode, device)
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise

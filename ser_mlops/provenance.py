@@ -54,10 +54,15 @@ def changed_files(then: str, now: str) -> list[str]:
 
 
 def machine_tags() -> dict[str, str]:
-    """Return the host, the GPU and, under Slurm, the job and its nodes."""
+    """Return the host, what computes there (the GPU, threads, processes per round) and, under Slurm, the job and its nodes."""
     import torch
 
-    tags = {"host": socket.gethostname(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
+    tags = {
+        "host": socket.gethostname(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "threads": str(torch.get_num_threads()),
+        "processes": os.environ.get("WORLD_SIZE", "1"),
+    }
     job = slurm_job()
     return tags | ({"job": job, "nodes": os.environ.get("SLURM_JOB_NODELIST", socket.gethostname())} if job else {})
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
+
 from ser_mlops.errors import SerError, TrackingError
 from ser_mlops.laboratory import Experiment, conduct, prepare
 from ser_mlops.notes import CODE_FILE, ENVIRONMENT_FILE, SETTINGS_FILE
-from ser_mlops.provenance import changed_files, code_hash, code_listing, commit_tags, environment_text
+from ser_mlops.provenance import changed_files, code_hash, code_listing, commit_tags, environment_text, machine_tags
 from ser_mlops.settings import PathsSettings, parse_settings
 from ser_mlops.tracking import (
     MLFLOW_PARENT_RUN_ID,
@@ -37,6 +39,8 @@ class Check:
     """What makes the same numbers impossible, or luck."""
     notes: list[str]
     """What differs and cannot matter."""
+    threads: int
+    """How many computed the rounds, and shall again: sums are cut up by them."""
 
 
 def reproduce(run_id: str, *, paths: PathsSettings, force: bool) -> int:
@@ -56,6 +60,7 @@ def reproduce(run_id: str, *, paths: PathsSettings, force: bool) -> int:
         raise NotReproducible(f"run {run_id} cannot be reproduced here: {'; '.join(check.differences)} (force=true runs it all the same)")
     for difference in check.differences:
         print(f"differs: {difference}")
+    torch.set_num_threads(check.threads)
     again_id = conduct(experiment, {"reproduces": run_id})
     if not again_id:  # under torchrun the first process alone records
         return 0
@@ -102,7 +107,23 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
     for name in sorted(then.keys() | here.keys()):
         if then.get(name) != here.get(name):
             differences.append(f"{name} was {then.get(name, 'not installed')}, is {here.get(name, 'not installed')}")
-    return experiment, Check(differences, notes)
+    threads = _compare_machines(client, run, differences, notes)
+    return experiment, Check(differences, notes, threads)
+
+
+def _compare_machines(client: MlflowClient, run: Run, differences: list[str], notes: list[str]) -> int:
+    """Add to the differences what computed the rounds and is not here, and return the number of threads that did."""
+    here, rounds = machine_tags(), [child.data.tags for child in children_of(client, run)]
+    for name, advice in (("gpu", ""), ("processes", " (torchrun --nproc-per-node N -m pipelines.reproduce)")):
+        then = sorted({tags[name] for tags in rounds if name in tags})
+        if then and then != [here[name]]:
+            differences.append(f"{name} of a round: {' or '.join(then)}, here {here[name]}{advice}")
+    threads = sorted({int(tags["threads"]) for tags in rounds if "threads" in tags})
+    if len(threads) > 1:
+        differences.append(f"rounds were computed in {' or '.join(map(str, threads))} threads")
+    elif threads and threads != [int(here["threads"])]:
+        notes.append(f"computed in as many threads as then ({threads[0]}), instead of {here['threads']}")
+    return (threads or [int(here["threads"])])[-1]
 
 
 def _read(client: MlflowClient, run: Run, name: str) -> str:

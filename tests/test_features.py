@@ -273,6 +273,16 @@ def test_unknown_words_are_answered_with_those_accepted(tmp_path: Path, mode: st
         open_features(load_classifier("tiny", seed=1), mode, {"TOY": write_audio(tmp_path)}, tmp_path, precision, policy, "cpu")
 
 
+def test_memory_that_runs_out_ends_with_advice_and_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(EmotionClassifier, "pooled", run_out)
+    with pytest.raises(TrainingError, match=r"out of memory computing .* frozen part for TOY: set cache_precision=bfloat16.*allocate 2"):
+        open_toy(load_classifier("tiny", seed=1), "encoder", tmp_path)
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
 def test_memory_holds_a_batch_not_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(features.BATCH_SAMPLES, "cpu", 32000)
     classifier = load_classifier("tiny", seed=1)

@@ -101,7 +101,7 @@ def test_runs_say_where_they_come_from(project, finished):
         assert (tags["data"], tags["calm"], tags["contempt"]) == ("synthetic", "neutral", "drop")
         assert tags["split"].startswith("groups (no speaker shared")
         assert (tags["dvc.CREMA"], tags["commit"]) == (lock, commit)
-        assert {"dirty", "host", "gpu"} <= set(tags)
+        assert {"dirty", "host", "gpu", "threads", "processes"} <= set(tags)
         assert "synthetic" in tags["mlflow.runName"]
         assert run.data.params["train.lr"] == "1e-05"
         assert {item.dataset.digest for item in run.inputs.dataset_inputs} == {lock}

@@ -28,6 +28,13 @@ def test_names_that_dvc_cannot_keep_are_refused_with_what_mends_them(tmp_path: P
     assert not (tmp_path / "raw").exists()
 
 
+def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    lay_out(tmp_path / "recordings", "CREMA/1001_IEO_ANG_HI.wav")
+    (tmp_path / "recordings/CREMA/1002_IEO_ANG_HI.wav").symlink_to(tmp_path / "gone.wav")
+    with pytest.raises(DataError, match=r"CREMA/1002_IEO_ANG_HI.wav is a link to nothing, at which DVC stops: mend it, or remove it"):
+        link_raw(tmp_path / "recordings", tmp_path / "raw")
+
+
 def test_what_is_no_link_is_left_alone(tmp_path: Path) -> None:
     lay_out(tmp_path / "recordings", "CREMA/1001_IEO_ANG_HI.wav")
     (tmp_path / "raw").mkdir()

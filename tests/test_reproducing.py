@@ -3,18 +3,20 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.project import Project, mlflow_run, train
 
 pytestmark = pytest.mark.timeout(600)
 GIVEN = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "2", "rounds": "2", "batch_size": "8"}
+THREADS = 1 + torch.get_num_threads()
 
 
 @pytest.fixture(scope="module")
 def run_id(project) -> str:
     """The id of a finished experiment, made with settings that are not those of params.yaml, and with everything committed."""
     project.commit("what the stages made")
-    return project.opened(project.run(*train(**GIVEN))).info.run_id
+    return project.opened(project.run(*train(**GIVEN), OMP_NUM_THREADS=str(THREADS))).info.run_id
 
 
 def refuse(project: Project, run_id: str) -> str:
@@ -27,7 +29,8 @@ def test_a_finished_experiment_is_reproduced_bit_for_bit_as_a_run_linked_to_it(p
     assert f"reproduction of {run_id} as {again.info.run_id}: equal: every metric, bit for bit" in output
     assert again.data.tags["reproduces"] == run_id
     assert again.data.tags["reproduction"] == "equal: every metric, bit for bit"
-    assert len(project.children_of(again)) == 2
+    assert f"note: computed in as many threads as then ({THREADS}), instead of " in output
+    assert [child.data.tags["threads"] for child in project.children_of(again)] == 2 * [str(THREADS)]
 
 
 def test_a_number_that_is_not_equal_is_named(project, run_id, tmp_path):
@@ -71,6 +74,19 @@ def test_a_changed_byte_of_a_frame_is_named(project, run_id):
     line = refuse(project, run_id)
     frame.write_bytes(content)
     assert line == "error: frame of SAVEE is stale: data/frames/SAVEE.parquet is not the one of dvc.lock, run `dvc repro`"
+
+
+def test_another_machine_is_named(project, run_id):
+    (child, _) = project.children_of(project.client.get_run(run_id))
+    others = {"threads": "1", "processes": "2", "gpu": "NVIDIA H200"}
+    for name, value in others.items():
+        project.client.set_tag(child.info.run_id, name, value)
+    line = project.refuse_here("pipelines.reproduce", run_id=run_id)
+    for name in others:
+        project.client.set_tag(child.info.run_id, name, child.data.tags[name])
+    assert "gpu of a round: NVIDIA H200 or none, here none; " in line
+    assert "processes of a round: 1 or 2, here 1 (torchrun --nproc-per-node N -m pipelines.reproduce); " in line
+    assert f"rounds were computed in 1 or {THREADS} threads (force=true" in line
 
 
 def test_a_sweep_is_not_reproduced_as_if_it_were_an_experiment(project, run_id):

@@ -13,6 +13,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.features import Features
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.memory import advising
 from ser_mlops.training.distributed import World
 from ser_mlops.training.inputs import Inputs
 from ser_mlops.training.stopping import Stop
@@ -73,15 +74,16 @@ class Evaluation:
         """
         classifier.eval()
         logits_WE = torch.zeros(len(self.owners_W), len(EMOTIONS), device=self.world.device)
-        try:
-            with closing(self.inputs.batches(self.plan)) as batches, autocast(self.world.device, self.precision):
-                for batch in batches:
-                    if stop and self.world.size == 1:
-                        raise Interrupted(f"{stop.signal_name} during an evaluation")
-                    logits_WE[batch.indices_B] = classifier(batch.values, batch.lengths_B, self.inputs.stage).float()
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(f"out of memory in an evaluation: lower eval_batch_size, or set evaluate_long=windows with max_seconds, or "
-                                f"precision=bfloat16 ({str(error).splitlines()[0]})") from error
+        advice = "lower eval_batch_size, or set evaluate_long=windows with max_seconds, or precision=bfloat16"
+        with (
+            advising("in an evaluation", advice),
+            closing(self.inputs.batches(self.plan)) as batches,
+            autocast(self.world.device, self.precision),
+        ):
+            for batch in batches:
+                if stop and self.world.size == 1:
+                    raise Interrupted(f"{stop.signal_name} during an evaluation")
+                logits_WE[batch.indices_B] = classifier(batch.values, batch.lengths_B, self.inputs.stage).float()
         return self._average(self.world.sum(logits_WE).cpu().numpy())
 
     def _average(self, logits_WE: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from ser_mlops.features import Features
 from ser_mlops.metrics import score
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.memory import advising
 from ser_mlops.seeds import derive
 from ser_mlops.training import checkpoints
 from ser_mlops.training.augment import Alteration
@@ -102,16 +103,12 @@ def fit_round(
     if recipe.gradient_checkpointing:
         classifier.net.gradient_checkpointing_enable({"use_reentrant": False})
     identity = _identify(model, recipe, train, validation, seed, round, features, world) | dict(identity)
-    trainer = _Trainer(classifier, recipe, train, validation, seed, round, features, world, recorder, folder, identity)
-    with heeding_signals() as stop, one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
-        try:
+    advice = ("lower batch_size and raise accumulate by as much, set max_seconds, precision=bfloat16 or gradient_checkpointing=true, or "
+              "freeze more")
+    with heeding_signals() as stop, advising(f"in round {round} with {recipe.batch_size} clips per batch", advice):
+        trainer = _Trainer(classifier, recipe, train, validation, seed, round, features, world, recorder, folder, identity)
+        with one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
             trainer.run(stop)
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"out of memory in epoch {trainer.state.epoch} with {recipe.batch_size} clips per batch: lower batch_size and raise "
-                "accumulate by as much, set max_seconds, precision=bfloat16 or gradient_checkpointing=true, or freeze more "
-                f"({str(error).splitlines()[0]})"
-            ) from error
     history = trainer.state.history
     best = best_epoch(history, recipe.select_by)
     num_trainable, num_frozen = classifier.num_parameters()

@@ -185,19 +185,14 @@ def _identity_in(folder: Path) -> dict[str, str]:
         return json.loads(file.metadata()["identity"])
 
 
-def test_running_out_of_memory_ends_with_advice(tmp_path: Path) -> None:
-    setup = make_setup(tmp_path)
+@pytest.mark.parametrize("method", ["forward", "to"])
+def test_running_out_of_memory_ends_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def run_out(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    def run_out(module: nn.Module, inputs: object) -> None:
-        if isinstance(module, EmotionClassifier):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-    hook = nn.modules.module.register_module_forward_pre_hook(run_out)
-    try:
-        with pytest.raises(TrainingError, match=r"out of memory in epoch 1 with 2 clips per batch: lower batch_size .*Tried to allocate 2"):
-            setup.fit()
-    finally:
-        hook.remove()
+    monkeypatch.setattr(EmotionClassifier, method, run_out)
+    with pytest.raises(TrainingError, match=r"out of memory in round 0 with 2 clips per batch: lower batch_size .*Tried to allocate 2"):
+        make_setup(tmp_path).fit()
 
 
 def test_a_finished_round_is_not_trained_again_but_told_again(tmp_path: Path) -> None:

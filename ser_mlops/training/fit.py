@@ -172,6 +172,7 @@ class _Trainer:
                     scores = self._evaluate(stop)
                 except Interrupted as error:
                     self._save_last()
+                    self.world.wait()  # torchrun ends the others as soon as one has ended
                     place = f"step {self.state.step} (epoch {self.state.epoch}) of round {self.round}"
                     raise Interrupted(f"{error}: state saved after {place}") from None
                 self._end_epoch(scores)

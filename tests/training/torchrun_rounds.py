@@ -4,11 +4,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from ser_mlops.errors import Interrupted
 from ser_mlops.files import write_text
+from ser_mlops.training import checkpoints
 from ser_mlops.training.distributed import join_world, leave_world
 from ser_mlops.training.evaluate import predict_logits
 from tests.training.builders import Told, make_setup, weights_of, without_time
@@ -23,6 +28,19 @@ class Signalling(Told):
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         super().epoch(epoch, metrics)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def slow_disk() -> Iterator[None]:
+    """Let every save of a state take half a second."""
+    save = checkpoints.save_last
+
+    def save_slowly(*arguments: Any) -> None:
+        time.sleep(0.5)
+        save(*arguments)
+
+    with patch.object(checkpoints, "save_last", save_slowly):
+        yield
 
 
 def run(folder: Path, noisy_model: str) -> None:
@@ -41,7 +59,8 @@ def run(folder: Path, noisy_model: str) -> None:
     undisturbed = setup.fit("undisturbed", epochs=2)
     setup.told = Signalling()
     try:
-        setup.fit("stopped", epochs=2)
+        with slow_disk():
+            setup.fit("stopped", epochs=2)
         outcome["stopped"] = ""
     except Interrupted as error:
         outcome["stopped"] = str(error)

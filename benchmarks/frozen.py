@@ -295,6 +295,7 @@ CLAIM = Claim(
           ("ser_mlops (warm cache)", AS_WRITTEN): 1000.0},
     repeats=1,
     warmups=0,
+    passes=4,
 )
 
 if __name__ == "__main__":

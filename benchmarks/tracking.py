@@ -133,6 +133,7 @@ CLAIM = Claim(
             Limit('Trainer (report_to="mlflow")', None, SHARE)),
     repeats=1,
     warmups=0,
+    passes=4,
 )
 
 if __name__ == "__main__":

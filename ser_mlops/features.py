@@ -182,7 +182,7 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     weights = classifier.digest(mode)
     caches = {corpus: _describe(corpus, audio, classifier, weights, mode, folder, precision, device) for corpus, audio in corpora.items()}
     obstacle = _obstacle(classifier, [cache for cache in caches.values() if not cache.label.is_file()], folder)
-    for corpus, cache in caches.items() if not obstacle else ():
+    for cache in caches.values() if not obstacle else ():
         try:
             with _locked(cache.path, fcntl.LOCK_SH):  # to hash a large one takes minutes, which many may do at once
                 is_whole = cache.is_whole()
@@ -192,8 +192,7 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
                 if not cache.is_whole():
                     if cache.label.is_file():
                         log.warning("cache %s is not as it was written (truncated or altered): computed again", cache.path.name)
-                    with advising(f"computing the outputs of the frozen part for {corpus}", MEMORY_ADVICE):
-                        _fill(cache, classifier, mode, device)
+                    _fill(cache, classifier, mode, device)
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
@@ -282,7 +281,13 @@ def _fill(cache: Cache, classifier: EmotionClassifier, mode: str, device: torch.
     digest = hashlib.sha256(header.getvalue())
     seconds = cache.plan.num_samples_N.sum() / 16000
     bar = tqdm(total=round(seconds), desc=f"{cache.what['corpus']}: {mode}, once", unit="s", disable=None)
-    with replacing(cache.path) as aside, aside.open("wb") as file, bar, _evaluating(classifier, cache.precision, device) as runner:
+    with (
+        advising(f"computing the outputs of the frozen part for {cache.what['corpus']}", MEMORY_ADVICE),
+        replacing(cache.path) as aside,
+        aside.open("wb") as file,
+        bar,
+        _evaluating(classifier, cache.precision, device) as runner,
+    ):
         file.write(header.getvalue())
         for batch in cache.plan.batches(BATCH_SAMPLES.get(device.type, BATCH_SAMPLES["cpu"])):
             places = zip(cache.plan.starts_N[batch], cache.plan.num_samples_N[batch], strict=True)

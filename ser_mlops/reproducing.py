@@ -107,23 +107,22 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
     for name in sorted(then.keys() | here.keys()):
         if then.get(name) != here.get(name):
             differences.append(f"{name} was {then.get(name, 'not installed')}, is {here.get(name, 'not installed')}")
-    threads = _compare_machines(client, run, differences, notes)
-    return experiment, Check(differences, notes, threads)
-
-
-def _compare_machines(client: MlflowClient, run: Run, differences: list[str], notes: list[str]) -> int:
-    """Add to the differences what computed the rounds and is not here, and return the number of threads that did."""
-    here, rounds = machine_tags(), [child.data.tags for child in children_of(client, run)]
+    here = machine_tags()
+    machines = _machines_of(client, run, here)
     for name, advice in (("gpu", ""), ("processes", " (torchrun --nproc-per-node N -m pipelines.reproduce)")):
-        then = sorted({tags[name] for tags in rounds if name in tags})
-        if then and then != [here[name]]:
-            differences.append(f"{name} of a round: {' or '.join(then)}, here {here[name]}{advice}")
-    threads = sorted({int(tags["threads"]) for tags in rounds if "threads" in tags})
-    if len(threads) > 1:
-        differences.append(f"rounds were computed in {' or '.join(map(str, threads))} threads")
-    elif threads and threads != [int(here["threads"])]:
-        notes.append(f"computed in as many threads as then ({threads[0]}), instead of {here['threads']}")
-    return (threads or [int(here["threads"])])[-1]
+        if machines[name] != [here[name]]:
+            differences.append(f"{name} of a round: {' or '.join(machines[name])}, here {here[name]}{advice}")
+    if len(machines["threads"]) > 1:
+        differences.append(f"rounds were computed in {' or '.join(machines['threads'])} threads")
+    elif machines["threads"] != [here["threads"]]:
+        notes.append(f"computed in as many threads as then ({machines['threads'][0]}), instead of {here['threads']}")
+    return experiment, Check(differences, notes, max(map(int, machines["threads"])))
+
+
+def _machines_of(client: MlflowClient, run: Run, here: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what computed the rounds of an experiment, every value once; what its runs do not say is taken to be as it is here."""
+    rounds = [child.data.tags for child in children_of(client, run)]
+    return {name: sorted({tags.get(name, here[name]) for tags in rounds}) for name in ("gpu", "processes", "threads")}
 
 
 def _read(client: MlflowClient, run: Run, name: str) -> str:

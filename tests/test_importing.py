@@ -270,7 +270,7 @@ def test_a_folder_without_pairs_is_refused(tmp_path, files, message):
 
 def test_files_of_one_name_are_told_apart_by_their_folders():
     candidates = [f"SAVEE/AudioData/{speaker}/sa01.wav" for speaker in ("DC", "JE")]
-    assert nearest("C:/work/SAVEE/JE/sa01.wav", candidates) == "SAVEE/AudioData/JE/sa01.wav"
+    assert nearest("C:/speech/SAVEE/JE/sa01.wav", candidates) == "SAVEE/AudioData/JE/sa01.wav"
     with pytest.raises(DataError, match=r"'sa01.wav' may be any of: SAVEE/AudioData/DC/sa01.wav, SAVEE/AudioData/JE/sa01.wav"):
         nearest("sa01.wav", candidates)
 

@@ -106,9 +106,8 @@ class EmotionClassifier(nn.Module):
             lengths_B = torch.full_like(lengths_B, values_BS.shape[1])
         with self._gradient(self.freezing == "none"):
             if values_BS.device.type == "cpu":
-                clips_1S = [wave_S[None, :length] for wave_S, length in zip(values_BS, lengths_B.tolist(), strict=True)]
-                hidden = [self._cnn(*clip) for clip in zip(clips_1S, lengths_B[:, None], strict=True)]
-                hidden_BTC = pad_sequence([hidden_1TC[0] for hidden_1TC in hidden], batch_first=True)
+                hidden = [self._cnn(values_BS[i : i + 1, :length], lengths_B[i : i + 1])[0] for i, length in enumerate(lengths_B.tolist())]
+                hidden_BTC = pad_sequence(hidden, batch_first=True)
             else:
                 hidden_BTC = self._cnn(values_BS, lengths_B)
         return hidden_BTC, self.num_steps(lengths_B)

@@ -35,9 +35,9 @@ def _work(number: int, read_epoch: Callable[[], Iterable[Any]]) -> Work:
 
 
 def ours(scale: float) -> Work:
-    from ser_mlops.audio.store import write_audio
-    from ser_mlops.batching import Clips, load_batches, plan_batches
+    from ser_mlops.data.audio.store import write_audio
     from ser_mlops.models.build import load_classifier
+    from ser_mlops.training.batching import Clips, load_batches, plan_batches
 
     folder = Path(keep_folder().name)
     paths = write_recordings(folder, scaled(NUM_CLIPS, scale))

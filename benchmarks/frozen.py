@@ -21,7 +21,7 @@ from benchmarks.harness import Claim, Contender, Work, main, scaled
 from benchmarks.peers import Environment
 
 if TYPE_CHECKING:
-    from ser_mlops.batching import Clips
+    from ser_mlops.training.batching import Clips
 
 SEED = 19730309
 ROUNDS = 3
@@ -79,7 +79,7 @@ def write_clips(folder: Path, number: int) -> "Clips":
     import numpy as np
     import pandas as pd
 
-    from ser_mlops.batching import Clips
+    from ser_mlops.training.batching import Clips
 
     random = np.random.default_rng(SEED)
     lengths = (16000 * np.clip(random.normal(2.5, 0.5, number), 1.3, 5.0)).astype(int)
@@ -113,9 +113,9 @@ def ours(freeze: str, *, rounds: int, epochs: int, num_train: int, num_validatio
     def begin(scale: float) -> Work:
         import shutil
 
-        from ser_mlops.features import Features, open_features
         from ser_mlops.models.build import load_classifier
         from ser_mlops.training.distributed import join_world
+        from ser_mlops.training.features import Features, open_features
         from ser_mlops.training.fit import fit_round
         from ser_mlops.training.recipe import Recipe
 

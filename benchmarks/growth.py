@@ -49,7 +49,7 @@ def _simulate(number: int, mean_seconds: float) -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
-    from ser_mlops.frames import conform
+    from ser_mlops.data.frames import conform
 
     random = np.random.default_rng(SEED)
     lengths = (16000 * mean_seconds * np.clip(random.lognormal(-0.06, 0.35, number), 0.3, 2.8)).astype(np.int64)
@@ -64,8 +64,8 @@ def _simulate(number: int, mean_seconds: float) -> "pd.DataFrame":
 
 
 def frames(number: int) -> Work:
-    from ser_mlops.experiment import plan_trainings
-    from ser_mlops.frames import read_frame, write_frame
+    from ser_mlops.data.frames import read_frame, write_frame
+    from ser_mlops.experiments.plan import plan_trainings
 
     frame, path = _simulate(number, 1.0), Path(keep_folder().name) / "SIM.parquet"
 
@@ -87,8 +87,8 @@ def _write_audio(folder: Path, frame: "pd.DataFrame") -> None:
 
 
 def batches(number: int) -> Work:
-    from ser_mlops.batching import Clips, load_batches, plan_batches
     from ser_mlops.models.build import load_classifier
+    from ser_mlops.training.batching import Clips, load_batches, plan_batches
 
     folder = Path(keep_folder().name) / "audio"
     frame = _simulate(number, 1.0)
@@ -109,9 +109,9 @@ def caches(number: int) -> Work:
     import torch
     from transformers import AutoModelForAudioClassification, HubertConfig, Wav2Vec2FeatureExtractor
 
-    from ser_mlops.features import open_features
     from ser_mlops.models.classifier import EmotionClassifier
     from ser_mlops.training.distributed import join_world
+    from ser_mlops.training.features import open_features
 
     torch.set_num_threads(1)  # its matrices are too small to share out
     folder = Path(keep_folder().name)

@@ -65,7 +65,7 @@ def _busy_seconds() -> float:
 
 def _ours(workers: int) -> Callable[[float], Work]:
     def begin(scale: float) -> Work:
-        from ser_mlops.audio.store import write_audio
+        from ser_mlops.data.audio.store import write_audio
 
         def ingest(clips: list[Path], folder: Path) -> int:
             return int(write_audio([(clip.name, clip) for clip in clips], folder / "out/X.npy", 0.1, workers)["num_samples"].sum())

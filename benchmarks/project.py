@@ -80,9 +80,9 @@ def enter_with_material(corpus: str) -> Material:
     """Make a copy with the frames of a corpus the working directory; return the clips of its training, and HuBERT of base size."""
     project = copy_project([corpus])
     project.enter()
-    from ser_mlops.batching import Clips
-    from ser_mlops.laboratory import AUDIO, prepare
+    from ser_mlops.experiments.rounds import AUDIO, prepare
     from ser_mlops.settings import read_settings
+    from ser_mlops.training.batching import Clips
 
     model = write_model(project.root / "model")
     training = prepare(read_settings(given={"train.test_dataset": corpus, "train.model": model})).trainings[0]

@@ -21,7 +21,7 @@ from benchmarks.project import copy_project
 if TYPE_CHECKING:
     import numpy as np
 
-    from ser_mlops.experiment import Training
+    from ser_mlops.experiments.plan import Training
     from ser_mlops.training.recipe import Recipe
 
 CORPUS = "CREMA"
@@ -33,8 +33,8 @@ LEARNING_RATE = 3e-3
 
 def _train_ours(model: str, recipe: "Recipe", training: "Training", seed: int, folder: Path) -> "np.ndarray":
     """Return the logits of the held-out clips."""
-    from ser_mlops.batching import Clips
-    from ser_mlops.laboratory import AUDIO
+    from ser_mlops.experiments.rounds import AUDIO
+    from ser_mlops.training.batching import Clips
     from ser_mlops.training.distributed import join_world
     from ser_mlops.training.evaluate import predict_logits
     from ser_mlops.training.fit import fit_round
@@ -48,9 +48,9 @@ def _train_ours(model: str, recipe: "Recipe", training: "Training", seed: int, f
 
 def _train_peer(model: str, recipe: "Recipe", training: "Training", seed: int, folder: Path) -> "np.ndarray":
     """Return the logits of the held-out clips, as Trainer predicts them."""
-    from ser_mlops.batching import Clips
-    from ser_mlops.laboratory import AUDIO
-    from ser_mlops.metrics import score
+    from ser_mlops.experiments.rounds import AUDIO
+    from ser_mlops.scores.metrics import score
+    from ser_mlops.training.batching import Clips
 
     train, validation, test = (Clips.from_frame(frame, AUDIO) for frame in (training.train, training.validation, training.tests[CORPUS]))
     labels = set(train.labels.tolist())
@@ -71,10 +71,10 @@ def both(scale: float) -> Work:
     import pandas as pd
     import torch
 
-    from ser_mlops.laboratory import prepare
+    from ser_mlops.experiments.rounds import prepare
     from ser_mlops.models.build import load_classifier
+    from ser_mlops.scores.statistics import compare, prediction_table
     from ser_mlops.settings import read_settings
-    from ser_mlops.statistics import compare, prediction_table
 
     torch.set_num_threads(1)
     project = copy_project([CORPUS])

@@ -65,8 +65,10 @@ def ours(freeze: str, epochs: int) -> Callable[[float], Work]:
         project = copy_project([CORPUS])
         project.enter()
         model = write_model(project.root / "model")
-        from ser_mlops import laboratory, notes, outbox
+        from ser_mlops.experiments import recording as notes
+        from ser_mlops.experiments import rounds as laboratory
         from ser_mlops.settings import read_settings
+        from ser_mlops.tracking.notebook import outbox
 
         number = scaled(epochs, scale)
         per_epoch, per_round, sending = Clock(), Clock(), Clock(time.thread_time)

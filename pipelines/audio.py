@@ -11,9 +11,9 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     name = parser.parse_args().corpus
     settings = read_settings()
-    from ser_mlops.audio.decode import SAMPLE_RATE
-    from ser_mlops.audio.listing import read_listing
-    from ser_mlops.audio.store import available_cores, write_audio
+    from ser_mlops.data.audio.decode import SAMPLE_RATE
+    from ser_mlops.data.audio.listing import read_listing
+    from ser_mlops.data.audio.store import available_cores, write_audio
 
     files = read_listing(Path("data/catalogue") / f"{name}.files.json")
     index = write_audio(files, Path("data/audio") / f"{name}.npy", settings.audio.min_seconds, available_cores())

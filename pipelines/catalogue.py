@@ -11,10 +11,10 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     name = parser.parse_args().corpus
     settings = read_settings()
-    from ser_mlops.audio.listing import write_listing
-    from ser_mlops.corpora.catalogue import catalogue
-    from ser_mlops.corpora.registry import corpus_named
-    from ser_mlops.corpora.scan import scan
+    from ser_mlops.data.audio.listing import write_listing
+    from ser_mlops.data.corpora.catalogue import catalogue
+    from ser_mlops.data.corpora.registry import corpus_named
+    from ser_mlops.data.corpora.scan import scan
     from ser_mlops.files import replacing
 
     corpus = corpus_named(name, settings.data.own_corpora)

@@ -7,8 +7,8 @@ def main() -> None:
     settings = parse_arguments(["compare"], "Compare two or more experiments: mlflow run . -e compare -P runs=ID,ID")
     from pathlib import Path
 
-    from ser_mlops.comparing import conduct_comparison
-    from ser_mlops.tracking import explaining_failure
+    from ser_mlops.experiments.comparison import conduct_comparison
+    from ser_mlops.tracking.notebook import explaining_failure
 
     chosen = settings.compare
     with explaining_failure("compare"):

@@ -11,11 +11,11 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     name = parser.parse_args().corpus
     settings = read_settings()
-    from ser_mlops.corpora.registry import corpus_named
+    from ser_mlops.data.corpora.registry import corpus_named
+    from ser_mlops.data.frames import conform, write_frame
+    from ser_mlops.data.quality import read_stage, refuse_empty, settle
+    from ser_mlops.data.splits import divide
     from ser_mlops.files import write_text
-    from ser_mlops.frames import conform, write_frame
-    from ser_mlops.quality import read_stage, refuse_empty, settle
-    from ser_mlops.splits import divide
 
     corpus = corpus_named(name, settings.data.own_corpora)
     clips, left_out = settle(read_stage("catalogue", corpus.name), read_stage("audio", corpus.name))

@@ -7,8 +7,8 @@ def main() -> int:
     settings = parse_arguments(["predict"], "Classify recordings: mlflow run . -e predict -P model_uri=models:/ser@champion -P audio=FILE")
     from pathlib import Path
 
-    from ser_mlops.predicting import conduct_prediction
-    from ser_mlops.tracking import explaining_failure
+    from ser_mlops.serving.batch import conduct_prediction
+    from ser_mlops.tracking.notebook import explaining_failure
 
     chosen = settings.predict
     with explaining_failure("predict"):

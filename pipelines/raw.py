@@ -20,9 +20,9 @@ def main() -> None:
 
 def link_raw(folder: Path, link: Path) -> None:
     """Make `link` point to `folder`, and say what comes next. A link that was there is replaced, anything else is not."""
-    from ser_mlops.corpora.base import walk
-    from ser_mlops.corpora.registry import CORPORA
-    from ser_mlops.corpora.scan import path_in_tables
+    from ser_mlops.data.corpora.base import walk
+    from ser_mlops.data.corpora.registry import CORPORA
+    from ser_mlops.data.corpora.scan import path_in_tables
 
     if not folder.is_dir():
         raise DataError(f"no folder {folder}, expected one that holds one folder per corpus: {', '.join(CORPORA)}")

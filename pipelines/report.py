@@ -9,10 +9,10 @@ from ser_mlops.settings import read_settings, run_command
 def main() -> None:
     argparse.ArgumentParser(description="Write reports/data: quality.json, csv tables, figures and index.md.").parse_args()
     settings = read_settings()
-    from ser_mlops.corpora.registry import corpus_named
-    from ser_mlops.frames import read_frame
-    from ser_mlops.quality import is_synthetic, read_left_out, read_stage
-    from ser_mlops.report import CorpusReport, write_report
+    from ser_mlops.data.corpora.registry import corpus_named
+    from ser_mlops.data.frames import read_frame
+    from ser_mlops.data.quality import is_synthetic, read_left_out, read_stage
+    from ser_mlops.data.report import CorpusReport, write_report
 
     reports = [
         CorpusReport(

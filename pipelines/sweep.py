@@ -6,10 +6,10 @@ from ser_mlops.settings import parse_given, read_settings, run_command
 def main() -> None:
     description = "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below."
     given = parse_given(["sweep", "train", "launch", "slurm"], description)
-    from ser_mlops.laboratory import prepare
-    from ser_mlops.launching.launch import check_sweep_launch, launch_sweep
-    from ser_mlops.sweeping import prepare_sweep
-    from ser_mlops.tracking import explaining_failure
+    from ser_mlops.experiments.rounds import prepare
+    from ser_mlops.experiments.sweep import prepare_sweep
+    from ser_mlops.launching.dispatch import check_sweep_launch, launch_sweep
+    from ser_mlops.tracking.notebook import explaining_failure
 
     with explaining_failure("sweep"):
         settings = read_settings(given=given)

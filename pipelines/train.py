@@ -6,9 +6,9 @@ from ser_mlops.settings import parse_given, run_command
 def main() -> None:
     description = "Train, track and test emotion classifiers: mlflow run . -P name=value, with the names below."
     given = parse_given(["train", "serving", "launch", "slurm"], description)
-    from ser_mlops.laboratory import prepare, resolve_settings
-    from ser_mlops.launching.launch import check_launch, launch
-    from ser_mlops.tracking import explaining_failure
+    from ser_mlops.experiments.rounds import prepare, resolve_settings
+    from ser_mlops.launching.dispatch import check_launch, launch
+    from ser_mlops.tracking.notebook import explaining_failure
 
     with explaining_failure("train"):
         experiment = prepare(resolve_settings(given))

@@ -7,12 +7,12 @@ from ser_mlops.settings import parse_arguments, run_command
 def main() -> None:
     settings = parse_arguments(["try_page"], "Try a model on recordings in the browser: make try, make try MODEL=RUN_ID")
     try:
-        from ser_mlops.try_page import serve_page
+        from ser_mlops.serving.page import serve_page
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise SettingsError("the page needs Gradio, the extra `try` of pyproject.toml: pip install 'gradio>=6'") from None
-    from ser_mlops.serving import Limits
+    from ser_mlops.serving.pyfunc import Limits
 
     chosen, serving = settings.try_page, settings.serving
     limits = Limits(serving.max_clips, serving.max_seconds, serving.max_megabytes)

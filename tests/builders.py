@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ser_mlops.data.frames import NO_FOLD, conform
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.frames import NO_FOLD, conform
-from ser_mlops.statistics import prediction_table
+from ser_mlops.scores.statistics import prediction_table
 
 
 def tiny_frame(corpus: str, folds: Mapping[str, int], labels: Sequence[int] = (0, 1, 2), texts: Sequence[str] = "ab") -> pd.DataFrame:

@@ -15,14 +15,14 @@ NOT_RUN = {
     r"git clone .*": "the copy that the others run in is the clone",
     r"make (demo|test|test-slow|check|lock|setup)": "builds the environment that the tests run in (tests/test_setup.py)",
     r"(make|mlflow) ui": "serves until it is stopped",
-    r"make try( MODEL=RUN_ID)?": "serves until it is stopped (tests/test_try_page.py)",
-    r"make raw FROM=.*": "needs recordings (tests/test_recordings.py)",
+    r"make try( MODEL=RUN_ID)?": "serves until it is stopped (tests/serving/test_page.py)",
+    r"make raw FROM=.*": "needs recordings (tests/data/test_recordings.py)",
     r"mlflow run \. -P test_dataset=CREMA( -P register=ser)?": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
     re.escape(" ".join(mlflow_run(**TWO_ROUNDS))): "tests/test_main.py looks at its runs",
-    r"mlflow run \. -e (import_frames|prepare_msp) .*": "needs other people's files (tests/test_importing.py)",
+    r"mlflow run \. -e (import_frames|prepare_msp) .*": "needs other people's files (tests/data/test_importing.py)",
     r"mlflow run \. -e (sweep|compare|reproduce|predict) .*": "has tests of its own",
-    r"(MLFLOW_PYFUNC_INFERENCE_CONFIG=\S+ \S+ )?mlflow models serve .*": "tests/test_serving.py serves and calls",
-    r"(python )?examples/client\.(sh|py) .*": "tests/test_serving.py serves and calls",
+    r"(MLFLOW_PYFUNC_INFERENCE_CONFIG=\S+ \S+ )?mlflow models serve .*": "tests/serving/test_pyfunc.py serves and calls",
+    r"(python )?examples/client\.(sh|py) .*": "tests/serving/test_pyfunc.py serves and calls",
 }
 """Commands that are not run here, as patterns, and why."""
 PLACES = ("pipelines/", "ser_mlops/", "tests/", "benchmarks/", "docs/", "data/", "reports/")

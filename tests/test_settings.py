@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.metrics import SELECTABLE
+from ser_mlops.scores.metrics import SELECTABLE
 from ser_mlops.settings import (
     Settings,
     dump_settings,

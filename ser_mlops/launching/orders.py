@@ -15,11 +15,8 @@ import torch
 from filelock import FileLock
 
 from ser_mlops.errors import Interrupted, Postponed, SerError, TrainingError
-from ser_mlops.experiment import Training
-from ser_mlops.features import Features
-from ser_mlops.files import remove, write_text
-from ser_mlops.laboratory import (
-    OUTBOX,
+from ser_mlops.experiments.plan import Training
+from ser_mlops.experiments.rounds import (
     Experiment,
     checkpoints_of,
     conduct_round,
@@ -33,10 +30,10 @@ from ser_mlops.laboratory import (
     tell_end,
     train_round,
 )
-from ser_mlops.provenance import machine_tags
+from ser_mlops.experiments.sweep import conduct_sweep, prepare_sweep
+from ser_mlops.files import remove, write_text
 from ser_mlops.settings import Settings, dump_settings, parse_settings, with_train
-from ser_mlops.sweeping import conduct_sweep, prepare_sweep
-from ser_mlops.tracking import (
+from ser_mlops.tracking.notebook import (
     OPEN,
     STUDY_TAG,
     Run,
@@ -49,8 +46,11 @@ from ser_mlops.tracking import (
     open_store,
     settle_earlier,
 )
-from ser_mlops.tracking import key_of as key_of_run
+from ser_mlops.tracking.notebook import key_of as key_of_run
+from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.provenance import machine_tags
 from ser_mlops.training.distributed import World, join_world, leave_world
+from ser_mlops.training.features import Features
 from ser_mlops.training.stopping import raising_interrupted
 
 ORDER_FILE = "order.json"

@@ -13,14 +13,14 @@ import torch
 from filelock import FileLock
 
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError, one_of
-from ser_mlops.features import look_ahead
+from ser_mlops.experiments.rounds import Experiment
 from ser_mlops.files import remove, write_text
-from ser_mlops.laboratory import Experiment
-from ser_mlops.launching.queue import queued
-from ser_mlops.launching.slurm import as_flags, minutes_of, options_of
+from ser_mlops.launching.slurm_queue import queued
+from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
 from ser_mlops.models.build import load_classifier, locate
 from ser_mlops.settings import Settings, SlurmSettings
-from ser_mlops.tracking import find_run, open_store, tracking_uri
+from ser_mlops.tracking.notebook import find_run, open_store, tracking_uri
+from ser_mlops.training.features import look_ahead
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 GUIDE = "docs/cluster.md"
@@ -132,7 +132,7 @@ def _probe(settings: SlurmSettings, looked_at: Mapping[str, object]) -> None:
     options = options_of(settings.model_copy(update={"nodes": 1, "cpus": 1, "time": "1", "gpus": min(1, settings.gpus)}))
     options = {name: value for name, value in options.items() if name not in ("requeue", "ntasks-per-node")}
     flags = as_flags({**options, "ntasks": 1, "immediate": settings.probe, "job-name": "ser-probe"})
-    ended = _run(["srun", "--quiet", *flags, sys.executable, "-m", "ser_mlops.launching.probe", json.dumps(looked_at)])
+    ended = _run(["srun", "--quiet", *flags, sys.executable, "-m", "ser_mlops.launching.node_probe", json.dumps(looked_at)])
     complaints = [line.removeprefix("complaint: ") for line in ended.stdout.splitlines() if line.startswith("complaint: ")]
     if complaints:
         raise SettingsError(f"launcher=slurm: {'; '.join(complaints)} ({GUIDE})")

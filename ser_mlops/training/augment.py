@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser_mlops.batching import SAMPLE_RATE, Clips, crop
 from ser_mlops.seeds import rng
+from ser_mlops.training.batching import SAMPLE_RATE, Clips, crop
 
 SPEEDS = (0.9, 1.0, 1.1)
 """Few and round: torchaudio's resampling kernel grows with the denominator of the ratio."""

@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, closing
 import numpy as np
 import torch
 
-from ser_mlops.batching import Clips, cut_windows, plan_evaluation
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import Interrupted, TrainingError
-from ser_mlops.features import Features
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
+from ser_mlops.training.batching import Clips, cut_windows, plan_evaluation
 from ser_mlops.training.distributed import World
+from ser_mlops.training.features import Features
 from ser_mlops.training.inputs import Inputs
 from ser_mlops.training.stopping import Stop
 

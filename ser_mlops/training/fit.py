@@ -18,18 +18,18 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from ser_mlops.batching import Batch, Clips, plan_batches
 from ser_mlops.errors import Interrupted, TrainingError
-from ser_mlops.features import Features
-from ser_mlops.metrics import score
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
+from ser_mlops.scores.metrics import score
 from ser_mlops.seeds import derive
 from ser_mlops.training import checkpoints
 from ser_mlops.training.augment import Alteration
+from ser_mlops.training.batching import Batch, Clips, plan_batches
 from ser_mlops.training.distributed import World, join_world
 from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
+from ser_mlops.training.features import Features
 from ser_mlops.training.inputs import Inputs
 from ser_mlops.training.recipe import Recipe
 from ser_mlops.training.recorder import Recorder

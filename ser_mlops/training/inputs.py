@@ -8,10 +8,10 @@ from collections.abc import Generator, Sequence
 import numpy as np
 import torch
 
-from ser_mlops.batching import Batch, Clips, load_batches
-from ser_mlops.features import Features
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training.augment import Alteration
+from ser_mlops.training.batching import Batch, Clips, load_batches
+from ser_mlops.training.features import Features
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Pooled outputs up to this stay in memory as one matrix, on the device; more (500,000 clips of base size, 20,000 where the checkpoint

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ser_mlops.batching import SAMPLE_RATE, Clips
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.training.batching import SAMPLE_RATE, Clips
 
 
 @dataclass(frozen=True)

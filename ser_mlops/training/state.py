@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ser_mlops.metrics import is_better
+from ser_mlops.scores.metrics import is_better
 from ser_mlops.seeds import derive
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from transformers import AutoModelForAudioClassification
 
-from ser_mlops.batching import Clips
-from ser_mlops.features import Features, open_features
 from ser_mlops.models.build import load_classifier
 from ser_mlops.seeds import rng
+from ser_mlops.training.batching import Clips
+from ser_mlops.training.features import Features, open_features
 from ser_mlops.training.fit import Fitted, fit_round
 from ser_mlops.training.recipe import Recipe
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ser_mlops.batching import Clips
 from ser_mlops.errors import TrainingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training import inputs
+from ser_mlops.training.batching import Clips
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import Evaluation, predict_logits, resolve_precision
 from tests.training.builders import make_clips, make_setup

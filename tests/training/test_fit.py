@@ -10,10 +10,10 @@ from torch import nn
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import TrainingError
-from ser_mlops.features import open_features
 from ser_mlops.models.build import load_classifier, open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training import checkpoints, inputs
+from ser_mlops.training.features import open_features
 from tests.training.builders import make_noisy_model, make_setup, weights_of, without_time
 
 

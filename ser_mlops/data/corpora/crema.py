@@ -1,0 +1,71 @@
+"""CREMA: CREMA-D, English acted speech, 7442 files of 91 actors (48 male, 43 female), ODbL.
+
+`AudioWAV/1001_IEO_ANG_HI.wav`: actor 1001-1091, one of 12 sentence codes, emotion, level LO MD HI XX (an old copy has one `X`). 16 kHz.
+Beside the audio, where the user has them: `VideoDemographics.csv` (the only source of gender) and `processedResults/summaryTable.csv`
+(`VoiceVote`: the emotion that listeners heard, as a first letter; ties are joined by colons).
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+
+from ser_mlops.data.corpora.base import TIE, UNKNOWN, Clip, Corpus, NotAClip, Table, find_beside, read_rows
+
+NAME = re.compile(r"(10[0-9]{2})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX?)", re.IGNORECASE)
+ACTORS = range(1001, 1092)
+EMOTIONS_BY_CODE = {"NEU": "neutral", "HAP": "happy", "SAD": "sad", "ANG": "angry", "FEA": "fear", "DIS": "disgust"}
+CODES_BY_VOTE = {code[0]: code for code in EMOTIONS_BY_CODE}
+
+
+def parse(path: PurePosixPath, table: Table) -> Clip:
+    """Read actor, sentence and emotion from the name; gender and the listeners' vote from the table.
+
+    >>> parse(PurePosixPath("AudioWAV/1040_ITH_SAD_X.wav"), {}).recording
+    '1040_ITH_SAD_XX'
+    """
+    match = NAME.fullmatch(path.stem)
+    if match is None or int(match[1]) not in ACTORS:
+        raise NotAClip("unparsable name")
+    actor, sentence, code, level = (part.upper() for part in match.groups())
+    recording = f"{actor}_{sentence}_{code}_{'XX' if level == 'X' else level}"
+    return Clip(
+        code=code,
+        speaker=actor,
+        recording=recording,
+        gender=table.get(actor, {}).get("gender", UNKNOWN),
+        text=sentence,
+        perceived=table.get(recording, {}).get("perceived", ""),
+    )
+
+
+def read_table(folder: Path) -> Table:
+    """Read gender by actor and the perceived emotion by recording, from the files that are there."""
+    table: dict[str, dict[str, str]] = {}
+    demographics = find_beside(folder, "VideoDemographics.csv")
+    if demographics is not None:
+        for row in read_rows(demographics, ("ActorID", "Sex")):
+            sex = row["Sex"].strip().lower()
+            table[row["ActorID"].strip()] = {"gender": sex if sex in ("female", "male") else UNKNOWN}
+    votes = find_beside(folder, "summaryTable.csv")
+    if votes is not None:
+        for row in read_rows(votes, ("FileName", "VoiceVote")):
+            vote = row["VoiceVote"].strip().upper()
+            table[row["FileName"].strip().upper()] = {"perceived": TIE if ":" in vote else CODES_BY_VOTE.get(vote[:1], "")}
+    return table
+
+
+CREMA = Corpus(
+    name="CREMA",
+    title="CREMA-D (Crowd-sourced Emotional Multimodal Actors)",
+    language="en",
+    num_files=7442,
+    num_speakers=91,
+    licence="ODbL 1.0",
+    source="https://github.com/CheyneyComputerScience/CREMA-D",
+    citation="Cao, Cooper, Keutmann, Gur, Nenkova, Verma: CREMA-D. IEEE Trans. Affective Computing 5 (2014)",
+    layout="AudioWAV/1001_IEO_ANG_HI.wav",
+    emotions=EMOTIONS_BY_CODE,
+    num_folds=5,
+    parse=parse,
+    read_table=read_table,
+    rule="labels",
+)

@@ -1,0 +1,48 @@
+"""The corpora by name: an explicit table of seven, and those of a user's own Python file."""
+
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+
+from ser_mlops.data.corpora.base import Corpus
+from ser_mlops.data.corpora.cafe import CAFE
+from ser_mlops.data.corpora.crema import CREMA
+from ser_mlops.data.corpora.emofilm import EMOFILM
+from ser_mlops.data.corpora.msp_podcast import MSP_PODCAST
+from ser_mlops.data.corpora.ravdess import RAVDESS
+from ser_mlops.data.corpora.savee import SAVEE
+from ser_mlops.data.corpora.tess import TESS
+from ser_mlops.errors import DataError, one_of
+
+CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in (CAFE, CREMA, EMOFILM, MSP_PODCAST, RAVDESS, SAVEE, TESS)}
+
+
+def all_corpora(own: str | None = None) -> Mapping[str, Corpus]:
+    """Return every corpus by name: the seven, and those that the Python file `own` lists as CORPORA.
+
+    Raises:
+        DataError: the file is missing, lists no corpora, or takes a name that is taken.
+    """
+    return CORPORA if own is None else {**CORPORA, **_read_own(Path(own))}
+
+
+def corpus_named(name: str, own: str | None = None) -> Corpus:
+    """Return one corpus; see `all_corpora`. The file `own` is read only if the name is none of the seven."""
+    if name in CORPORA:
+        return CORPORA[name]
+    corpora = all_corpora(own)
+    if name not in corpora:
+        raise DataError(one_of("corpus", name, corpora))
+    return corpora[name]
+
+
+def _read_own(path: Path) -> dict[str, Corpus]:
+    if not path.is_file():
+        raise DataError(f"no file {path} (data.own_corpora), expected a Python file that defines CORPORA")
+    listed = runpy.run_path(str(path)).get("CORPORA")
+    if not isinstance(listed, list | tuple) or not all(isinstance(corpus, Corpus) for corpus in listed):
+        raise DataError(f"{path} (data.own_corpora) defines no CORPORA, expected a list of Corpus")
+    taken = [corpus.name for corpus in listed if corpus.name in CORPORA]
+    if taken:
+        raise DataError(f"{path} (data.own_corpora): the name {taken[0]!r} is taken")
+    return {corpus.name: corpus for corpus in listed}

@@ -1,0 +1,164 @@
+"""What lies in a corpus's folder: every audio file with what its name says, or the reason it is left out; nothing is decoded.
+
+The catalogue applies the label rules to it, and lists for the audio stage every file that has a clip here, whatever the rules. A corpus
+with imported frames takes emotions and partitions from them instead of from names.
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from ser_mlops.data.corpora.base import AUDIO_SUFFIXES, UNKNOWN, Clip, Corpus, NotAClip, Table, walk
+from ser_mlops.errors import DataError
+
+IMPORTED = Path("data/imported")
+IMPORTED_COLUMNS = ("path", "emotion", "speaker", "gender", "part")
+
+MERGED_INTO = {"calm": "neutral", "contempt": "disgust"}
+"""What older frames hold the clips of an emotion as that a rule of a corpus is about."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One audio file, or one label row without its file."""
+
+    path: str
+    """Relative to the raw folder, corpus folder first, forward slashes; bytes that are no text are written %8A."""
+    file: Path
+    """Where it lies on disk; read through this, not through `path`."""
+    clip: Clip | None
+    """None: left out by its name."""
+    emotion: str
+    """What the emotion table says of the clip's code, before any rule: one of EMOTIONS, or "calm", "contempt", "other"."""
+    reason: str
+    """Why it is left out; "" where there is a clip."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A corpus's folder."""
+
+    found: list[Found]
+    other_files: dict[str, int]
+    """Files without an audio suffix, by suffix."""
+
+
+def scan(raw: Path, corpus: Corpus, imported: Path = IMPORTED) -> Scan:
+    """Walk `raw/CORPUS` and parse the name of every audio file, in the order of paths.
+
+    Args:
+        raw: folder with one folder per corpus.
+        corpus: which one.
+        imported: folder that may hold `CORPUS.parquet`, frames that were imported.
+
+    Raises:
+        DataError: the folder is missing, or holds no clip; the message says what was expected in it.
+    """
+    folder = raw / corpus.name
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}, expected files such as {folder / corpus.layout}")
+    rows = read_imported(imported, corpus.name)
+    table = {} if rows is not None and corpus.lists_clips else corpus.read_table(folder)
+    audio: list[Path] = []
+    others: Counter[str] = Counter()
+    for file in walk(folder):
+        if file.suffix.lower() in AUDIO_SUFFIXES:
+            audio.append(file)
+        else:
+            others[path_in_tables(file.suffix.lower() or file.name)] += 1
+    found = [_parse(file, folder, corpus, table) for file in audio]
+    if rows is not None:
+        found = _take_imported(found, raw, rows, corpus.rule)
+    elif corpus.lists_clips:
+        stems = {item.file.stem for item in found}
+        found += [_missing(f"{corpus.name}/{stem}", raw, "label row without audio") for stem in table if stem not in stems]
+    found = sorted(_leave_out_copies(found), key=lambda item: item.path)
+    if all(item.clip is None for item in found):
+        reasons = Counter(item.reason for item in found).most_common(5)
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons) or "no audio file"
+        raise DataError(f"no clip of {corpus.name} in {folder} ({counts}), expected files such as {folder / corpus.layout}")
+    return Scan(found, dict(sorted(others.items())))
+
+
+def read_imported(folder: Path, corpus: str) -> dict[str, dict[str, str]] | None:
+    """Return the imported rows of a corpus by path, or None where nothing was imported (see importing.py)."""
+    path = folder / f"{corpus}.parquet"
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_parquet(path, columns=list(IMPORTED_COLUMNS))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not readable ({error}), expected the columns: {', '.join(IMPORTED_COLUMNS)}") from error
+    return {row["path"]: row for row in table.astype(str).to_dict("records")}
+
+
+def path_in_tables(path: str) -> str:
+    """Return a relative path as tables store it: UTF-8 with forward slashes.
+
+    >>> path_in_tables(os.fsdecode(b"CAFE/Col\\x8are/01-C-1-1.wav"))
+    'CAFE/Col%8Are/01-C-1-1.wav'
+    """
+    return re.sub(r"[\udc80-\udcff\\]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", path.replace(os.sep, "/"))
+
+
+def _parse(file: Path, folder: Path, corpus: Corpus, table: Table) -> Found:
+    inside = file.relative_to(folder).as_posix()
+    path = path_in_tables(f"{corpus.name}/{inside}")
+    if file.name.startswith("._"):
+        return Found(path, file, None, "", "AppleDouble stub")
+    try:
+        clip = corpus.parse(PurePosixPath(inside), table)
+    except NotAClip as reason:
+        return Found(path, file, None, "", str(reason))
+    if clip.code not in corpus.emotions:
+        return Found(path, file, None, "", f"unknown emotion code {clip.code!r}")
+    return Found(path, file, clip, corpus.emotions[clip.code], "")
+
+
+def _missing(path: str, raw: Path, reason: str) -> Found:
+    return Found(path, raw / path, None, "", reason)
+
+
+def _take_imported(found: list[Found], raw: Path, rows: dict[str, dict[str, str]], rule: str) -> list[Found]:
+    taken = [
+        _imported_clip(item, rows[item.path], rule) if item.path in rows else replace(item, clip=None, emotion="", reason="not imported")
+        for item in found
+    ]
+    there = {item.path for item in found}
+    return taken + [_missing(path, raw, "imported row without audio") for path in rows if path not in there]
+
+
+def _imported_clip(item: Found, row: dict[str, str], rule: str) -> Found:
+    """Take emotion and partition from the imported row; speaker and gender where it has them, the rest from the name.
+
+    Where a name says what the corpus's rule is about (calm, contempt), and the row holds what that was merged into, the rule decides.
+    """
+    is_merged = item.emotion == rule and row["emotion"] == MERGED_INTO.get(rule)
+    emotion = rule if is_merged else row["emotion"]
+    clip = item.clip or Clip(code="", speaker=UNKNOWN, recording=item.path)
+    known = {column: row[column] for column in ("speaker", "gender") if row[column] != UNKNOWN}
+    clip = replace(clip, code=emotion, perceived=emotion, part=row["part"], **known)
+    return replace(item, clip=clip, emotion=emotion, reason="")
+
+
+def _leave_out_copies(found: list[Found]) -> list[Found]:
+    """Of files that hold one recording keep the largest, so that a stub or a 16 kHz copy never displaces the original."""
+    by_recording: defaultdict[str, list[Found]] = defaultdict(list)
+    for item in found:
+        if item.clip is not None:
+            by_recording[item.clip.recording].append(item)
+    kept = {recording: min(items, key=_largest_first) for recording, items in by_recording.items() if len(items) > 1}
+    return [
+        replace(item, clip=None, emotion="", reason=f"copy of {kept[item.clip.recording].path}")
+        if item.clip is not None and item.clip.recording in kept and item is not kept[item.clip.recording]
+        else item
+        for item in found
+    ]
+
+
+def _largest_first(item: Found) -> tuple[int, str]:
+    return (-item.file.stat().st_size if item.file.is_file() else 0, item.path)

@@ -1,0 +1,67 @@
+"""Pictures of the data report, in the look of `figures`: how values spread in each corpus, and who speaks."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ser_mlops.data.frames import GENDERS
+from ser_mlops.scores.figures import BLUE, CYCLE, FAINT, GREY, INK, VERMILLION, legend_above, styled, titled
+
+GENDER_COLOURS = dict(zip(GENDERS, (VERMILLION, BLUE, GREY), strict=True))
+
+
+@styled
+def spread(values: Mapping[str, np.ndarray], axis: str, title: str, note: str = "") -> Figure:
+    """Draw how a value spreads over the clips of each corpus: all of them, the middle 90 % and 50 %, and the median.
+
+    Args:
+        values: one value per clip, by corpus.
+        axis: what the values are, with their unit.
+    """
+    figure = titled(8, 1.5 + 0.5 * len(values), title, note)
+    axes = figure.subplots()
+    for position, clips in enumerate(values.values()):
+        least, p5, p25, median, p75, p95, most = np.percentile(clips, (0, 5, 25, 50, 75, 95, 100))
+        colour = CYCLE[position % len(CYCLE)]
+        for low, high, width in ((least, most, 1.2), (p5, p95, 5), (p25, p75, 12)):
+            axes.plot([low, high], [position, position], color=colour, linewidth=width, solid_capstyle="butt")
+        axes.plot(median, position, "o", color="white", markeredgecolor=INK, markersize=6)
+        axes.annotate(f"{median:.3g}", (median, position), (0, 9), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set_ylim(len(values) - 0.4, -0.7)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{axis}: line all clips, bands the middle 90 % and 50 %, dot the median")
+    return figure
+
+
+@styled
+def genders(clips: pd.DataFrame, speakers: pd.DataFrame, title: str, note: str = "") -> Figure:
+    """Draw each corpus's clips by gender, with the number of speakers on every part.
+
+    Args:
+        clips: number of clips; one row per corpus, one column per gender.
+        speakers: number of speakers in the same rows and columns.
+    """
+    figure = titled(8, 1.6 + 0.5 * len(clips), title, note)
+    axes = figure.subplots()
+    shares = clips.div(clips.sum(axis=1), axis=0)
+    left = np.zeros(len(clips))
+    for gender in clips.columns:
+        axes.barh(range(len(clips)), shares[gender], left=left, height=0.7, color=GENDER_COLOURS[gender], label=gender)
+        for position, share in enumerate(shares[gender]):
+            if share > 0.06:
+                number = f"{speakers[gender].iloc[position]:,}"
+                axes.text(left[position] + share / 2, position, number, ha="center", va="center", color="white")
+        left += shares[gender].to_numpy()
+    for position, total in enumerate(clips.sum(axis=1)):
+        axes.text(1.01, position, f"{total:,} clips", va="center", fontsize=9, color=FAINT)
+    axes.set_yticks(range(len(clips)), list(clips.index))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.16)
+    axes.set_xticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("share of the clips; the numbers on the bars are speakers")
+    legend_above(axes)
+    return figure

@@ -1,0 +1,149 @@
+"""The data report: what is in the frames, what was left out and why, as counts (quality.json), tables (csv), figures and a page."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_mlops.data.audio.decode import SAMPLE_RATE
+from ser_mlops.data.corpora.base import Corpus
+from ser_mlops.data.figures import genders, spread
+from ser_mlops.data.frames import GENDERS
+from ser_mlops.data.quality import Quality, class_counts, count_quality, speaker_counts
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.files import write_text
+from ser_mlops.scores.figures import distribution, save
+
+SYNTHETIC_NOTE = "SYNTHETIC demo data"
+FIGURES = ("emotions", "durations", "levels", "speakers")
+DURATION_BINS = np.arange(0, 20.5, 0.5)
+LEVEL_BINS = np.arange(-80, 1, 5.0)
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """What the report needs of one corpus."""
+
+    corpus: Corpus
+    catalogue: pd.DataFrame
+    index: pd.DataFrame
+    left_out: pd.DataFrame
+    frame: pd.DataFrame
+    is_synthetic: bool
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Length of every clip kept."""
+        return self.frame["num_samples"].to_numpy() / SAMPLE_RATE
+
+    @property
+    def rms_db(self) -> np.ndarray:
+        """Level of every clip kept."""
+        return self.index.set_index("path")["rms_db"].loc[self.frame["path"]].to_numpy()
+
+
+def write_report(reports: list[CorpusReport], folder: Path) -> None:
+    """Write the whole report into a folder."""
+    quality = {
+        report.corpus.name: count_quality(report.catalogue, report.index, report.left_out, report.frame, report.corpus.num_files)
+        for report in reports
+    }
+    tables = plot_tables(reports)
+    counts = {name: asdict(counts) for name, counts in quality.items()}
+    write_text(folder / "quality.json", json.dumps(counts, indent=2, ensure_ascii=False) + "\n")
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    _draw(reports, tables, folder)
+    write_text(folder / "index.md", page(reports, quality, tables))
+
+
+def plot_tables(reports: list[CorpusReport]) -> dict[str, pd.DataFrame]:
+    """Return the tables that `dvc plots` and the page show, all with the column corpus first."""
+    classes = _stack((report.corpus.name, class_counts(report.frame)) for report in reports)
+    return {
+        "folds": classes,
+        "emotions": classes.groupby("corpus", sort=False)[list(EMOTIONS)]
+        .sum()
+        .melt(ignore_index=False, var_name="emotion", value_name="clips")
+        .reset_index(),
+        "speakers": _stack((report.corpus.name, speaker_counts(report.frame)) for report in reports),
+        "durations": _stack((report.corpus.name, _histogram(report.seconds, DURATION_BINS, "seconds")) for report in reports),
+        "levels": _stack((report.corpus.name, _histogram(report.rms_db, LEVEL_BINS, "rms_db")) for report in reports),
+    }
+
+
+def _stack(tables: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    return pd.concat([table.assign(corpus=name)[["corpus", *table.columns]] for name, table in tables], ignore_index=True)
+
+
+def _histogram(values: np.ndarray, edges: np.ndarray, name: str) -> pd.DataFrame:
+    """Count values by the lower edges of bins; values beyond the edges count in the outermost bins."""
+    counts, _ = np.histogram(np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf)), edges)
+    return pd.DataFrame({name: edges[:-1], "clips": counts})
+
+
+def _draw(reports: list[CorpusReport], tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    note = SYNTHETIC_NOTE if any(report.is_synthetic for report in reports) else ""
+    names = [report.corpus.name for report in reports]
+    counts = tables["emotions"].pivot(index="emotion", columns="corpus", values="clips").loc[list(EMOTIONS), names]
+    clips = {report.corpus.name: report.frame["gender"].value_counts() for report in reports}
+    speakers = {report.corpus.name: report.frame.groupby("gender")["speaker"].nunique() for report in reports}
+    figures = (
+        distribution(counts, "Emotions", note),
+        spread({report.corpus.name: report.seconds for report in reports}, "seconds", "Durations", note),
+        spread({report.corpus.name: report.rms_db for report in reports}, "dB of full scale", "Level", note),
+        genders(_by_gender(clips), _by_gender(speakers), "Speakers and gender", note),
+    )
+    for name, figure in zip(FIGURES, figures, strict=True):
+        save(figure, folder / f"{name}.png")
+
+
+def _by_gender(counts: Mapping[str, pd.Series]) -> pd.DataFrame:
+    return pd.DataFrame(counts).T.reindex(columns=list(GENDERS)).fillna(0).astype("int64")
+
+
+def page(reports: list[CorpusReport], quality: Mapping[str, Quality], tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return the readable page, in Markdown."""
+    synthetic = [report.corpus.name for report in reports if report.is_synthetic]
+    lines = ["# Data report", ""]
+    if synthetic:
+        lines += [f"**SYNTHETIC: the clips of {', '.join(synthetic)} are made by this project; nobody is heard in them.**", ""]
+    header = ["corpus", "found", "kept", "left out", "speakers", "hours", "warnings"]
+    lines += _table(header, [[name, q.found, q.kept, q.found - q.kept, q.speakers, q.hours, sum(q.warnings.values())]
+                             for name, q in quality.items()])
+    for name in FIGURES:
+        lines += [f"![{name}]({name}.png)", ""]
+    for report in reports:
+        lines += _corpus_section(report, quality[report.corpus.name], tables["folds"])
+    return "\n".join(lines)
+
+
+def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame) -> list[str]:
+    corpus = report.corpus
+    size = f" The release has {quality.release_clips:,} clips, this copy {quality.clips:,}." if quality.release_clips else ""
+    lines = [f"## {corpus.name}{' (SYNTHETIC)' if report.is_synthetic else ''}", "", f"{corpus.title}; {corpus.licence}.{size}", ""]
+    own = folds[folds["corpus"] == corpus.name].drop(columns="corpus")
+    lines += _table(list(own.columns), own.to_numpy().tolist())
+    counted = {
+        "left out": quality.left_out,
+        "warned about and kept": quality.warnings,
+        "changed or left out by a rule": quality.rules,
+        "not an audio file": quality.other_files,
+    }
+    rows: list[list[object]] = [[title, what, number] for title, counts in counted.items() for what, number in counts.items()]
+    if rows:
+        lines += _table(["", "what", "number"], rows)
+    examples = report.left_out.drop_duplicates("reason")
+    if not examples.empty:
+        lines += ["For example:", ""]
+        lines += [f"- `{row.path}`: {row.reason}{f' (`{row.twin}`)' if row.twin else ''}" for row in examples.itertuples()]
+        lines += ["", f"All of them: `data/left_out/{corpus.name}.csv`.", ""]
+    return lines
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    lines: list[Sequence[object]] = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines] + [""]

@@ -1,0 +1,126 @@
+"""Compares finished experiments by their runs: prediction tables out of MLflow, the comparison into a run of its own."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ser_mlops.errors import SettingsError, TrackingError
+from ser_mlops.experiments.recording import draw
+from ser_mlops.scores import figures
+from ser_mlops.scores.statistics import Comparison, compare, comparison_page
+from ser_mlops.tracking.notebook import (
+    PREDICTIONS_FOLDER,
+    MlflowClient,
+    Run,
+    children_of,
+    find_run,
+    open_notebook,
+    open_store,
+    parents_tagged,
+    read_artifact,
+)
+from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.provenance import commit_tags, machine_tags
+
+NAME_CHARACTERS = 60
+TRAIN = "train."
+
+
+def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None) -> list[Run]:
+    """Return the experiments to compare: those named, then those with the tag (KEY=VALUE), oldest first.
+
+    Raises:
+        SettingsError: fewer than two.
+        TrackingError: there is no such run, or it is not finished.
+    """
+    runs = [find_run(client, run_id) for run_id in run_ids]
+    unfinished = next((run for run in runs if run.info.status != "FINISHED"), None)
+    if unfinished is not None:
+        raise TrackingError(f"run {unfinished.info.run_id} is {unfinished.info.status}, expected finished experiments")
+    if tag is not None:
+        key, equals, value = tag.partition("=")
+        if not equals:
+            raise SettingsError(f"tag={tag} is not accepted, expected KEY=VALUE")
+        runs += [run for run in parents_tagged(client, key, value) if run.info.run_id not in run_ids]
+    if len(runs) < 2:
+        raise SettingsError(f"compare takes two or more experiments, got {len(runs)}: runs=ID,ID or tag=KEY=VALUE")
+    return runs
+
+
+def read_rounds(client: MlflowClient, run: Run) -> list[pd.DataFrame]:
+    """Return an experiment's prediction tables, one per round, over all its folds and test sets; a clip counts as it was tested first.
+
+    Raises:
+        TrackingError: no round is finished, or the experiment is a grid, whose cells test the same clips.
+    """
+    if run.data.tags.get("kind") == "grid":
+        raise TrackingError(f"run {run.info.run_id} is a grid, which tests a clip once per cell: compare takes indep, cross or matrix")
+    rounds: dict[int, list[pd.DataFrame]] = defaultdict(list)
+    for child in children_of(client, run):
+        if child.info.status == "FINISHED" and "round" in child.data.tags:
+            folder = read_artifact(client, child.info.run_id, PREDICTIONS_FOLDER)
+            rounds[int(child.data.tags["round"])] += [pd.read_parquet(path) for path in sorted(folder.glob("test_*.parquet"))]
+    if not rounds:
+        raise TrackingError(f"run {run.info.run_id} holds no tested rounds: give the id of a parent run whose rounds are finished")
+    return [pd.concat(rounds[round]).drop_duplicates("path", ignore_index=True) for round in sorted(rounds)]
+
+
+def names_of(runs: Sequence[Run]) -> dict[str, Run]:
+    """Name the experiments: their run names, cut; those that share one by the settings in which they differ, or else by their ids."""
+    cut = [run.info.run_name[:NAME_CHARACTERS] for run in runs]
+    alike = {name: [run for run, other in zip(runs, cut, strict=True) if other == name] for name in cut}
+    told = [f"{name}{_differing(run, alike[name])}" for name, run in zip(cut, runs, strict=True)]
+    names = [name if told.count(name) == 1 else f"{name} {run.info.run_id[:6]}" for name, run in zip(told, runs, strict=True)]
+    return dict(zip(names, runs, strict=True))
+
+
+def _differing(run: Run, runs: Sequence[Run]) -> str:
+    """Return ", seed 7": the settings of training in which some runs differ, as this one has them; nothing where they are too many."""
+    settings = [{key.removeprefix(TRAIN): value for key, value in run.data.params.items() if key.startswith(TRAIN)} for run in runs]
+    names = sorted(name for name in set().union(*settings) if len({some.get(name) for some in settings}) > 1)
+    text = "".join(f", {name} {run.data.params.get(TRAIN + name)}" for name in names)
+    return text if len(text) <= NAME_CHARACTERS // 2 else ""
+
+
+def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path) -> Comparison:
+    """Compare experiments and log the tables, the page and the figures as a run of kind `compare`."""
+    client = open_store()
+    named = names_of(choose_runs(client, runs, tag))
+    training_seeds = {name: run.data.params.get(f"{TRAIN}seed", "") for name, run in named.items()}
+    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples, training_seeds)
+    note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
+    title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
+    tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}
+    tags |= {f"compared.{number}": run.info.run_id for number, run in enumerate(named.values())}
+    with open_notebook(name=f"compare {title}", tags=tags, planned=[], folder=checkpoints / OUTBOX) as notebook:
+        run = notebook.parent
+        page = comparison_page(comparison, title, note)
+        run.text("comparison.md", page)
+        for name, table in _tables(comparison).items():
+            run.text(f"{name}.csv", table.to_csv(index=name == "rounds"))
+        drawn = figures.comparison_figures(
+            comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note
+        )
+        for name, figure in drawn.items():
+            draw(run, name.removesuffix(".png"), figure)
+        for number, row in enumerate(comparison.differences.itertuples()):
+            values = {"difference": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm}
+            pair = f"{number // comparison.differences['score'].nunique()}/" if len(named) > 2 else ""
+            run.metrics({f"compare/{pair}{row.score}_{name}": value for name, value in values.items()})
+        run.describe(page.split("\n## Scores")[0])
+    print(page)
+    print(f"open in the MLflow UI: {notebook.link}")
+    return comparison
+
+
+def _tables(comparison: Comparison) -> Mapping[str, pd.DataFrame]:
+    return {
+        "scores": comparison.scores,
+        "rounds": comparison.rounds,
+        "differences": comparison.differences,
+        "groups": comparison.groups,
+        "group_differences": comparison.group_differences,
+        "gaps": comparison.gaps,
+    }

@@ -1,0 +1,108 @@
+"""The card of a trained model, README.md beside its weights: what it is, what it was trained on, how it scored, and what it is not for."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ser_mlops.data.corpora.registry import corpus_named
+from ser_mlops.data.lock import Version
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.experiments.plan import Training
+from ser_mlops.models.aliases import ALIASES, LICENCES
+from ser_mlops.settings import Settings
+from ser_mlops.tracking.provenance import code_hash, commit_tags
+
+SCORES = ("uar", "accuracy", "f1_macro", "loss")
+SYNTHETIC = """> **SYNTHETIC.** This model was trained and tested on synthesised sounds. It shows the way that models take through the
+> laboratory; its scores say nothing about speech, and it must not be used on people."""
+LIMITS = """\
+- The corpora are acted or chosen speech of few speakers: expect lower scores on everyday speech, other languages and microphones.
+- It always answers with one of its emotions, also to silence, music and noise, and its probabilities are as well calibrated as the
+  figure `reliability` of its run shows for the test clips, not for the place where it is used.
+- An emotion that is heard is not an emotion that is felt. Do not use it to decide about people.
+- Scores differ between speakers, genders and languages: see the tables of `compare` before relying on it for a group."""
+
+
+def model_card(
+    training: Training,
+    round: int,
+    best_epoch: int,
+    scores: Mapping[str, Mapping[str, float]],
+    settings: Settings,
+    versions: Mapping[str, Version],
+    note: str,
+) -> str:
+    """Return the card as Markdown with the front matter of the Hugging Face hub.
+
+    `scores` are those on the test clips by test set, under "" those of all together; `note` is what figures say of synthetic data.
+    """
+    train = settings.train
+    checkpoint = ALIASES.get(train.model, train.model)
+    title = f"{training.name}, round {round}: {train.model}"
+    return "\n\n".join([
+        "---\nlibrary_name: transformers\npipeline_tag: audio-classification\ntags: [speech-emotion-recognition]\n---",
+        f"# {title}",
+        *([SYNTHETIC] if note else []),
+        f"Classifies speech into {', '.join(EMOTIONS)}. Experiment type `{train.experiment_type}`, checkpoint {checkpoint}, freeze "
+        f"`{train.freeze}`; the weights are those of epoch {best_epoch} of {train.epochs}, the best on validation by {train.select_by}.",
+        "`AutoModelForAudioClassification.from_pretrained` opens this folder. `contract.json` says what must happen to a recording before.",
+        "## Data",
+        _sides(training),
+        _split(training, settings),
+        _versions(versions),
+        "## Scores on test clips",
+        _scores(scores),
+        "## Limits",
+        LIMITS,
+        "## Licences",
+        f"- checkpoint {checkpoint}: {LICENCES.get(train.model, 'see its own card')}\n" + _licences(versions, settings, note),
+        f"Code: {_code()}.",
+    ]) + "\n"
+
+
+def _sides(training: Training) -> str:
+    tests = {f"test {name}": frame for name, frame in training.tests.items()}
+    return _table(pd.DataFrame([
+        {"side": side, "corpus": corpus, "clips": len(clips), "speakers": clips["speaker"].nunique()}
+        for side, frame in {"train": training.train, "validation": training.validation, **tests}.items()
+        for corpus, clips in frame.groupby("corpus", observed=True)
+    ]))
+
+
+def _split(training: Training, settings: Settings) -> str:
+    kept = ", ".join(f"{unit} of {corpus}" for corpus, unit in training.validation_by.items())
+    rules = settings.catalogue
+    return (f"Split by {settings.frames.split} ({training.speakers}); "
+            f"fold held out: {'none' if training.fold is None else training.fold}; kept whole in validation: {kept}; "
+            f"calm: {rules.calm}, contempt: {rules.contempt}, labels: {rules.labels}.")
+
+
+def _versions(versions: Mapping[str, Version]) -> str:
+    return _table(pd.DataFrame([
+        {"corpus": corpus, "frame (MD5, DVC)": version.frame_md5, "audio (MD5, DVC)": version.audio_md5}
+        for corpus, version in versions.items()
+    ]))
+
+
+def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
+    shown = [name for name in scores if name or len(scores) > 2]
+    recalls = {name: value for name, value in scores[""].items() if name.startswith("recall/")}
+    return _table(pd.DataFrame([
+        {"test set": name or "all together"} | {score: f"{scores[name][score]:.4f}" for score in SCORES} for name in shown
+    ])) + "\n\nRecall: " + ", ".join(f"{name.removeprefix('recall/')} {value:.3f}" for name, value in recalls.items()) + "."
+
+
+def _licences(versions: Mapping[str, Version], settings: Settings, note: str) -> str:
+    of = "synthetic sounds in the naming of " if note else ""
+    return "\n".join(f"- {of}{name}: {corpus_named(name, settings.data.own_corpora).licence}" for name in versions)
+
+
+def _code() -> str:
+    commit = commit_tags()
+    changes = " with changes" if commit["dirty"] == "true" else ""
+    return f"commit {commit['commit'][:12]}{changes}, SHA-256 of ser_mlops {code_hash()[:16]}"
+
+
+def _table(table: pd.DataFrame) -> str:
+    rows = [table.columns, ["---"] * table.shape[1], *table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)

@@ -1,0 +1,255 @@
+"""Which trainings a command means: for every experiment type, who is trained on, who validates and who is tested.
+
+| experiment_type | trained on | tested on |
+|---|---|---|
+| indep | `train_datasets` (default: the test corpus alone) | `test_dataset`: its held-out fold if it is also trained on, else all of it |
+| cross | `train_datasets` (default: all), each without its fold | the held-out fold of every one of them, each alone and pooled |
+| matrix | for each corpus in turn, all the others, whole | the corpus left out, whole |
+| grid | each corpus alone | every corpus (itself: its held-out fold) |
+
+Corpora with official partitions are trained on their train part, validated on their validation part (drawn from the train part where
+there is none) and always tested on their official test sets, each under a name of its own (MSP_PODCAST_test1).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ser_mlops.data.frames import NO_FOLD, TEST_PARTS
+from ser_mlops.data.splits import check_division, draw_validation, halve
+from ser_mlops.errors import DataError, SettingsError, one_of
+
+POOLED = "pooled"
+MANY = 3
+"""More corpora than this are counted in a name, not listed."""
+
+
+SHARED, PERHAPS_SHARED, APART = SPEAKERS = (
+    "speakers shared between train and test",  # under `split: stratified`, or by an official partition
+    "no known speaker shared between train and test, but some are unknown on both sides",
+    "no speaker shared between train and test",
+)
+"""From worst to best."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: three disjoint sets of clips, as frames. Rounds repeat it with other seeds on the same sets."""
+
+    test_dataset: str
+    """What the run is tagged with: the test corpus; `pooled` where several corpora are trained on and tested together."""
+    train_datasets: tuple[str, ...]
+    trained_on: str
+    """The training corpora in words: `CAFE+TESS`, `all but CREMA`."""
+    fold: int | None
+    """Held-out fold; None where whole corpora or official partitions are tested."""
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    tests: Mapping[str, pd.DataFrame]
+    """Test sets by name. Scores are reported for each and, where there are several, over all their clips together."""
+    validation_by: Mapping[str, str]
+    """Per corpus that validates, what was kept whole: group, text, clip, or part (official)."""
+
+    @property
+    def name(self) -> str:
+        """Name the training within its experiment: `CREMA fold 2`, `CAFE+TESS to CREMA`, `all but CREMA to CREMA`."""
+        is_within = self.train_datasets == (self.test_dataset,) and len(self.tests) == 1
+        tested = ", ".join(self.tests) if len(self.tests) <= MANY else f"{len(self.tests)} test sets"
+        shown = self.test_dataset if is_within else f"{self.trained_on} to {tested}"
+        return shown if self.fold is None else f"{shown} fold {self.fold}"
+
+    @property
+    def speakers(self) -> str:
+        """What is known of speakers on both the trained and the tested side: one of SPEAKERS."""
+        heard = {*self.train["speaker"], *self.validation["speaker"]}
+        common = heard & {speaker for test in self.tests.values() for speaker in test["speaker"]}
+        if any(not speaker.endswith("/unknown") for speaker in common):
+            return SHARED
+        return PERHAPS_SHARED if common else APART
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """A training before clips are drawn: corpora by role."""
+
+    test_dataset: str
+    train: tuple[str, ...]
+    tests: tuple[str, ...]
+    fold: int | None
+    halved: str | None = None
+    trained_on: str = ""
+
+
+def plan_trainings(
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    experiment_type: str,
+    train_datasets: Sequence[str],
+    test_dataset: str | None,
+    test_split_source: str | None,
+    fold: int | str,
+    validation_share: float,
+    seed: int,
+) -> list[Training]:
+    """Return the trainings of a command in the order in which they run; `frames` holds the frame of every corpus in use.
+
+    Raises:
+        SettingsError: a corpus that is not in use, a fold that is empty, a parameter that does not go with the experiment type.
+        DataError: a group, or identical samples, on two sides.
+    """
+    roles = _plan_roles(frames, experiment_type, tuple(train_datasets), test_dataset, test_split_source, fold)
+    return [_draw(role, frames, validation_share, seed) for role in roles]
+
+
+def corpora_of(
+    known: Sequence[str], experiment_type: str, train_datasets: Sequence[str], test_dataset: str | None, test_split_source: str | None
+) -> tuple[str, ...]:
+    """Return the corpora that a command reads, in the order of `known`; refuse names that are not among them."""
+    for name in (*train_datasets, *([test_dataset] if test_dataset else []), *([test_split_source] if test_split_source else [])):
+        if name not in known:
+            raise SettingsError(f"{one_of('corpus', name, known)} (data.corpora in params.yaml)")
+    if experiment_type != "indep":
+        return tuple(name for name in known if not train_datasets or name in train_datasets)
+    if test_dataset is None and test_split_source is None:
+        raise SettingsError(f"test_dataset is needed by experiment_type=indep, expected one of: {', '.join(known)}")
+    wanted = {*train_datasets, test_dataset, test_split_source} - {None}
+    if test_split_source and not train_datasets:
+        wanted = set(known)
+    return tuple(name for name in known if name in wanted)
+
+
+def name_corpora(names: Sequence[str]) -> str:
+    """Name some corpora together.
+
+    >>> name_corpora(["CAFE", "TESS"]), name_corpora(["CAFE", "CREMA", "EMOFILM", "TESS"])
+    ('CAFE+TESS', '4 corpora')
+    """
+    return "+".join(names) if len(names) <= MANY else f"{len(names)} corpora"
+
+
+def _plan_roles(
+    frames: Mapping[str, pd.DataFrame],
+    experiment_type: str,
+    train: tuple[str, ...],
+    test: str | None,
+    split_source: str | None,
+    fold: int | str,
+) -> list[_Roles]:
+    corpora_of(tuple(frames), experiment_type, train, test, split_source)
+    if len(set(train)) < len(train):
+        raise SettingsError(f"train_datasets={','.join(train)} names a corpus twice")
+    if experiment_type != "indep":
+        for name, value in (("test_dataset", test), ("test_split_source", split_source)):
+            if value:
+                raise SettingsError(f"{name}={value} goes with experiment_type=indep; {experiment_type} tests what it trains on")
+        train = train or tuple(frames)
+    if experiment_type in ("cross", "matrix") and len(train) < 2:
+        raise SettingsError(f"experiment_type={experiment_type} needs two corpora or more, train_datasets has {', '.join(train)}")
+    if experiment_type == "matrix":
+        return [
+            _Roles(left_out, tuple(name for name in train if name != left_out), (left_out,), None, trained_on=f"all but {left_out}")
+            for left_out in train
+        ]
+    if experiment_type == "grid":
+        return [_Roles(own, (own,), train, held_out) for own in train for held_out in _folds_held_out({own: frames[own]}, fold)]
+    if experiment_type == "cross":
+        return [_Roles(POOLED, train, train, held_out) for held_out in _folds_held_out({name: frames[name] for name in train}, fold)]
+    return _plan_indep(frames, train, test, split_source, fold)
+
+
+def _plan_indep(
+    frames: Mapping[str, pd.DataFrame], train: tuple[str, ...], test: str | None, split_source: str | None, fold: int | str
+) -> list[_Roles]:
+    if split_source:
+        if test not in (None, split_source):
+            raise SettingsError(f"test_dataset={test}: with test_split_source={split_source} the test set is half of {split_source}")
+        if split_source in train:
+            raise SettingsError(f"test_split_source={split_source} is not trained on, take it out of train_datasets")
+        train = train or tuple(name for name in frames if name != split_source)
+        if not train:
+            raise SettingsError(f"test_split_source={split_source} leaves nothing to train on, expected another corpus in train_datasets")
+        return [_Roles(split_source, train, (split_source,), None, halved=split_source)]
+    assert test is not None
+    train = train or (test,)
+    if test not in train:
+        return [_Roles(test, train, (test,), None)]
+    return [_Roles(test, train, (test,), held_out) for held_out in _folds_held_out({test: frames[test]}, fold)]
+
+
+def _folds_held_out(frames: Mapping[str, pd.DataFrame], fold: int | str) -> list[int | None]:
+    """Return the folds to hold out in turn, of those that hold clips of any of these corpora; [None] where all have official partitions."""
+    folds = sorted({int(number) for frame in frames.values() for number in frame["fold"].unique()} - {NO_FOLD})
+    if not folds:
+        return [None]
+    if fold == "all":
+        return list(folds)
+    if fold not in folds:
+        raise SettingsError(f"fold={fold}: {', '.join(frames)} has no clips in it, expected one of: {', '.join(map(str, folds))}, all")
+    return [int(fold)]
+
+
+def _has_parts(frame: pd.DataFrame) -> bool:
+    return bool((frame["fold"] == NO_FOLD).all())
+
+
+def _draw(roles: _Roles, frames: Mapping[str, pd.DataFrame], validation_share: float, seed: int) -> Training:
+    train = {name: _training_side(name, frames[name], roles) for name in roles.train}
+    by: dict[str, str] = {}
+    if roles.halved:
+        source = frames[roles.halved]
+        source = source[source["part"].isin(TEST_PARTS)] if _has_parts(source) else source
+        validates = halve(source, seed)
+        validation, tests = {roles.halved: source[validates]}, {roles.halved: source[~validates]}
+        by[roles.halved] = "group"
+    else:
+        validation, tests = {}, {}
+        for name in roles.train:
+            train[name], validation[name], by[name] = _divide(name, train[name], validation_share, seed)
+        for name in roles.tests:
+            tests |= _test_sets(name, frames[name], roles)
+    trained, validated = (pd.concat(sides.values(), ignore_index=True) for sides in (train, validation))
+    tests = {name: test.reset_index(drop=True) for name, test in tests.items()}
+    drawn_by = {name: kept for name, kept in by.items() if kept != "part"}
+    check_division(trained, validated, pd.concat(tests.values(), ignore_index=True), drawn_by)
+    trained_on = roles.trained_on or name_corpora(roles.train)
+    return Training(roles.test_dataset, roles.train, trained_on, roles.fold, trained, validated, tests, by)
+
+
+def _divide(name: str, side: pd.DataFrame, validation_share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Divide what a corpus gives to training: the clips to train on, those to validate on, and what validation kept whole."""
+    if side.empty:
+        raise DataError(f"{name} has no clips left to train on, expected some besides those that are tested on")
+    if not (side["part"] == "validation").any():
+        mask, by = draw_validation(side, validation_share, seed)
+        return side[~mask], side[mask], by
+    if not (side["part"] == "train").any():
+        raise DataError(f"{name} has no official training clips, expected some in part train")
+    return side[side["part"] == "train"], side[side["part"] == "validation"], "part"
+
+
+def _test_sets(name: str, frame: pd.DataFrame, roles: _Roles) -> dict[str, pd.DataFrame]:
+    if _has_parts(frame):
+        parts = [part for part in TEST_PARTS if (frame["part"] == part).any()]
+        if not parts:
+            raise DataError(f"{name} has no official test set, expected clips in one of: {', '.join(TEST_PARTS)}")
+        return {name if part == "test" else f"{name}_{part}": frame[frame["part"] == part] for part in parts}
+    if name not in roles.train:
+        return {name: frame}
+    return {name: frame[frame["fold"] == _fold_of(frame, roles.fold)]}
+
+
+def _training_side(name: str, frame: pd.DataFrame, roles: _Roles) -> pd.DataFrame:
+    if _has_parts(frame):
+        return frame[~frame["part"].isin(TEST_PARTS)]
+    if name not in roles.tests:
+        return frame
+    return frame[frame["fold"] != _fold_of(frame, roles.fold)]
+
+
+def _fold_of(frame: pd.DataFrame, fold: int | None) -> int:
+    """Return the fold held out of one of several corpora: `fold`, or modulo the number of its folds that hold clips."""
+    assert fold is not None
+    folds = np.unique(frame["fold"])
+    return fold if fold in folds else int(folds[fold % len(folds)])

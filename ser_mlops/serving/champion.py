@@ -1,0 +1,231 @@
+"""Finds models by their URI, and makes the best round of an experiment a version of a registered model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from ser_mlops.errors import ModelError, TrackingError
+from ser_mlops.scores.metrics import is_better
+from ser_mlops.scores.statistics import NOT_SHOWN, compare
+from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits
+from ser_mlops.tracking.notebook import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
+
+CHAMPION = "champion"
+"""The alias of the version that is served."""
+UNKNOWN_CODES = frozenset(map(ErrorCode.Name, (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)))
+"""How stores say that they have no such model, and no such alias of one."""
+KEPT_TAGS: tuple[str, ...] = ("data", "model", "test_dataset", "split")
+"""Tags of a round that its version has, too."""
+
+
+@contextmanager
+def fetched(model_uri: str) -> Iterator[Path]:
+    """Yield the folder, opened by plain transformers, of a model.
+
+    `model_uri` is models:/NAME@ALIAS or another URI of MLflow's registry, the id of a round, of an experiment (then its best round), or a
+    folder, either a whole logged model or the transformers folder in it.
+
+    Raises:
+        ModelError: there is none.
+        TrackingError: there is no such run.
+    """
+    place = Path(model_uri)
+    if place.is_dir():
+        yield place / WEIGHTS_FOLDER if (place / WEIGHTS_FOLDER).is_dir() else place
+        return
+    with TemporaryDirectory() as folder:
+        yield _download(model_uri, WEIGHTS_FOLDER, folder)
+
+
+def limits_of(model_uri: str) -> Limits | None:
+    """Return what one request may ask of a model, named as `fetched` takes it; None for a folder of weights alone, which has none.
+
+    Raises:
+        ModelError: there is no such model.
+        TrackingError: there is no such run.
+    """
+    place = Path(model_uri)
+    if place.is_dir():
+        logged = place.resolve().parent if place.resolve().name == WEIGHTS_FOLDER else place
+        return _limits_in(logged / MLMODEL_FILE_NAME) if (logged / MLMODEL_FILE_NAME).is_file() else None
+    with TemporaryDirectory() as folder:
+        return _limits_in(_download(model_uri, MLMODEL_FILE_NAME, folder))
+
+
+def _limits_in(file: Path) -> Limits:
+    return Limits(**Model.load(str(file)).flavors["python_function"]["config"])
+
+
+def _download(model_uri: str, name: str, folder: str) -> Path:
+    """Bring a file or folder of a logged model into `folder`."""
+    client = open_store()
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{_location_of(client, model_uri)}/{name}", dst_path=folder))
+    except (MlflowException, OSError) as error:
+        raise ModelError(f"no model {model_uri!r} in {mlflow.get_tracking_uri()} ({' '.join(str(error).split())[:200]}), expected "
+                         "models:/NAME@ALIAS, models:/NAME/VERSION, a run id or a folder") from error
+
+
+def _location_of(client: MlflowClient, model_uri: str) -> str:
+    """Return a URI to which the name of a file can be added, which MLflow does not understand after the id of a logged model."""
+    if model_uri.endswith(f"@{CHAMPION}"):
+        _check_champion(client, model_uri.removeprefix("models:/").removesuffix(f"@{CHAMPION}"))
+    if model_uri.startswith("models:/") and not model_uri.startswith("models:/m-"):
+        return model_uri
+    model_id = model_uri.removeprefix("models:/") if model_uri.startswith("models:/") else model_of(client, find_run(client, model_uri))
+    return client.get_logged_model(model_id).artifact_location
+
+
+def _check_champion(client: MlflowClient, name: str) -> None:
+    try:
+        client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in UNKNOWN_CODES:
+            raise ModelError(f"{name} has no {CHAMPION} in {mlflow.get_tracking_uri()}: register the best round of an experiment with "
+                             f"-P register={name}, or name a run id or a folder") from error
+        raise
+
+
+def model_of(client: MlflowClient, run: Run) -> str:
+    """Return the id of the logged model of a round, or of the best round of an experiment."""
+    models = _models_of(run) or _models_of(best_round(client, run))
+    return models[0]
+
+
+def _models_of(run: Run) -> list[str]:
+    return [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
+
+
+def best_round(client: MlflowClient, parent: Run) -> Run:
+    """Return the round of an experiment that validation likes best, by the score that chose its epochs; the earliest of equals.
+
+    Raises:
+        TrackingError: no round of it is finished.
+    """
+    rounds = [run for run in children_of(client, parent) if run.info.status == "FINISHED" and _models_of(run)]
+    if not rounds:
+        raise TrackingError(f"run {parent.info.run_id} holds no model: give the id of a finished round, or of an experiment that has one")
+    score = parent.data.params["train.select_by"]
+    best = rounds[0]
+    for run in rounds[1:]:
+        if is_better(score, run.data.metrics[f"best/val_{score}"], best.data.metrics[f"best/val_{score}"]):
+            best = run
+    return best
+
+
+REIGNS = "it is the champion already"
+REASON_TAG = "gate.reason"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate takes the alias, and why."""
+
+    takes_alias: bool
+    reason: str
+
+
+def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
+    """Make the best round of a finished experiment a version of a registered model, and champion if it beats the present one.
+
+    Registering the same round again makes no second version. The reason is kept as tags and descriptions, of the version and of the
+    experiment, and returned as a line.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    try:
+        client = open_store()
+        parent = find_run(client, parent_id)
+        best = best_round(client, parent)
+        version = _version_of(client, name, best)
+        champion = _champion_of(client, name)
+        verdict = judge(client, best, version, champion, seed, resamples)
+        if verdict.takes_alias:
+            client.set_registered_model_alias(name, CHAMPION, version.version)
+        if not (verdict.reason == REIGNS and REASON_TAG in version.tags):  # why it became champion stays
+            _keep_reason(client, parent, version, verdict)
+    except MlflowException as error:
+        raise TrackingError(f"the best round of {parent_id} could not be registered as {name} ({' '.join(str(error).split())[:200]}): "
+                            f"try again with `mlflow run . -P resume={parent_id} -P register={name}`") from error
+    return _told(version, verdict)
+
+
+def _version_of(client: MlflowClient, name: str, best: Run) -> ModelVersion:
+    """Return the version that a round is, or make it one."""
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description="Speech emotion recognition; `champion` is what to serve.")
+    run_id, model_id = best.info.run_id, _models_of(best)[0]
+    found = client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'")
+    if found:
+        return found[0]
+    tags = {tag: best.data.tags.get(tag, "") for tag in KEPT_TAGS}
+    return client.create_model_version(name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
+
+
+def _champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    version = client.get_registered_model(name).aliases.get(CHAMPION)
+    return None if version is None else client.get_model_version(name, str(version))
+
+
+def judge(
+    client: MlflowClient, candidate: Run, version: ModelVersion, champion: ModelVersion | None, seed: int, resamples: int
+) -> Verdict:
+    """Say whether a round beats the present champion: in UAR, on the clips that both were tested on, by the test of `compare`.
+
+    Two models are compared here, not two settings: one round each, so the spread over rounds plays no part.
+    """
+    if champion is None:
+        return Verdict(True, "there was no champion")
+    if champion.run_id == version.run_id:
+        return Verdict(False, REIGNS)
+    try:
+        reigning = find_run(client, champion.run_id or "")
+        tables = {"champion": _predictions(client, reigning), "candidate": _predictions(client, candidate)}
+    except TrackingError as error:
+        return Verdict(False, f"the champion, version {champion.version}, cannot be compared with: {error}")
+    common = tables["champion"].merge(tables["candidate"], on="path")
+    if common.empty:
+        return Verdict(False, f"no clip was tested by it and by the champion, version {champion.version}")
+    changed = [corpus for corpus in sorted({path.partition("/")[0] for path in common["path"]})
+               if reigning.data.tags.get(f"dvc.{corpus}") != candidate.data.tags.get(f"dvc.{corpus}")]
+    if changed:
+        return Verdict(False, f"the frames of {', '.join(changed)} are not those of the champion, version {champion.version}")
+    compared = compare({name: [table] for name, table in tables.items()}, seed, resamples).differences
+    uar = compared[compared["score"] == "uar"].iloc[0]
+    beats = uar["difference"] > 0 and uar["verdict"] != NOT_SHOWN
+    outcome = "beats" if beats else "does not beat"
+    return Verdict(beats, f"{outcome} the champion, version {champion.version}: UAR {uar['difference']:+.1%} on {len(common)} clips that "
+                          f"both were tested on (95 % interval {uar['ci_low']:+.1%} to {uar['ci_high']:+.1%}, p {uar['p_holm']:.4f})")
+
+
+def _predictions(client: MlflowClient, run: Run) -> pd.DataFrame:
+    folder = read_artifact(client, run.info.run_id, PREDICTIONS_FOLDER)
+    return pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("test_*.parquet"))], ignore_index=True)
+
+
+def _keep_reason(client: MlflowClient, parent: Run, version: ModelVersion, verdict: Verdict) -> None:
+    told, gate = _told(version, verdict), "champion" if verdict.takes_alias or verdict.reason == REIGNS else "not champion"
+    client.update_model_version(version.name, version.version, told)
+    client.set_model_version_tag(version.name, version.version, "gate", gate)
+    client.set_model_version_tag(version.name, version.version, REASON_TAG, verdict.reason)
+    client.set_tag(parent.info.run_id, "registered", told)
+    client.set_tag(parent.info.run_id, MLFLOW_RUN_NOTE, f"{parent.data.tags.get(MLFLOW_RUN_NOTE, '')}\n{told}\n")
+
+
+def _told(version: ModelVersion, verdict: Verdict) -> str:
+    outcome = f"now {CHAMPION}" if verdict.takes_alias else f"not made {CHAMPION}"
+    return f"{version.name} version {version.version}, {outcome}: {verdict.reason}"

@@ -1,0 +1,224 @@
+"""What a trained model says of recordings: the numbers of its evaluation, for files, requests and the page alike.
+
+A *model folder* is a plain transformers folder with a contract beside the weights, `contract.json`: all that must happen to a recording
+before the weights see it. A recording no longer than the contract's window is classified whole; a longer one in the fewest equal windows
+that are not longer, as an evaluation with `evaluate_long: windows` cuts it, each normalised like a clip of its own.
+
+Shape letters: W windows, E emotions.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from ser_mlops.data.audio.decode import SAMPLE_RATE, BadAudio, decode
+from ser_mlops.data.corpora.base import AUDIO_SUFFIXES, walk
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.errors import DataError, ModelError, SettingsError, one_of
+from ser_mlops.files import replacing, write_text
+from ser_mlops.models.build import open_classifier
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.training.batching import collate, plan_evaluation
+
+CONTRACT = "contract.json"
+CARD = "README.md"
+"""The model card in a model folder."""
+FORMATS = (".csv", ".parquet")
+CHUNK_FILES, CHUNK_SECONDS = 256, 900.0
+"""Files are decoded, sorted by length and classified in chunks: no more of them, and hardly more audio, are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The part of a contract that settings decided."""
+
+    window_seconds: float
+    """The longest stretch that is classified in one piece."""
+    min_seconds: float
+    """Shorter clips were left out of training and evaluation, and are refused."""
+    note: str
+    """What everyone who uses the model must know: that it was trained on synthetic data, say."""
+
+
+def preprocessing_of(classifier: EmotionClassifier) -> dict[str, object]:
+    """Return what this version of the code does to a recording, as a contract states it."""
+    return {
+        "emotions": list(EMOTIONS),
+        "sample_rate": SAMPLE_RATE,
+        "channels": "mean of all",
+        "resampling": "soxr HQ",
+        "samples": "int16 / 32768",
+        "normalisation": "zero mean and unit variance of each window" if classifier.extractor.do_normalize else "none",
+        "attention_mask": classifier.attention_mask,
+    }
+
+
+def save_model_folder(classifier: EmotionClassifier, folder: Path, terms: Terms) -> None:
+    """Write a classifier as plain transformers opens it, and its contract."""
+    classifier.save(folder)
+    write_text(folder / CONTRACT, json.dumps(preprocessing_of(classifier) | asdict(terms), indent=2) + "\n")
+
+
+class Predictor:
+    """A model ready to classify waves that `decode` made."""
+
+    def __init__(self, classifier: EmotionClassifier, terms: Terms, batch_size: int) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.allow_tf32 = False  # as in training
+        self.classifier = classifier.to(self.device).eval()
+        self.terms = terms
+        self.max_samples = max(1, round(terms.window_seconds * SAMPLE_RATE))
+        self.batch_size = batch_size if classifier.attention_mask else 1  # without a mask padding would move predictions
+
+    @classmethod
+    def open(cls, folder: Path, *, window_seconds: float | None = None, batch_size: int = 8) -> "Predictor":
+        """Open a model folder; `window_seconds` in place of the contract's own.
+
+        Raises:
+            ModelError: the folder holds no trained classifier or no contract, or this version of the code cannot keep the contract.
+        """
+        classifier = open_classifier(folder)
+        contract = _read_contract(folder)
+        for name, value in preprocessing_of(classifier).items():
+            if contract.get(name) != value:
+                raise ModelError(f"{folder / CONTRACT}: {name} is {contract.get(name)!r}, this version of ser_mlops has {value!r}")
+        terms = Terms(**{field.name: contract[field.name] for field in fields(Terms)})
+        return cls(classifier, replace(terms, window_seconds=window_seconds or terms.window_seconds), batch_size)
+
+    def predict(self, waves: Sequence[np.ndarray], each_batch: Callable[[float], object] = lambda seconds: None) -> pd.DataFrame:
+        """Return one row per window: clip (position in `waves`), start and end in seconds, emotion, and a probability per emotion.
+
+        `waves` are int16, mono, at 16 kHz. Windows go in batches sorted by length; `each_batch` is told of the seconds of audio done.
+
+        Raises:
+            ModelError: a probability is not finite.
+        """
+        windows = [(clip, first, end) for clip, wave in enumerate(waves) for first, end in cut(len(wave), self.max_samples)]
+        probabilities_WE = np.zeros((len(windows), len(EMOTIONS)))
+        for batch in plan_evaluation(np.array([end - first for _, first, end in windows]), self.batch_size):
+            pieces = [waves[clip][first:end] for clip, first, end in (windows[i] for i in batch)]
+            probabilities_WE[batch] = self._probabilities(pieces)
+            each_batch(sum(map(len, pieces)) / SAMPLE_RATE)
+        if not np.isfinite(probabilities_WE).all():
+            raise ModelError("the model's weights give probabilities that are not finite")
+        table = pd.DataFrame(windows, columns=["clip", "start", "end"])
+        table[["start", "end"]] /= SAMPLE_RATE
+        table["emotion"] = np.array(EMOTIONS, dtype=object)[probabilities_WE.argmax(axis=1)]
+        return table.join(pd.DataFrame(probabilities_WE, columns=list(EMOTIONS)))
+
+    @torch.inference_mode()
+    def _probabilities(self, pieces: Sequence[np.ndarray]) -> np.ndarray:
+        batch = collate([(i, self.classifier.prepare(piece)) for i, piece in enumerate(pieces)])
+        logits_BE = self.classifier(batch.values.to(self.device), batch.lengths_B.to(self.device))
+        return logits_BE.double().softmax(dim=1).cpu().numpy()
+
+
+def _read_contract(folder: Path) -> Mapping[str, Any]:
+    try:
+        contract = json.loads((folder / CONTRACT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} has no {CONTRACT}, expected the folder `transformers` of a logged model") from None
+    except ValueError as error:
+        raise ModelError(f"{folder / CONTRACT} is not valid JSON: {error}") from None
+    missing = [field.name for field in fields(Terms) if field.name not in contract]
+    if missing:
+        raise ModelError(f"{folder / CONTRACT} lacks {', '.join(missing)}")
+    return contract
+
+
+def cut(num_samples: int, max_samples: int) -> Iterator[tuple[int, int]]:
+    """Yield where the fewest windows begin and end that are of equal length (give or take a sample) and no longer than `max_samples`.
+
+    >>> list(cut(10, 4))
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    num_windows = -(-num_samples // max_samples)
+    for window in range(num_windows):
+        yield window * num_samples // num_windows, (window + 1) * num_samples // num_windows
+
+
+def find_audio(place: Path) -> list[Path]:
+    """Return a file as it is, or the audio files anywhere in a folder (by suffix; hidden ones are passed over), in order.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not place.is_dir():
+        if not place.exists():
+            raise DataError(f"no file or folder {place}")
+        return [place]
+    found = [path for path in walk(place) if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")]
+    if not found:
+        raise DataError(f"{place} holds no audio, expected files that end in {', '.join(AUDIO_SUFFIXES)}")
+    return found
+
+
+def predict_files(predictor: Predictor, files: Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of `Predictor.predict` for files, in their order: `file` in place of `clip`, and `error` last.
+
+    A file that cannot be used has one row, whose error says why.
+    """
+    tables = []
+    with tqdm(total=len(files), desc="predict", unit="file", disable=None) as bar, tqdm(desc="audio", unit="s", disable=None) as audio_bar:
+        for chunk in _decoded_chunks(files, predictor.terms.min_seconds):
+            tables.append(_predict_chunk(predictor, chunk, audio_bar.update))
+            bar.update(len(chunk))
+    return pd.concat(tables, ignore_index=True).astype({"file": str, "emotion": str, "error": str})
+
+
+def _decoded_chunks(files: Sequence[Path], min_seconds: float) -> Iterator[dict[Path, np.ndarray | BadAudio]]:
+    chunk: dict[Path, np.ndarray | BadAudio] = {}
+    num_samples = 0
+    for file in files:
+        try:
+            chunk[file] = wave = decode(file, min_seconds).samples
+            num_samples += len(wave)
+        except BadAudio as error:
+            chunk[file] = error
+        if len(chunk) == CHUNK_FILES or num_samples >= CHUNK_SECONDS * SAMPLE_RATE:
+            yield chunk
+            chunk, num_samples = {}, 0
+    if chunk:
+        yield chunk
+
+
+def _predict_chunk(
+    predictor: Predictor, chunk: Mapping[Path, np.ndarray | BadAudio], each_batch: Callable[[float], object]
+) -> pd.DataFrame:
+    waves = {file: decoded for file, decoded in chunk.items() if isinstance(decoded, np.ndarray)}
+    rows = predictor.predict(list(waves.values()), each_batch)
+    rows["clip"] = [list(waves)[clip] for clip in rows["clip"]]
+    errors = [{"clip": file, "emotion": "", "error": str(decoded)} for file, decoded in chunk.items() if isinstance(decoded, BadAudio)]
+    rows = pd.concat([rows.assign(error=""), pd.DataFrame(errors, columns=["clip", "emotion", "error"])])
+    order = {file: position for position, file in enumerate(chunk)}
+    rows = rows.sort_values("clip", key=lambda files: files.map(order), kind="stable")
+    rows.insert(0, "file", [_shown(file) for file in rows.pop("clip")])
+    return rows
+
+
+def _shown(file: Path) -> str:
+    """Return a path as text that every table holds, even where a file's name is none."""
+    return os.fsencode(file.as_posix()).decode("utf-8", "replace")
+
+
+def check_format(output: Path) -> None:
+    """Refuse, before anything is computed, a table that `write_table` cannot write."""
+    if output.suffix not in FORMATS:
+        raise SettingsError(f"output={output}: {one_of('format', output.suffix, FORMATS)}")
+
+
+def write_table(table: pd.DataFrame, output: Path) -> None:
+    """Write a table as its name says, whole or not at all."""
+    with replacing(output) as aside:
+        if output.suffix == ".csv":
+            table.to_csv(aside, index=False)
+        else:
+            table.to_parquet(aside, index=False)

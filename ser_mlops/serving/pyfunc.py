@@ -1,0 +1,170 @@
+"""What MLflow serves: a model from code, found in the model folder beside the weights; base64 audio in, emotions with probabilities out.
+
+MLflow copies this file to the top of every logged model, with the package under `code/`, and runs it from there: a model keeps the code
+that it was evaluated with.
+"""
+
+import io
+import logging
+import os
+import threading
+import wave
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature, set_model
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
+from mlflow.pyfunc import PythonModel, PythonModelContext, scoring_server
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+from ser_mlops.data.audio.decode import SAMPLE_RATE, decode
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.errors import DataError
+from ser_mlops.serving.predictor import Predictor
+
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # that an example fits its signature is no news
+
+COLUMN = "audio"
+WEIGHTS_FOLDER = "transformers"
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, COLUMN)]),
+    outputs=Schema([
+        ColSpec(DataType.long, "clip"),
+        ColSpec(DataType.double, "start"),
+        ColSpec(DataType.double, "end"),
+        ColSpec(DataType.string, "emotion"),
+        *(ColSpec(DataType.double, emotion) for emotion in EMOTIONS),
+    ]),
+)
+PACKAGES = ("huggingface_hub", "mlflow", "numpy", "pandas", "safetensors", "soundfile", "soxr", "torch", "transformers")
+"""What this file needs, itself and through the package."""
+BATCH_SIZE = 4
+"""Windows computed together: a server runs out of memory before it runs out of time."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for."""
+
+    max_clips: int
+    max_seconds: float
+    max_megabytes: float
+
+    def decode(self, files: Sequence[object], min_seconds: float) -> list[np.ndarray]:
+        """Decode the audio files of one request.
+
+        Raises:
+            MlflowException: there is none, there are too many, or one cannot be used; the server answers with 400.
+        """
+        if not 1 <= len(files) <= self.max_clips:
+            raise _refusal(f"{len(files)} clips in one request, expected 1 to {self.max_clips}")
+        return [self._decode_one(clip, file, min_seconds) for clip, file in enumerate(files)]
+
+    def _decode_one(self, clip: int, file: object, min_seconds: float) -> np.ndarray:
+        try:
+            content = b64decode(file, validate=True) if isinstance(file, str) else file  # MLflow decodes JSON, but not CSV
+        except ValueError as error:
+            raise _refusal(f"clip {clip} is not base64: {error}") from error
+        if not isinstance(content, bytes):
+            raise _refusal(f"clip {clip} is of type {type(file).__name__}, expected an audio file in base64")
+        try:
+            return self.decode_one(content, min_seconds)
+        except DataError as error:
+            raise _refusal(f"clip {clip} cannot be used: {error} (expected an audio file in base64)") from error
+
+    def decode_one(self, content: bytes, min_seconds: float) -> np.ndarray:
+        """Decode one audio file.
+
+        Raises:
+            DataError: it is too large, or cannot be used.
+        """
+        if len(content) > self.max_megabytes * 1e6:
+            raise DataError(f"too large: {len(content):,} bytes, expected at most {self.max_megabytes:g} MB")
+        return decode(content, min_seconds, self.max_seconds).samples
+
+
+def _refusal(message: str) -> MlflowException:
+    return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
+
+
+class EmotionModel(PythonModel):
+    """The pyfunc: from a table with one column of audio files to the rows of `Predictor.predict`."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self._limits = Limits(**context.model_config)
+        self._predictor = Predictor.open(Path(__file__).parent / WEIGHTS_FOLDER, batch_size=BATCH_SIZE)
+        self._turn = threading.Lock()
+        if scoring_server._SERVER_MODEL_PATH in os.environ:
+            _answer_unreadable_requests()
+
+    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Classify the clips of a request; requests take turns, so that memory does not grow with their number."""
+        with self._turn:
+            return self._predictor.predict(self._limits.decode(model_input[COLUMN].tolist(), self._predictor.terms.min_seconds))
+
+
+def _answer_unreadable_requests() -> None:
+    """Let MLflow's server answer 400 to requests that it fails to read, and that no model sees; on its own it answers 500.
+
+    What it refuses it answers in one line, without the request, which MLflow quotes.
+    Known are JSON that is nested too deep, numbers of thousands of digits, names of columns that are no names, and no content type.
+    """
+    invocations = scoring_server.invocations
+
+    def answered(data: Any, content_type: str | None, model: Any, input_schema: Any) -> Any:
+        try:
+            return invocations(data, content_type or "none", model, input_schema)
+        except MlflowException as error:
+            error.message = _line_of(error.message)
+            raise
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise MlflowException(f"the request cannot be read: {str(error)[:200]}", error_code=BAD_REQUEST) from error
+
+    scoring_server.invocations = answered
+
+
+def _line_of(message: str) -> str:
+    r"""Return what MLflow says of a request in one line, without the request that it quotes before.
+
+    >>> _line_of("Failed to predict data '  audio\n0 b'RIFF''. \nError: clip 0 cannot be used: empty file")
+    'clip 0 cannot be used: empty file'
+    """
+    said = message.rpartition("\nError: ")[2]
+    if said.startswith("Failed to enforce schema"):
+        said = said.rpartition("Error: ")[2]
+    return " ".join(said.split())
+
+
+def save_pyfunc(folder: Path, limits: Mapping[str, float]) -> None:
+    """Write what makes an MLflow model of a folder: MLmodel, requirements, this file and the package."""
+    mlflow.pyfunc.save_model(
+        folder,
+        python_model=__file__,
+        code_paths=[str(Path(__file__).parents[1])],
+        signature=SIGNATURE,
+        pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+        model_config=dict(limits),
+        input_example=pd.DataFrame({COLUMN: [_example()]}),
+    )
+
+
+def _example() -> bytes:
+    """Return a wav file: a tone of a tenth of a second, as the example of a request that MLflow keeps with the model."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((8000 * np.sin(np.arange(SAMPLE_RATE // 10) / 10)).astype("<i2").tobytes())
+    return content.getvalue()
+
+
+set_model(EmotionModel())

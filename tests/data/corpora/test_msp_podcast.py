@@ -1,0 +1,91 @@
+"""MSP_PODCAST's label rows, partitions and speakers."""
+
+import pytest
+
+from ser_mlops.data.corpora.base import UNKNOWN
+from ser_mlops.data.corpora.catalogue import group_clips
+from ser_mlops.data.corpora.msp_podcast import MSP_PODCAST, read_table
+from ser_mlops.errors import DataError
+from tests.data.corpora.builders import clip_of, lay_out, reason_of, scanned
+
+COLUMNS = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"
+
+
+def labels(*rows: str) -> bytes:
+    return "\n".join((COLUMNS, *rows, "")).encode()
+
+
+def row(code="N", speaker="97", gender="Male", split="Train") -> dict[str, dict[str, str]]:
+    return {"MSP-PODCAST_0001_0008": {"EmoClass": code, "SpkrID": speaker, "Gender": gender, "Split_Set": split}}
+
+
+NAME = "Audios/MSP-PODCAST_0001_0008.wav"
+
+
+@pytest.mark.parametrize(
+    ("split", "part"),
+    [("Train", "train"), ("Development", "validation"), ("Validation", "validation"), ("Test1", "test1"), ("Test2", "test2")],
+)
+def test_official_partitions_are_kept(split, part):
+    assert clip_of(MSP_PODCAST, NAME, row(split=split)).part == part
+
+
+@pytest.mark.parametrize("split", ["Test3", "NA", ""])
+def test_rows_without_a_partition_are_left_out(split):
+    assert reason_of(MSP_PODCAST, NAME, row(split=split)) == f"no official partition: Split_Set is {split!r}"
+
+
+def test_unknown_speaker_and_gender_stay_unknown():
+    clip = clip_of(MSP_PODCAST, NAME, row(speaker="Unknown", gender="Unknown"))
+    assert (clip.speaker, clip.gender) == (UNKNOWN, UNKNOWN)
+
+
+def test_clips_of_unknown_speakers_are_groups_of_their_own():
+    clips = [clip_of(MSP_PODCAST, name, {name[:-4]: row(speaker="Unknown")["MSP-PODCAST_0001_0008"]}) for name in ("a.wav", "b.wav")]
+    assert group_clips(clips) == ["a", "b"]
+
+
+def test_a_speaker_on_two_sides_of_the_official_division_is_a_group_on_each():
+    rows = {
+        name: {"EmoClass": "N", "SpkrID": speaker, "Gender": "Male", "Split_Set": split}
+        for name, speaker, split in (("a", "97", "Train"), ("b", "97", "Test2"), ("c", "98", "Train"))
+    }
+    assert group_clips([clip_of(MSP_PODCAST, f"{name}.wav", rows) for name in rows]) == ["97@train", "97@test2", "98"]
+
+
+@pytest.mark.parametrize("name", ["labels_consensus.csv", "labels_concensus.csv"])
+def test_both_spellings_of_the_label_file_are_read(tmp_path, name):
+    lay_out(tmp_path, f"Labels/{name}", content=labels("MSP-PODCAST_0001_0008.wav,N,4,4,4,97,Male,Train"))
+    assert read_table(tmp_path)["MSP-PODCAST_0001_0008"]["SpkrID"] == "97"
+
+
+def test_na_is_text_and_not_a_missing_value(tmp_path):
+    lay_out(tmp_path, "Labels/labels_consensus.csv", content=labels("WHiSER_0001.wav,N,4,4,4,NA,NA,NA"))
+    assert read_table(tmp_path)["WHiSER_0001"]["Split_Set"] == "NA"
+
+
+def test_a_missing_label_file_is_an_error_that_names_it(tmp_path):
+    lay_out(tmp_path, f"MSP_PODCAST/{NAME}")
+    with pytest.raises(DataError, match=r"no label file in .*MSP_PODCAST, expected Labels/labels_consensus.csv"):
+        scanned(tmp_path, MSP_PODCAST)
+
+
+def test_a_missing_column_is_an_error_that_names_it(tmp_path):
+    lay_out(tmp_path, "labels_consensus.csv", content=b"FileName,EmoClass\na.wav,N\n")
+    with pytest.raises(DataError, match="has no column 'SpkrID', expected the columns: FileName, EmoClass"):
+        read_table(tmp_path)
+
+
+def test_audio_without_a_row_and_a_row_without_audio_are_both_left_out(tmp_path):
+    lay_out(tmp_path, f"MSP_PODCAST/{NAME}", "MSP_PODCAST/Audios/MSP-PODCAST_0002_0001.wav")
+    lay_out(
+        tmp_path,
+        "MSP_PODCAST/Labels/labels_consensus.csv",
+        content=labels("MSP-PODCAST_0001_0008.wav,N,4,4,4,97,Male,Train", "MSP-PODCAST_0009_0009.wav,H,4,4,4,98,Female,Test1"),
+    )
+    reasons = {path: item.reason for path, item in scanned(tmp_path, MSP_PODCAST).items()}
+    assert reasons == {
+        f"MSP_PODCAST/{NAME}": "",
+        "MSP_PODCAST/Audios/MSP-PODCAST_0002_0001.wav": "audio without label row",
+        "MSP_PODCAST/MSP-PODCAST_0009_0009": "label row without audio",
+    }

@@ -1,0 +1,107 @@
+"""What the parent run sums up: every clip counts once per round, each test set by the emotions that its own trainings know."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ser_mlops.experiments.plan import plan_trainings
+from ser_mlops.experiments.recording import Result, results_by_test, rounds_of, rounds_table, summary_text, trained_by_all
+from ser_mlops.scores.statistics import prediction_table, summarise_rounds
+from ser_mlops.tracking.notebook import MAX_TAG_CHARACTERS
+from tests.builders import parted_frame, tiny_frame
+
+FRAMES = {
+    "A": tiny_frame("A", {"a0": 0, "a1": 1, "a2": 2}),
+    "B": tiny_frame("B", {"b0": 0, "b1": 1}, labels=(0, 1)),
+    "C": tiny_frame("C", {"c0": 0, "c1": 1}, labels=(0, 1)),
+    "OFFICIAL": parted_frame("OFFICIAL", {"t": "train", "u": "train", "v": "validation", "x": "test1", "y": "test2"}),
+}
+
+
+def results_of(corpora: str, rounds: int = 2, **given) -> list[Result]:
+    """The results of an experiment whose models guess."""
+    settings = {"train_datasets": (), "test_dataset": None, "test_split_source": None, "fold": 0, "validation_share": 0.15, "seed": 1}
+    trainings = plan_trainings({name: FRAMES[name] for name in corpora.split()}, **(settings | given))
+    random = np.random.default_rng(0)
+    return [
+        Result(training, round, 1, pd.DataFrame(), {
+            name: prediction_table(frame, random.normal(size=(len(frame), 7))) for name, frame in training.tests.items()
+        })
+        for training in trainings for round in range(rounds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("corpora", "given", "tests"),
+    [
+        ("A", {"experiment_type": "indep", "test_dataset": "A"}, [""]),
+        ("A", {"experiment_type": "indep", "test_dataset": "A", "fold": "all"}, [""]),
+        ("OFFICIAL", {"experiment_type": "indep", "test_dataset": "OFFICIAL"}, ["", "OFFICIAL_test1", "OFFICIAL_test2"]),
+        ("A B", {"experiment_type": "cross"}, ["", "A", "B"]),
+        ("A B OFFICIAL", {"experiment_type": "cross", "fold": "all"}, ["", "A", "B", "OFFICIAL_test1", "OFFICIAL_test2"]),
+        ("A B C", {"experiment_type": "matrix"}, ["", "A", "B", "C"]),
+        ("A B", {"experiment_type": "grid"}, ["A to A", "A to B", "B to A", "B to B"]),
+        ("A B", {"experiment_type": "grid", "fold": "all"}, ["A to A", "A to B", "B to A", "B to B"]),
+    ],
+)
+def test_every_clip_counts_once_per_round_in_every_kind_of_experiment(corpora, given, tests):
+    by_test = results_by_test(results_of(corpora, **given))
+    assert list(by_test) == tests
+    for results in by_test.values():
+        for table in rounds_of(results):
+            assert not table["path"].duplicated().any()
+        summary = summarise_rounds(rounds_of(results), 1, trained_by_all(results), resamples=100)
+        assert summary.rounds.shape[1] == 2
+
+
+def test_all_folds_together_are_the_whole_corpora():
+    results = results_of("A B", experiment_type="cross", fold="all")
+    (first, _) = rounds_of(results_by_test(results)[""])
+    assert sorted(first["path"]) == sorted([*FRAMES["A"]["path"], *FRAMES["B"]["path"]])
+
+
+def test_a_clip_that_several_folds_test_counts_as_the_first_tested_it():
+    results = results_of("A B", rounds=1, experiment_type="cross", fold="all")
+    (table,) = rounds_of(results_by_test(results)["B"])
+    tested = [result.tables["B"] for result in results]
+    assert len(tested) == 3
+    pd.testing.assert_frame_equal(table, pd.concat(tested[:2], ignore_index=True))
+
+
+def test_the_mean_of_a_test_set_is_the_mean_of_its_own_trainings_scores():
+    results = results_of("A B C", experiment_type="matrix")
+    assert trained_by_all(results) == {0, 1}
+    for test, some in results_by_test(results).items():
+        mean = summarise_rounds(rounds_of(some), 1, trained_by_all(some), resamples=100).table["mean"]
+        if test:
+            for score in ("uar", "uar_shared", "accuracy"):
+                assert mean[score] == pytest.approx(np.mean([result.scores[test][score] for result in some])), (test, score)
+
+
+def described(results: list[Result]) -> str:
+    by_test = results_by_test(results)
+    summaries = {test: summarise_rounds(rounds_of(some), 1, trained_by_all(some), resamples=100) for test, some in by_test.items()}
+    return summary_text("grid A+B", rounds_table(results), summaries, {"": 0.5, "A": 0.5}, "synthetic data", "[curves](#/x)")
+
+
+def test_a_description_begins_with_the_score_and_tells_every_test_set_and_round():
+    results = results_of("A B C", experiment_type="matrix", rounds=3)
+    text = described(results)
+    assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, 95 % over speakers \[0\.\d{3}, 0\.\d{3}\]\*\* — \*\*synthetic data", text)
+    assert "- A: intervals resample 3 speakers" in text
+    for test in ("all", "A", "B", "C"):
+        (row,) = re.findall(rf"^{test} +0\.\d+ ± .*", text, re.MULTILINE)
+        assert (" 0.500 " in row) == (test in ("all", "A"))
+    for result in results[::3]:
+        scores = " +".join(f"{other.scores['']['uar']:.3f}" for other in results if other.training is result.training)
+        assert re.search(rf"^{result.training.name} +{result.training.test_dataset} +{scores}$", text, re.MULTILINE)
+
+
+def test_a_description_that_is_too_long_leaves_whole_rows_out_and_says_so():
+    results = results_of("A B C", experiment_type="grid", rounds=60)
+    text = described(results)
+    assert len(text) <= MAX_TAG_CHARACTERS
+    (left_out,) = re.findall(r"\n… and (\d+) more rows, in rounds\.csv\n", text)
+    assert len(re.findall(r"^[ABC] to A, B, C fold 0 ", text, re.MULTILINE)) + int(left_out) == 3 * len(["pooled", *"ABC"])

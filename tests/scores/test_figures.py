@@ -1,0 +1,151 @@
+"""Figures: deterministic, whole, without side effects, and showing what they were given."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from scipy.special import softmax
+
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.scores import figures
+from ser_mlops.scores.statistics import LOGITS, calibration, compare, confusion_of, expected_calibration_error
+from tests.builders import tiny_predictions
+
+NOTE = "synthetic data"
+LONG = "CREMA+EMOFILM+RAVDESS+SAVEE+TESS to CAFE, HuB-LL, encoder frozen, round"
+PARAMETERS = ["lr", "weight_decay"]
+
+
+def history(epochs: int) -> pd.DataFrame:
+    epoch = np.arange(1, epochs + 1)
+    return pd.DataFrame({"epoch": epoch, "train/loss": 2 / epoch, "val/loss": 1 + 1 / epoch, "val/accuracy": 1 - 0.7 / epoch,
+                         "val/uar": 1 - 0.8 / epoch})
+
+
+def trials(count: int) -> pd.DataFrame:
+    generator = np.random.default_rng(count)
+    return pd.DataFrame({"number": range(count), "lr": 10 ** generator.uniform(-6, -3, count),
+                         "weight_decay": 10 ** generator.uniform(-5, -1, count), "value": generator.uniform(0.2, 0.6, count)})
+
+
+def drawn(name: str) -> Figure:
+    """Draw one of the figures from small but realistic tables."""
+    table = tiny_predictions(1, 0)
+    bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
+    corpora = ["CAFE", "CREMA", "MSP_PODCAST"]
+    uar = pd.DataFrame([[0.7, 0.3, 0.2], [0.4, 0.8, np.nan], [0.2, 0.3, 0.6]], index=corpora, columns=corpora)
+    cells = uar.set_axis(["CAFE", "MSP_PODCAST_test1", "MSP_PODCAST_test2"], axis=1)
+    sides = pd.DataFrame({"train": [70, 81, 80, 80, 79, 81, 0], "test": [0, 0, 0, 0, 0, 0, 0]}, index=list(EMOTIONS))
+    values = pd.DataFrame([[0.5, 0.6, 0.55], [0.2, 0.21, 0.22]], index=["HuB-LL", "tiny, frozen encoder"])
+    summary = pd.DataFrame({"mean": values.mean(axis=1), "ci_low": [0.45, 0.15], "ci_high": [0.62, 0.25]})
+    reports = pd.DataFrame({"number": [0, 0, 1, 1, 2], "step": [0, 1, 0, 1, 0], "value": [0.3, 0.4, 0.5, 0.6, 0.1]})
+    windows = pd.DataFrame(softmax(table[list(LOGITS)].to_numpy()[:4], axis=1), columns=list(EMOTIONS)).assign(
+        start=range(4), end=range(1, 5))
+    sound = np.sin(np.arange(64_000) / 9) * np.linspace(0.1, 0.6, 64_000)
+    draw = {
+        "round": lambda: figures.round_curves(history(20), 14, "CREMA · HuB-LL · round 0", NOTE),
+        "one epoch": lambda: figures.round_curves(history(1), 1, "CREMA · tiny · round 0", NOTE),
+        "rounds": lambda: figures.rounds_curves({"0": history(5), "1": history(7)}, {"0": 3, "1": 7}, "CREMA", NOTE),
+        "confusion": lambda: figures.confusion(confusion_of(table), "CREMA", NOTE),
+        "reliability": lambda: figures.reliability(bins, expected_calibration_error(bins), "CREMA", NOTE),
+        "distribution": lambda: figures.distribution(sides, "CREMA", NOTE),
+        "rounds comparison": lambda: figures.rounds_comparison(values, summary, "test UAR", "CREMA", NOTE, chance=1 / 6),
+        "cross corpus": lambda: figures.cross_corpus(cells, cells + 0.1, cells * 0 + 1 / 6, "Matrix", NOTE),
+        "over time": lambda: figures.over_time(sound, 16_000, windows, "a.wav", NOTE),
+        "over a moment": lambda: figures.over_time(sound[:3], 16_000, windows[:1].assign(end=3 / 16_000), f"{LONG}.wav", NOTE),
+        "history": lambda: figures.trial_history(trials(30), "mean validation UAR", "Sweep", NOTE),
+        "importances": lambda: figures.trial_importances({"lr": 0.97, "weight_decay": 0.03}, "Sweep", NOTE),
+        "contour": lambda: figures.trial_contour(trials(30), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
+        "contour of one": lambda: figures.trial_contour(trials(1), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
+        "parallel": lambda: figures.trial_parallel(trials(30), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
+        "parallel of one": lambda: figures.trial_parallel(trials(1), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
+        "reports": lambda: figures.trial_curves(reports, "mean validation UAR", "Sweep", NOTE, pruned=[2]),
+        "loss history": lambda: figures.trial_history(trials(30), "validation loss", "Sweep", NOTE),
+        "long names": lambda: figures.rounds_curves({f"{LONG} {number}": history(9) for number in range(12)},
+                                                    {f"{LONG} {number}": 9 for number in range(12)}, f"{LONG}, {LONG}, {LONG}", NOTE),
+        "long rows": lambda: figures.cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, uar * np.nan, LONG, NOTE),
+        "long compared": lambda: figures.rounds_comparison(values.set_axis([LONG, "b"]), summary.set_axis([LONG, "b"]), "UAR", LONG, NOTE),
+    }
+    return draw[name]()
+
+
+NAMES = ["round", "one epoch", "rounds", "confusion", "reliability", "distribution", "rounds comparison", "cross corpus", "over time",
+         "over a moment", "history", "importances", "contour", "contour of one", "parallel", "parallel of one", "reports", "loss history",
+         "long names", "long rows", "long compared"]
+
+
+def texts_of(figure: Figure) -> list[Text]:
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+
+
+def assert_whole(figure: Figure) -> None:
+    """Nothing that is drawn, words above all, reaches beyond the picture."""
+    figure.draw_without_rendering()
+    drawn_box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(drawn_box.x0, drawn_box.y0) > -0.01
+    assert drawn_box.x1 < width + 0.01
+    assert drawn_box.y1 < height + 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_is_whole_carries_its_note_and_is_the_same_twice(name: str, tmp_path: Path) -> None:
+    figure = drawn(name)
+    assert NOTE in [text.get_text() for text in texts_of(figure)]
+    assert_whole(figure)
+    for path in (tmp_path / "one.png", tmp_path / "two.png"):
+        figures.save(drawn(name), path)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_comparison_has_a_figure_for_every_grouping_with_several_values() -> None:
+    experiments = {name: [tiny_predictions(skill, seed) for seed in (0, 1)] for name, skill in ((LONG, 1.5), ("tiny", 0.0))}
+    comparison = compare(experiments, seed=1, resamples=50)
+    drawings = figures.comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, NOTE)
+    assert list(drawings) == ["rounds.png", "differences.png", "by_gender.png", "by_speaker.png"]
+    for figure in drawings.values():
+        assert_whole(figure)
+
+
+def test_a_confusion_matrix_has_the_emotions_present_as_rows_and_all_as_columns() -> None:
+    counts = np.zeros((7, 7), dtype=int)
+    counts[1, 1], counts[1, 6], counts[3, 3] = 3, 1, 1200
+    axes = figures.confusion(counts, "CREMA").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["happy (4)", "angry (1,200)"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(EMOTIONS)
+    cells = [text.get_text() for text in axes.texts]
+    assert cells[2:4] == ["75 %", "3"]
+    assert "100 %" in cells
+
+
+def test_the_best_trial_is_the_lowest_loss_and_the_highest_score() -> None:
+    table = pd.DataFrame({"number": [0, 1, 2], "lr": [1e-5, 1e-4, 1e-3], "weight_decay": [1.0, 2.0, 4.0], "value": [0.3, 0.5, 0.1]})
+    reports = pd.DataFrame({"number": [0, 1, 2], "step": 0, "value": [0.3, 0.5, 0.1]})
+    for metric, best in (("validation uar", 1), ("validation loss", 2)):
+        for figure in (figures.trial_contour(table, "lr", "weight_decay", ["lr"], metric, "Sweep"),
+                       figures.trial_curves(reports, metric, "Sweep"),
+                       figures.trial_parallel(table, PARAMETERS, ["lr"], metric, "Sweep")):
+            assert f"best: trial {best}" in [text.get_text() for text in texts_of(figure)]
+        (line,) = [line for line in figures.trial_history(table, metric, "Sweep").axes[0].lines if line.get_label() == "best so far"]
+        assert line.get_ydata()[-1] == table.loc[best, "value"]
+
+
+def test_every_emotion_has_a_colour_of_its_own() -> None:
+    assert list(figures.EMOTION_COLOURS) == list(EMOTIONS)
+    assert len(set(figures.EMOTION_COLOURS.values())) == len(EMOTIONS)
+
+
+def test_drawing_leaves_matplotlibs_settings_as_they_were(tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    figures.save(drawn("round"), tmp_path / "round.png")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_nothing_touches_pyplot() -> None:
+    program = "import sys, ser_mlops.scores.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -37,6 +37,7 @@ test-slow: setup ## run the thorough variants too
 
 check: setup    ## what a contributor runs before every push: lint, format, types, tests
 	ruff check .
+	ruff format --check .
 	mypy
 	python -m pytest $(PYTEST)
 

@@ -10,7 +10,18 @@ import time
 from benchmarks.machine import ROOT
 
 CLAIMS: tuple[str, ...] = (
-    "start", "limit", "ingest", "epoch_read", "growth", "evaluate", "frozen", "feature_encoder", "unfrozen", "tracking", "sweep", "quality"
+    "start",
+    "limit",
+    "ingest",
+    "epoch_read",
+    "growth",
+    "evaluate",
+    "frozen",
+    "feature_encoder",
+    "unfrozen",
+    "tracking",
+    "sweep",
+    "quality",
 )
 
 if __name__ == "__main__":

@@ -90,11 +90,17 @@ def write_clips(folder: Path, number: int) -> "Clips":
         waves.append((2000 * voice * np.sin(2 * np.pi * 3 * seconds) ** 2 + random.normal(0, 50, length)).astype(np.int16))
     folder.mkdir()
     np.save(folder / "VOICES.npy", np.concatenate(waves))
-    frame = pd.DataFrame({
-        "corpus": "VOICES", "path": [f"VOICES/{i}.wav" for i in range(number)], "labels": np.arange(number) % 7,
-        "start": np.cumsum(lengths) - lengths, "num_samples": lengths, "defect": "",
-        "sha256": [sha256(wave.tobytes()).hexdigest() for wave in waves],
-    })
+    frame = pd.DataFrame(
+        {
+            "corpus": "VOICES",
+            "path": [f"VOICES/{i}.wav" for i in range(number)],
+            "labels": np.arange(number) % 7,
+            "start": np.cumsum(lengths) - lengths,
+            "num_samples": lengths,
+            "defect": "",
+            "sha256": [sha256(wave.tobytes()).hexdigest() for wave in waves],
+        }
+    )
     frame.to_parquet(folder / "VOICES.parquet")
     return Clips.from_frame(frame, folder)
 
@@ -106,8 +112,9 @@ class Silent:
         """Forget the metrics of an epoch."""
 
 
-def ours(freeze: str, *, rounds: int, epochs: int, num_train: int, num_validation: int, cache: str = "off",
-         precision: str = "float32") -> Callable[[float], Work]:
+def ours(
+    freeze: str, *, rounds: int, epochs: int, num_train: int, num_validation: int, cache: str = "off", precision: str = "float32"
+) -> Callable[[float], Work]:
     """An experiment of ours; `cache` is off, cold (emptied before every run) or warm (filled before the first)."""
 
     def begin(scale: float) -> Work:
@@ -121,18 +128,37 @@ def ours(freeze: str, *, rounds: int, epochs: int, num_train: int, num_validatio
 
         material = make_material(scaled(num_train, scale), scaled(num_validation, scale))
         recipe = Recipe(
-            freeze=freeze, epochs=epochs, lr=1e-5, weight_decay=0.005, batch_size=BATCH_SIZE, eval_batch_size=EVAL_BATCH_SIZE,
-            attention_mask=True, select_by="uar", schedule="constant", warmup=0.0, accumulate=1, clip_norm=None, class_weights="none",
-            label_smoothing=0.0, augment=(), early_stopping=None, precision="float32", gradient_checkpointing=False, max_seconds=None,
-            evaluate_long="whole", workers=0, checkpoint_every=0,
+            freeze=freeze,
+            epochs=epochs,
+            lr=1e-5,
+            weight_decay=0.005,
+            batch_size=BATCH_SIZE,
+            eval_batch_size=EVAL_BATCH_SIZE,
+            attention_mask=True,
+            select_by="uar",
+            schedule="constant",
+            warmup=0.0,
+            accumulate=1,
+            clip_norm=None,
+            class_weights="none",
+            label_smoothing=0.0,
+            augment=(),
+            early_stopping=None,
+            precision="float32",
+            gradient_checkpointing=False,
+            max_seconds=None,
+            evaluate_long="whole",
+            workers=0,
+            checkpoint_every=0,
         )
 
         def open_cache() -> Features | None:
             if cache == "off":
                 return None
             classifier = load_classifier(material.model, seed=SEED)
-            return open_features(classifier, freeze, material.train.audio, material.folder / "cache", precision, "require",
-                                 join_world().device)
+            return open_features(
+                classifier, freeze, material.train.audio, material.folder / "cache", precision, "require", join_world().device
+            )
 
         def prepare() -> None:
             shutil.rmtree(material.folder / "checkpoints", ignore_errors=True)
@@ -144,8 +170,16 @@ def ours(freeze: str, *, rounds: int, epochs: int, num_train: int, num_validatio
             features = open_cache()
             for round in range(rounds):
                 fit_round(
-                    model=material.model, recipe=recipe, train=material.train, validation=material.validation, seed=SEED, round=round,
-                    folder=material.folder / "checkpoints" / str(round), features=features, recorder=Silent(), identity={},
+                    model=material.model,
+                    recipe=recipe,
+                    train=material.train,
+                    validation=material.validation,
+                    seed=SEED,
+                    round=round,
+                    folder=material.folder / "checkpoints" / str(round),
+                    features=features,
+                    recorder=Silent(),
+                    identity={},
                 )
             return {"processor s per epoch": (time.process_time() - start) / (rounds * epochs), "epochs": rounds * epochs}
 
@@ -184,9 +218,19 @@ def new_trainer(material: Material, freeze: tuple[str, ...], *, train: Any, vali
         return {**padded, "labels": torch.tensor([example["labels"] for example in batch])}
 
     chosen: dict[str, Any] = {
-        "num_train_epochs": 1, "learning_rate": 1e-5, "weight_decay": 0.005, "seed": SEED, "use_cpu": not torch.cuda.is_available(),
-        "per_device_train_batch_size": BATCH_SIZE, "per_device_eval_batch_size": EVAL_BATCH_SIZE, "eval_strategy": "epoch",
-        "save_strategy": "no", "logging_strategy": "epoch", "report_to": [], "disable_tqdm": True, "remove_unused_columns": False,
+        "num_train_epochs": 1,
+        "learning_rate": 1e-5,
+        "weight_decay": 0.005,
+        "seed": SEED,
+        "use_cpu": not torch.cuda.is_available(),
+        "per_device_train_batch_size": BATCH_SIZE,
+        "per_device_eval_batch_size": EVAL_BATCH_SIZE,
+        "eval_strategy": "epoch",
+        "save_strategy": "no",
+        "logging_strategy": "epoch",
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
     }
     options = TrainingArguments(str(material.folder / "trainer"), **chosen | arguments)
     return Trainer(new_model(), options, data_collator=collate, train_dataset=train, eval_dataset=validation)
@@ -196,8 +240,9 @@ KEEPS_BEST: dict[str, Any] = {"save_strategy": "epoch", "save_total_limit": 1, "
 """Arguments of a Trainer that, like a round of ours, can go on after an interruption and ends with the best epoch on validation."""
 
 
-def trainer(freeze: tuple[str, ...], *, num_train: int, num_validation: int, share: float = 1.0,
-            **arguments: Any) -> Callable[[float], Work]:
+def trainer(
+    freeze: tuple[str, ...], *, num_train: int, num_validation: int, share: float = 1.0, **arguments: Any
+) -> Callable[[float], Work]:
     """An epoch of `transformers.Trainer`, or a share of its clips, or as many as its arguments say."""
 
     def begin(scale: float) -> Work:
@@ -216,8 +261,9 @@ def trainer(freeze: tuple[str, ...], *, num_train: int, num_validation: int, sha
     return begin
 
 
-def speechbrain(*, freeze: bool = False, freeze_feature_extractor: bool = False, num_train: int, num_validation: int,
-                share: float = 1.0) -> Callable[[float], Work]:
+def speechbrain(
+    *, freeze: bool = False, freeze_feature_extractor: bool = False, num_train: int, num_validation: int, share: float = 1.0
+) -> Callable[[float], Work]:
     """An epoch of SpeechBrain, or a share of its clips, as its IEMOCAP recipe writes it: HuBERT, mean over valid steps, linear layers."""
 
     def begin(scale: float) -> Work:
@@ -246,18 +292,26 @@ def speechbrain(*, freeze: bool = False, freeze_feature_extractor: bool = False,
             def on_stage_start(self, stage: Any, epoch: int | None = None) -> None:
                 self.hits = 0
 
-        encoder = HuBERT(material.model, str(material.folder / "speechbrain"), freeze=freeze, apply_spec_augment=True,
-                         freeze_feature_extractor=freeze_feature_extractor)
+        encoder = HuBERT(
+            material.model,
+            str(material.folder / "speechbrain"),
+            freeze=freeze,
+            apply_spec_augment=True,
+            freeze_feature_extractor=freeze_feature_extractor,
+        )
         head = torch.nn.Sequential(torch.nn.Linear(768, 256), torch.nn.Linear(256, 7))
         brain = Emotions(
-            {"encoder": encoder, "head": head}, lambda parameters: torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.005),
+            {"encoder": encoder, "head": head},
+            lambda parameters: torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.005),
             hparams={"pool": StatisticsPooling(return_std=False)},
             run_opts={"device": "cuda" if torch.cuda.is_available() else "cpu", "noprogressbar": True},
         )
 
         def loader(clips: "Clips", size: int, is_shuffled: bool) -> Any:
-            examples = [{"id": str(i), "wave": torch.from_numpy(clips.wave(i) / np.float32(32768)), "label": int(clips.labels[i])}
-                        for i in range(len(clips))]
+            examples = [
+                {"id": str(i), "wave": torch.from_numpy(clips.wave(i) / np.float32(32768)), "label": int(clips.labels[i])}
+                for i in range(len(clips))
+            ]
             return SaveableDataLoader(examples, batch_size=size, shuffle=is_shuffled, collate_fn=PaddedBatch)
 
         train, validation = loader(material.train, BATCH_SIZE, True), loader(material.validation, EVAL_BATCH_SIZE, False)
@@ -291,8 +345,11 @@ CLAIM = Claim(
         Contender(BOTH_FROZEN, trainer(("freeze_base_model", "freeze_feature_encoder"), **SIZE, share=SHARE), is_peer=True),
         Contender("speechbrain (freeze)", speechbrain(freeze=True, **SIZE, share=SHARE), is_peer=True, environment=SPEECHBRAIN),
     ),
-    aims={("ser_mlops (cold cache)", AS_WRITTEN): 130.0, ("ser_mlops (cold cache)", BOTH_FROZEN): 65.0,
-          ("ser_mlops (warm cache)", AS_WRITTEN): 1000.0},
+    aims={
+        ("ser_mlops (cold cache)", AS_WRITTEN): 130.0,
+        ("ser_mlops (cold cache)", BOTH_FROZEN): 65.0,
+        ("ser_mlops (warm cache)", AS_WRITTEN): 1000.0,
+    },
     repeats=1,
     warmups=0,
     passes=4,

@@ -55,12 +55,26 @@ def _simulate(number: int, mean_seconds: float) -> "pd.DataFrame":
     lengths = (16000 * mean_seconds * np.clip(random.lognormal(-0.06, 0.35, number), 0.3, 2.8)).astype(np.int64)
     speaker = np.arange(number) // min(CLIPS_PER_SPEAKER, number // 10)
     names = [f"SIM/{i}" for i in speaker]
-    return conform(pd.DataFrame({
-        "path": [f"SIM/audio/clip_{i:07}.wav" for i in range(number)], "labels": random.integers(0, 7, number), "corpus": "SIM",
-        "speaker": names, "gender": np.where(speaker % 2, "female", "male"), "language": "en", "text": [f"t{i}" for i in speaker % 50],
-        "group": names, "fold": speaker % 5, "part": "", "start": random.integers(0, AUDIO_SAMPLES - lengths.max(), number),
-        "num_samples": lengths, "sha256": [f"{i:064x}" for i in range(number)],
-    }), "simulated")
+    return conform(
+        pd.DataFrame(
+            {
+                "path": [f"SIM/audio/clip_{i:07}.wav" for i in range(number)],
+                "labels": random.integers(0, 7, number),
+                "corpus": "SIM",
+                "speaker": names,
+                "gender": np.where(speaker % 2, "female", "male"),
+                "language": "en",
+                "text": [f"t{i}" for i in speaker % 50],
+                "group": names,
+                "fold": speaker % 5,
+                "part": "",
+                "start": random.integers(0, AUDIO_SAMPLES - lengths.max(), number),
+                "num_samples": lengths,
+                "sha256": [f"{i:064x}" for i in range(number)],
+            }
+        ),
+        "simulated",
+    )
 
 
 def frames(number: int) -> Work:
@@ -71,8 +85,16 @@ def frames(number: int) -> Work:
 
     def run() -> None:
         write_frame(frame, path)
-        plan_trainings({"SIM": read_frame(path)}, experiment_type="indep", train_datasets=(), test_dataset="SIM", test_split_source=None,
-                       fold=0, validation_share=0.15, seed=SEED)
+        plan_trainings(
+            {"SIM": read_frame(path)},
+            experiment_type="indep",
+            train_datasets=(),
+            test_dataset="SIM",
+            test_split_source=None,
+            fold=0,
+            validation_share=0.15,
+            seed=SEED,
+        )
 
     return _work(number, run)
 
@@ -118,15 +140,24 @@ def caches(number: int) -> Work:
     _write_audio(folder / "audio", _simulate(number, 0.15))
     starts = pd.read_parquet(folder / "audio/SIM.parquet", columns=["start"])["start"].tolist()
     config = HubertConfig(
-        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, conv_dim=(8, 8), conv_kernel=(320, 5),
-        conv_stride=(160, 2), feat_extract_norm="layer", num_conv_pos_embeddings=2, num_conv_pos_embedding_groups=1,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        conv_dim=(8, 8),
+        conv_kernel=(320, 5),
+        conv_stride=(160, 2),
+        feat_extract_norm="layer",
+        num_conv_pos_embeddings=2,
+        num_conv_pos_embedding_groups=1,
     )
     classifier = EmotionClassifier(AutoModelForAudioClassification.from_config(config), Wav2Vec2FeatureExtractor())
     classifier.freeze("encoder")
 
     def run() -> None:
-        features: Any = open_features(classifier, "encoder", {"SIM": folder / "audio/SIM.npy"}, folder / "cache", "float32", "require",
-                                      join_world().device)
+        features: Any = open_features(
+            classifier, "encoder", {"SIM": folder / "audio/SIM.npy"}, folder / "cache", "float32", "require", join_world().device
+        )
         for start in starts:
             features.get("SIM", start)
 

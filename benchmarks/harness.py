@@ -124,8 +124,13 @@ def measure(work: Work, repeats: int, warmups: int) -> dict[str, Any]:
         seconds.append(time.perf_counter() - start)
         for name, value in (told or {}).items():
             facts[name].append(value)
-    return {"seconds": seconds, "amount": work.amount, "peak_mib": machine.peak_memory_mib(), "gpu_peak_mib": _gpu_peak_mib(),
-            "facts": facts}
+    return {
+        "seconds": seconds,
+        "amount": work.amount,
+        "peak_mib": machine.peak_memory_mib(),
+        "gpu_peak_mib": _gpu_peak_mib(),
+        "facts": facts,
+    }
 
 
 def _cuda() -> Any:
@@ -188,8 +193,25 @@ def _measure_apart(module: str, contender: Contender, options: argparse.Namespac
         out = Path(folder) / "measured.json"
         try:
             python = contender.environment.python() if contender.environment else sys.executable
-            _run_apart([python, "-m", module, "--measure", contender.name, "--out", out, "--scale", f"{options.scale:g}",
-                        "--repeats", str(options.repeats), "--warmups", str(options.warmups)], 60 * options.minutes, folder)
+            _run_apart(
+                [
+                    python,
+                    "-m",
+                    module,
+                    "--measure",
+                    contender.name,
+                    "--out",
+                    out,
+                    "--scale",
+                    f"{options.scale:g}",
+                    "--repeats",
+                    str(options.repeats),
+                    "--warmups",
+                    str(options.warmups),
+                ],
+                60 * options.minutes,
+                folder,
+            )
         except subprocess.TimeoutExpired:
             return {"failed": f"not done after {options.minutes:g} minutes"}
         except subprocess.CalledProcessError as error:
@@ -200,8 +222,16 @@ def _measure_apart(module: str, contender: Contender, options: argparse.Namespac
 
 def _run_apart(command: Sequence[object], timeout_s: float, temporary: str) -> None:
     """Run a command in a session and a temporary folder of its own, which end with it: nothing lives on beside the next contender."""
-    with subprocess.Popen(list(map(str, command)), cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"TMPDIR": temporary}) as process:
+    with subprocess.Popen(
+        list(map(str, command)),
+        cwd=machine.ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": temporary},
+    ) as process:
         try:
             _, stderr = process.communicate(timeout=timeout_s)
         finally:
@@ -217,18 +247,27 @@ def _told(outcome: Mapping[str, Any]) -> str:
     return " ".join(f"{seconds:.3f}" for seconds in outcome["seconds"]) + f" s, {outcome['peak_mib']:.0f} MiB"
 
 
-def _result(claim: Claim, chosen: Sequence[Contender], outcomes: Mapping[str, list[dict[str, Any]]], module: str,
-            options: argparse.Namespace) -> dict[str, Any]:
+def _result(
+    claim: Claim, chosen: Sequence[Contender], outcomes: Mapping[str, list[dict[str, Any]]], module: str, options: argparse.Namespace
+) -> dict[str, Any]:
     """Return everything there is to know of a claim's run: what write_result stores."""
     defaults = {"scale": 1, "repeats": claim.repeats, "warmups": claim.warmups, "passes": claim.passes, "only": ""}
     given = {name: getattr(options, name) for name, default in defaults.items() if getattr(options, name) != default}
     words = [word for name, value in given.items() for word in (f"--{name}", value if isinstance(value, str) else f"{value:g}")]
     command = ["python", "-m", module, *words]
     return {
-        "claim": claim.name, "question": claim.question, "unit": claim.unit, "scale": options.scale, "month": machine.month(),
-        "commit": options.commit or machine.commit(), "command": shlex.join(command), "machine": machine.machine_facts(),
-        "rows": [{"name": contender.name, "is_peer": contender.is_peer, "kind": contender.kind} | _merged(outcomes[contender.name])
-                 for contender in chosen],
+        "claim": claim.name,
+        "question": claim.question,
+        "unit": claim.unit,
+        "scale": options.scale,
+        "month": machine.month(),
+        "commit": options.commit or machine.commit(),
+        "command": shlex.join(command),
+        "machine": machine.machine_facts(),
+        "rows": [
+            {"name": contender.name, "is_peer": contender.is_peer, "kind": contender.kind} | _merged(outcomes[contender.name])
+            for contender in chosen
+        ],
         "aims": [{"ours": ours, "peer": peer, "times": times} for (ours, peer), times in claim.aims.items()],
         "limits": [asdict(limit) for limit in claim.limits],
     }
@@ -239,8 +278,13 @@ def _merged(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for outcome in outcomes:
         if "failed" in outcome:
             return outcome
-    return {"amount": outcomes[0]["amount"], "seconds": [second for outcome in outcomes for second in outcome["seconds"]],
-            "peak_mib": max(outcome["peak_mib"] for outcome in outcomes),
-            "gpu_peak_mib": max(outcome["gpu_peak_mib"] for outcome in outcomes),
-            "facts": {name: [value for outcome in outcomes for value in outcome["facts"].get(name, ())]
-                      for name in dict.fromkeys(name for outcome in outcomes for name in outcome["facts"])}}
+    return {
+        "amount": outcomes[0]["amount"],
+        "seconds": [second for outcome in outcomes for second in outcome["seconds"]],
+        "peak_mib": max(outcome["peak_mib"] for outcome in outcomes),
+        "gpu_peak_mib": max(outcome["gpu_peak_mib"] for outcome in outcomes),
+        "facts": {
+            name: [value for outcome in outcomes for value in outcome["facts"].get(name, ())]
+            for name in dict.fromkeys(name for outcome in outcomes for name in outcome["facts"])
+        },
+    }

@@ -46,8 +46,12 @@ def _begin(type_name: str) -> Callable[[float], Work]:
                 pairs = [(_seconds(lambda: classifier.pooled(hidden_BTC, steps_B)), _seconds(multiply)) for _ in range(TURNS)]
             encoder = (operations + convolution) / statistics.median(pair[0] for pair in pairs)
             multiplied = operations / statistics.median(pair[1] for pair in pairs)
-            return {SHARE: 100 * encoder / multiplied, "GFLOP/s": encoder / 1e9, "multiplications alone: GFLOP/s": multiplied / 1e9,
-                    "threads": torch.get_num_threads()}
+            return {
+                SHARE: 100 * encoder / multiplied,
+                "GFLOP/s": encoder / 1e9,
+                "multiplications alone: GFLOP/s": multiplied / 1e9,
+                "threads": torch.get_num_threads(),
+            }
 
         return Work(run, TURNS)
 

@@ -18,8 +18,14 @@ LIBRARIES = ("torch", "transformers", "numpy")
 
 def machine_facts() -> dict[str, str]:
     """Return CPU, cores that may be used, memory, GPU, system and versions."""
-    facts = {"cpu": cpu_model(), "cores": str(usable_cores()), "memory": f"{memory_gib():.0f} GiB", "gpu": gpu_model() or "none",
-             "system": platform.system(), "python": platform.python_version()}
+    facts = {
+        "cpu": cpu_model(),
+        "cores": str(usable_cores()),
+        "memory": f"{memory_gib():.0f} GiB",
+        "gpu": gpu_model() or "none",
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
     return facts | {name: version for name in LIBRARIES if (version := installed_version(name))}
 
 

@@ -31,11 +31,18 @@ class Environment:
             stamp.unlink(missing_ok=True)
             venv.create(home, clear=True, with_pip=True)
             if self.sees_ours:
-                packages = Path(subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-                                               capture_output=True, text=True, check=True).stdout.strip())
+                packages = Path(
+                    subprocess.run(
+                        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+                    ).stdout.strip()
+                )
                 (packages / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
-            subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *self.packages],
-                           capture_output=True, text=True, check=True)
+            subprocess.run(
+                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *self.packages],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             stamp.write_text(self._wanted())
         return python
 

@@ -40,10 +40,28 @@ def _train_ours(model: str, recipe: "Recipe", training: "Training", seed: int, f
     from ser_mlops.training.fit import fit_round
 
     train, validation, test = (Clips.from_frame(frame, AUDIO) for frame in (training.train, training.validation, training.tests[CORPUS]))
-    fitted = fit_round(model=model, recipe=recipe, train=train, validation=validation, seed=seed, round=0, folder=folder, features=None,
-                       recorder=Silent(), identity={})
-    return predict_logits(fitted.classifier, test, batch_size=recipe.eval_batch_size, features=None, precision="float32", max_samples=None,
-                          evaluate_long="whole", world=join_world())
+    fitted = fit_round(
+        model=model,
+        recipe=recipe,
+        train=train,
+        validation=validation,
+        seed=seed,
+        round=0,
+        folder=folder,
+        features=None,
+        recorder=Silent(),
+        identity={},
+    )
+    return predict_logits(
+        fitted.classifier,
+        test,
+        batch_size=recipe.eval_batch_size,
+        features=None,
+        precision="float32",
+        max_samples=None,
+        evaluate_long="whole",
+        world=join_world(),
+    )
 
 
 def _train_peer(model: str, recipe: "Recipe", training: "Training", seed: int, folder: Path) -> "np.ndarray":
@@ -56,10 +74,22 @@ def _train_peer(model: str, recipe: "Recipe", training: "Training", seed: int, f
     labels = set(train.labels.tolist())
     material = Material(folder, model, train, validation)
     trainer = new_trainer(
-        material, (), train=trainer_examples(model, train), validation=trainer_examples(model, validation), num_train_epochs=recipe.epochs,
-        seed=seed, learning_rate=recipe.lr, weight_decay=recipe.weight_decay, per_device_train_batch_size=recipe.batch_size,
-        lr_scheduler_type="constant", max_grad_norm=0.0, save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True,
-        metric_for_best_model="uar", greater_is_better=True,
+        material,
+        (),
+        train=trainer_examples(model, train),
+        validation=trainer_examples(model, validation),
+        num_train_epochs=recipe.epochs,
+        seed=seed,
+        learning_rate=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        per_device_train_batch_size=recipe.batch_size,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="uar",
+        greater_is_better=True,
     )
     trainer.compute_metrics = lambda predicted: {"uar": score(predicted.predictions, predicted.label_ids, labels)["uar"]}
     trainer.train()
@@ -79,8 +109,15 @@ def both(scale: float) -> Work:
     torch.set_num_threads(1)
     project = copy_project([CORPUS])
     project.enter()
-    given = {"test_dataset": CORPUS, "fold": "all", "model": "tiny", "epochs": str(EPOCHS), "batch_size": str(BATCH_SIZE),
-             "lr": str(LEARNING_RATE), "precision": "float32"}
+    given = {
+        "test_dataset": CORPUS,
+        "fold": "all",
+        "model": "tiny",
+        "epochs": str(EPOCHS),
+        "batch_size": str(BATCH_SIZE),
+        "lr": str(LEARNING_RATE),
+        "precision": "float32",
+    }
     experiment = prepare(read_settings(given={f"train.{name}": value for name, value in given.items()}))
     recipe = replace(experiment.recipe, select_by="uar")
     folder = Path(keep_folder().name)
@@ -101,8 +138,13 @@ def both(scale: float) -> Work:
         comparison = compare({"Trainer": rounds(_train_peer), "ser_mlops": rounds(_train_ours)}, seed=1)
         uar = comparison.rounds.mean(axis=1)
         difference = comparison.differences.set_index("score").loc["uar"]
-        return {"UAR, ser_mlops": float(uar["ser_mlops"]), "UAR, Trainer": float(uar["Trainer"]),
-                "difference": float(difference["difference"]), LOW: float(difference["ci_low"]), HIGH: float(difference["ci_high"])}
+        return {
+            "UAR, ser_mlops": float(uar["ser_mlops"]),
+            "UAR, Trainer": float(uar["Trainer"]),
+            "difference": float(difference["difference"]),
+            LOW: float(difference["ci_low"]),
+            HIGH: float(difference["ci_high"]),
+        }
 
     return Work(run, scaled(NUM_SEEDS, scale) * len(experiment.trainings))
 
@@ -114,8 +156,13 @@ CLAIM = Claim(
     "Is what comes out as good as what Trainer comes to?",
     unit="training",
     contenders=(Contender(NAME, both),),
-    limits=(Limit(NAME, None, "UAR, ser_mlops"), Limit(NAME, None, "UAR, Trainer"), Limit(NAME, None, "difference"),
-            Limit(NAME, None, LOW), Limit(NAME, 0.0, HIGH, is_least=True)),
+    limits=(
+        Limit(NAME, None, "UAR, ser_mlops"),
+        Limit(NAME, None, "UAR, Trainer"),
+        Limit(NAME, None, "difference"),
+        Limit(NAME, None, LOW),
+        Limit(NAME, 0.0, HIGH, is_least=True),
+    ),
     repeats=1,
     warmups=0,
     passes=1,

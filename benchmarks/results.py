@@ -86,16 +86,31 @@ def page_of(result: Mapping[str, Any]) -> str:
     for row in result["rows"]:
         lines += _row(_measured(row, has_gpu, facts) if "seconds" in row else [row["name"], *[""] * (len(head) - 1)])
     failed = [f"- {row['name']} could not run: {row['failed']}" for row in result["rows"] if "failed" in row]
-    lines += ["", *_ratios(result), *_limits(result), *failed, *(f"- {name}: {value}" for name, value in result["machine"].items()),
-              f"- commit: {result['commit']}", f"- month: {result['month']}", f"- command: `{result['command']}`"]
+    lines += [
+        "",
+        *_ratios(result),
+        *_limits(result),
+        *failed,
+        *(f"- {name}: {value}" for name, value in result["machine"].items()),
+        f"- commit: {result['commit']}",
+        f"- month: {result['month']}",
+        f"- command: `{result['command']}`",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _measured(row: Mapping[str, Any], has_gpu: bool, facts: list[str]) -> list[str]:
     span = seconds_per_unit(row)
-    return [row["name"], f"{span.median:.4g}", f"{span.low:.4g} to {span.high:.4g}", f"{1 / span.median:,.4g}", str(len(row["seconds"])),
-            f"{row['peak_mib']:.0f}", *([f"{row['gpu_peak_mib']:.0f}"] if has_gpu else []),
-            *(f"{span_of(row['facts'][name]).median:.4g}" if name in row["facts"] else "" for name in facts)]
+    return [
+        row["name"],
+        f"{span.median:.4g}",
+        f"{span.low:.4g} to {span.high:.4g}",
+        f"{1 / span.median:,.4g}",
+        str(len(row["seconds"])),
+        f"{row['peak_mib']:.0f}",
+        *([f"{row['gpu_peak_mib']:.0f}"] if has_gpu else []),
+        *(f"{span_of(row['facts'][name]).median:.4g}" if name in row["facts"] else "" for name in facts),
+    ]
 
 
 @dataclass(frozen=True)

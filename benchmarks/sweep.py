@@ -28,8 +28,16 @@ def ours(*, is_warm: bool) -> Callable[[float], Work]:
         model = write_model(project.root / "model")
 
         def sweep(trials: int) -> None:
-            project.python("pipelines.sweep", test_dataset=CORPUS, model=model, freeze="encoder", trials=trials, rounds=1, epochs=EPOCHS,
-                           precision="float32")
+            project.python(
+                "pipelines.sweep",
+                test_dataset=CORPUS,
+                model=model,
+                freeze="encoder",
+                trials=trials,
+                rounds=1,
+                epochs=EPOCHS,
+                precision="float32",
+            )
 
         def run() -> Mapping[str, float]:
             start = os.times()
@@ -56,8 +64,10 @@ def trainer(scale: float) -> Work:
     search.model_init = lambda trial=None: copy.deepcopy(loaded)
 
     def space(trial: Any) -> dict[str, float]:
-        return {"learning_rate": trial.suggest_float("learning_rate", 1e-6, 1e-2, log=True),
-                "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True)}
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 1e-6, 1e-2, log=True),
+            "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
+        }
 
     trials = scaled(1, scale)
 

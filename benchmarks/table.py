@@ -17,8 +17,11 @@ def table_of(results: list[dict[str, Any]]) -> str:
 
 def _lines(result: dict[str, Any]) -> list[str]:
     where = f"{_hardware(result['machine'])} | {result['month']} | {result['commit']} |"
-    times = {row["name"]: f"{row['name']}: {seconds_per_unit(row).median:.3g} s per {result['unit']}"
-             for row in result["rows"] if "seconds" in row}
+    times = {
+        row["name"]: f"{row['name']}: {seconds_per_unit(row).median:.3g} s per {result['unit']}"
+        for row in result["rows"]
+        if "seconds" in row
+    }
     lines = [[times[ratio.ours], ratio.peer, _told(ratio.times, "×"), ratio.aim] for ratio in ratios_of(result)]
     lines += [[judged.contender, judged.what, _told(judged.value), judged.aim] for judged in limits_of(result)]
     lines = lines or [[time, "", "", ""] for time in times.values()]

@@ -76,8 +76,7 @@ def ours(freeze: str, epochs: int) -> Callable[[float], Work]:
         per_round.watch(laboratory, "describe_experiment", "begin_training", "record_result", "record_model", "record_summary")
         per_round.watch(outbox.Outbox, "flush", "close")
         sending.watch(outbox, "send")
-        given = {"test_dataset": CORPUS, "model": model, "freeze": freeze, "epochs": str(number), "rounds": "1",
-                 "precision": "float32"}
+        given = {"test_dataset": CORPUS, "model": model, "freeze": freeze, "epochs": str(number), "rounds": "1", "precision": "float32"}
 
         def conduct() -> None:
             laboratory.conduct(laboratory.prepare(read_settings(given={f"train.{name}": value for name, value in given.items()})))
@@ -131,8 +130,11 @@ CLAIM = Claim(
         Contender("ser_mlops (frozen encoder with a warm cache)", ours("encoder", EPOCHS), kind="frozen"),
         Contender('Trainer (report_to="mlflow")', trainer, is_peer=True),
     ),
-    limits=(Limit("ser_mlops (everything trained)", 2.0, SHARE), Limit("ser_mlops (frozen encoder with a warm cache)", None, SHARE),
-            Limit('Trainer (report_to="mlflow")', None, SHARE)),
+    limits=(
+        Limit("ser_mlops (everything trained)", 2.0, SHARE),
+        Limit("ser_mlops (frozen encoder with a warm cache)", None, SHARE),
+        Limit('Trainer (report_to="mlflow")', None, SHARE),
+    ),
     repeats=1,
     warmups=0,
     passes=4,

@@ -3,19 +3,19 @@
 python examples/cluster_plan.py
 """
 
-CLIPS = 268_000               # release 2.0 (docs/corpora.md)
-SECONDS_PER_CLIP = 5.5        # assumed: about 410 hours in all
-TRAINED_SHARE = 0.6           # assumed: part Train
+CLIPS = 268_000  # release 2.0 (docs/corpora.md)
+SECONDS_PER_CLIP = 5.5  # assumed: about 410 hours in all
+TRAINED_SHARE = 0.6  # assumed: part Train
 GPUS = 8
 EPOCHS, ROUNDS = 20, 3
-PARAMETERS = 315.7e6          # measured: HuB-LL with its head, counted
+PARAMETERS = 315.7e6  # measured: HuB-LL with its head, counted
 HIDDEN, CNN_CHANNELS, STEPS_PER_SECOND = 1024, 512, 50  # of HuB-LL; weighted layers (HuB-ER, HuB-SID) cache 25 times as much
 FLOP_PER_STEP = 2 * PARAMETERS
-CNN_FLOP_PER_SECOND = 4.9e9   # seven convolutions of 512 channels
-SUSTAINED_FLOPS = 45e12       # assumed: bfloat16 on a GPU of the A100 class, small batches; an epoch of yours tells better
-HEAD_STEP_S = 1.5e-3          # measured: one step of a head over cached outputs, one core (docs/lab-log.md)
+CNN_FLOP_PER_SECOND = 4.9e9  # seven convolutions of 512 channels
+SUSTAINED_FLOPS = 45e12  # assumed: bfloat16 on a GPU of the A100 class, small batches; an epoch of yours tells better
+HEAD_STEP_S = 1.5e-3  # measured: one step of a head over cached outputs, one core (docs/lab-log.md)
 BATCH_SIZE = 2
-SAMPLE_BYTES = 2              # int16 at 16 kHz
+SAMPLE_BYTES = 2  # int16 at 16 kHz
 FLOAT_BYTES, HALF_BYTES = 4, 2
 
 

@@ -34,8 +34,10 @@ def link_raw(folder: Path, link: Path) -> None:
         if not file.exists():
             raise DataError(f"{path_in_tables(str(file))} is a link to nothing, at which DVC stops: mend it, or remove it")
         if not _is_utf8(file):
-            raise DataError(f"the name of {path_in_tables(str(file))} is not UTF-8, and DVC keeps no other: "
-                            f"`convmv -r -f cp850 -t utf8 --notest {folder}` mends such names of old zip files")
+            raise DataError(
+                f"the name of {path_in_tables(str(file))} is not UTF-8, and DVC keeps no other: "
+                f"`convmv -r -f cp850 -t utf8 --notest {folder}` mends such names of old zip files"
+            )
     if link.exists() and not link.is_symlink():
         raise DataError(f"{link} is there and is no link: move it away first")
     link.unlink(missing_ok=True)

@@ -476,8 +476,9 @@ def parse_given(sections: Sequence[str], description: str, arguments: Sequence[s
 
 def _help(names: Mapping[str, str], description: str) -> str:
     defaults = read_settings()
-    parser = argparse.ArgumentParser(description=description, add_help=False, usage="%(prog)s [--name value ...]",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, add_help=False, usage="%(prog)s [--name value ...]", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, dotted in names.items():
         section, key = dotted.split(".", 1)
         field = _model_of(section).model_fields[key]

@@ -23,9 +23,18 @@ def parted_frame(corpus: str, parts: Mapping[str, str], labels: Sequence[int] = 
 
 def _frame(corpus: str, speakers: list[tuple[str, int, str]], labels: Sequence[int], texts: Sequence[str]) -> pd.DataFrame:
     rows = [
-        {"path": f"{corpus}/{speaker}_{text}_{label}.wav", "labels": label, "speaker": f"{corpus}/{speaker}", "text": text,
-         "group": f"{corpus}/{speaker}", "fold": fold, "part": part}
-        for speaker, fold, part in speakers for text in texts for label in labels
+        {
+            "path": f"{corpus}/{speaker}_{text}_{label}.wav",
+            "labels": label,
+            "speaker": f"{corpus}/{speaker}",
+            "text": text,
+            "group": f"{corpus}/{speaker}",
+            "fold": fold,
+            "part": part,
+        }
+        for speaker, fold, part in speakers
+        for text in texts
+        for label in labels
     ]
     table = pd.DataFrame(rows).assign(corpus=corpus, gender="female", language="en", num_samples=16000)
     table["start"] = 16000 * table.index

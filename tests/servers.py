@@ -43,8 +43,13 @@ class MlflowServer:
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
-                env=environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+                command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
+                env=environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            )
         deadline = time.monotonic() + PATIENCE_S
         while not self._answers():
             assert self._process.poll() is None, (self.folder / "server.log").read_text()

@@ -8,9 +8,7 @@ from ruamel.yaml import YAML
 from tests.project import ROOT, Project
 from tests.test_layers import house_imports_of
 
-STAGES = {
-    name: stage for file in ("dvc.yaml", "data/dvc.yaml") for name, stage in YAML(typ="safe").load(ROOT / file)["stages"].items()
-}
+STAGES = {name: stage for file in ("dvc.yaml", "data/dvc.yaml") for name, stage in YAML(typ="safe").load(ROOT / file)["stages"].items()}
 DECIDES_NOTHING = {
     "ser_mlops.errors": "what a message says is in no output",
     "ser_mlops.files": "how a file comes to be whole is not what is in it",
@@ -32,8 +30,12 @@ def modules_behind(command: str) -> set[str]:
 
 def listed_modules(stage: dict) -> set[str]:
     """The modules among a stage's dependencies, folders opened."""
-    files = {file.relative_to(ROOT) for path in stage["deps"] if path.startswith(("pipelines/", "ser_mlops/"))
-             for file in ([ROOT / path] if path.endswith(".py") else (ROOT / path).rglob("*.py"))}
+    files = {
+        file.relative_to(ROOT)
+        for path in stage["deps"]
+        if path.startswith(("pipelines/", "ser_mlops/"))
+        for file in ([ROOT / path] if path.endswith(".py") else (ROOT / path).rglob("*.py"))
+    }
     return {".".join(file.with_suffix("").parts) for file in files if file.name != "__init__.py"}
 
 

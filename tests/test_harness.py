@@ -25,14 +25,26 @@ ROOT = Path(__file__).parent.parent
 
 def result(month: str = "2026-01", claim: str = "ingest", limits: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     ran = {"peak_mib": 100.0, "gpu_peak_mib": 0.0, "facts": {}, "kind": ""}
-    rows = [{"name": "ours", "is_peer": False, "seconds": [1.0, 2.0, 3.0], "amount": 2} | ran | {"facts": {"% lost": [1.0, 2.0, 4.0]}},
-            {"name": "slow", "is_peer": True, "seconds": [8.0, 8.0, 8.0], "amount": 2} | ran,
-            {"name": "fast", "is_peer": True, "seconds": [1.0, 1.0, 1.0], "amount": 2} | ran,
-            {"name": "other work", "is_peer": True, "seconds": [1.0, 1.0, 1.0], "amount": 2} | ran | {"kind": "other"},
-            {"name": "gone", "is_peer": True, "kind": "", "failed": "no such package"}]
-    return {"claim": claim, "question": "How fast?", "unit": "clip", "scale": 1, "month": month, "commit": "abc", "command": "python -m x",
-            "machine": {"cpu": "Some CPU", "cores": "2", "gpu": "none"}, "rows": rows,
-            "aims": [{"ours": "ours", "peer": "slow", "times": 3.0}], "limits": limits or []}
+    rows = [
+        {"name": "ours", "is_peer": False, "seconds": [1.0, 2.0, 3.0], "amount": 2} | ran | {"facts": {"% lost": [1.0, 2.0, 4.0]}},
+        {"name": "slow", "is_peer": True, "seconds": [8.0, 8.0, 8.0], "amount": 2} | ran,
+        {"name": "fast", "is_peer": True, "seconds": [1.0, 1.0, 1.0], "amount": 2} | ran,
+        {"name": "other work", "is_peer": True, "seconds": [1.0, 1.0, 1.0], "amount": 2} | ran | {"kind": "other"},
+        {"name": "gone", "is_peer": True, "kind": "", "failed": "no such package"},
+    ]
+    return {
+        "claim": claim,
+        "question": "How fast?",
+        "unit": "clip",
+        "scale": 1,
+        "month": month,
+        "commit": "abc",
+        "command": "python -m x",
+        "machine": {"cpu": "Some CPU", "cores": "2", "gpu": "none"},
+        "rows": rows,
+        "aims": [{"ours": "ours", "peer": "slow", "times": 3.0}],
+        "limits": limits or [],
+    }
 
 
 def limit(value: float | None, fact: str = "% lost", against: str = "", contender: str = "ours", is_least: bool = False) -> dict[str, Any]:
@@ -57,11 +69,27 @@ def test_lost_and_failed_peers_stay_in_the_result_and_other_work_is_not_compared
 
 
 def test_limits_judge_the_median_of_a_fact_or_of_the_time_alone_or_against_another_contenders() -> None:
-    limits = [limit(2), limit(1.9), limit(2, is_least=True), limit(2.1, is_least=True), limit(0.9, fact=""), limit(None),
-              limit(2, fact="", against="fast"), limit(1, contender="gone"), limit(1, fact="", against="gone")]
+    limits = [
+        limit(2),
+        limit(1.9),
+        limit(2, is_least=True),
+        limit(2.1, is_least=True),
+        limit(0.9, fact=""),
+        limit(None),
+        limit(2, fact="", against="fast"),
+        limit(1, contender="gone"),
+        limit(1, fact="", against="gone"),
+    ]
     judged = limits_of(result(limits=limits))
-    assert [limit.aim for limit in judged] == ["at most 2 reached", "at most 1.9 missed", "at least 2 reached", "at least 2.1 missed",
-                                               "at most 0.9 missed", "", "at most 2 reached"]
+    assert [limit.aim for limit in judged] == [
+        "at most 2 reached",
+        "at most 1.9 missed",
+        "at least 2 reached",
+        "at least 2.1 missed",
+        "at most 0.9 missed",
+        "",
+        "at most 2 reached",
+    ]
     assert (judged[0].value.low, judged[0].value.median, judged[0].value.high) == (1.0, 2.0, 4.0)
     assert (judged[-1].value.low, judged[-1].value.median, judged[-1].value.high) == (1.0, 2.0, 3.0)
     assert judged[-1].what == "s per clip, divided by that of fast"
@@ -74,8 +102,10 @@ def test_a_second_run_agrees_where_ranges_touch() -> None:
     slower = result()
     slower["rows"][0]["seconds"] = [2.5, 3.0, 3.5]
     lines = sorted(compare([result()], [slower]))
-    assert lines == ["| ingest | ours | fast, times faster | 0.5 (0.333 to 1) | 0.333 (0.286 to 0.4) | yes |",
-                     "| ingest | ours | slow, times faster | 4 (2.67 to 8) | 2.67 (2.29 to 3.2) | yes |"]
+    assert lines == [
+        "| ingest | ours | fast, times faster | 0.5 (0.333 to 1) | 0.333 (0.286 to 0.4) | yes |",
+        "| ingest | ours | slow, times faster | 4 (2.67 to 8) | 2.67 (2.29 to 3.2) | yes |",
+    ]
     slower["rows"][0]["seconds"] = [9.0, 9.0, 9.5]
     assert [line[-6:] for line in compare([result()], [slower])] == ["| no |"] * 2
     assert list(compare([result()], [result(claim="start")])) == []
@@ -83,6 +113,7 @@ def test_a_second_run_agrees_where_ranges_touch() -> None:
 
 def test_work_is_warmed_up_prepared_before_every_run_and_timed_without_its_preparation() -> None:
     calls: list[str] = []
+
     def run() -> dict[str, float]:
         calls.append("run")
         return {"number": len(calls)}

@@ -11,8 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = (
-    "errors", "emotions", "files", "seeds", "settings",
-    "scores", "data", "models", "training", "tracking", "serving", "experiments", "launching",
+    "errors",
+    "emotions",
+    "files",
+    "seeds",
+    "settings",
+    "scores",
+    "data",
+    "models",
+    "training",
+    "tracking",
+    "serving",
+    "experiments",
+    "launching",
     "pipelines",
 )
 """The packages and top modules; each may import itself and the ones before it. docs/architecture.md says what each is for."""
@@ -101,8 +112,11 @@ def test_no_module_imports_itself_through_others():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_tool_is_imported_only_where_it_lives(name):
-    astray = {f"{tool} (expected in: {', '.join(sorted(OWNERS[tool]))})"
-              for tool in outside_imports_of(name) & set(OWNERS) if not is_within(name, OWNERS[tool])}
+    astray = {
+        f"{tool} (expected in: {', '.join(sorted(OWNERS[tool]))})"
+        for tool in outside_imports_of(name) & set(OWNERS)
+        if not is_within(name, OWNERS[tool])
+    }
     assert not astray, f"{name} imports {', '.join(sorted(astray))}"
 
 

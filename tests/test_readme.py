@@ -47,8 +47,9 @@ def code_of(page: Path) -> str:
     return "\n".join([*commands_of(page), *re.findall(r"`([^`\n]+)`", text)])
 
 
-SAFE = sorted({command for page in PAGES for command in commands_of(page)
-               if not any(re.fullmatch(pattern, command) for pattern in NOT_RUN)})
+SAFE = sorted(
+    {command for page in PAGES for command in commands_of(page) if not any(re.fullmatch(pattern, command) for pattern in NOT_RUN)}
+)
 
 
 @pytest.mark.parametrize("command", SAFE)

@@ -93,23 +93,50 @@ def test_a_params_yaml_that_is_no_mapping_or_not_there_is_refused(tmp_path, monk
 
 def test_the_defaults_are_the_recipe_that_the_field_knows():
     train = read_settings(ROOT / "params.yaml").train
-    recipe = {"model": "HuB-LL", "epochs": 20, "rounds": 3, "lr": 1e-5, "weight_decay": 0.005, "batch_size": 2, "attention_mask": True,
-              "seed": 19730309, "select_by": "uar", "experiment_type": "indep", "freeze": "none", "fold": 0}
+    recipe = {
+        "model": "HuB-LL",
+        "epochs": 20,
+        "rounds": 3,
+        "lr": 1e-5,
+        "weight_decay": 0.005,
+        "batch_size": 2,
+        "attention_mask": True,
+        "seed": 19730309,
+        "select_by": "uar",
+        "experiment_type": "indep",
+        "freeze": "none",
+        "fold": 0,
+    }
     assert {name: getattr(train, name) for name in recipe} == recipe
-    beyond = {"schedule": "constant", "warmup": 0, "clip_norm": None, "accumulate": 1, "class_weights": "none", "label_smoothing": 0,
-              "augment": (), "early_stopping": None}
+    beyond = {
+        "schedule": "constant",
+        "warmup": 0,
+        "clip_norm": None,
+        "accumulate": 1,
+        "class_weights": "none",
+        "label_smoothing": 0,
+        "augment": (),
+        "early_stopping": None,
+    }
     assert {name: getattr(train, name) for name in beyond} == beyond
 
 
 def test_no_setting_has_a_default_outside_params_yaml():
-    required = {f"{section}.{key}": field.is_required() for section in SECTIONS
-                for key, field in Settings.model_fields[section].annotation.model_fields.items()}
+    required = {
+        f"{section}.{key}": field.is_required()
+        for section in SECTIONS
+        for key, field in Settings.model_fields[section].annotation.model_fields.items()
+    }
     assert [name for name, is_required in required.items() if not is_required] == []
 
 
 def test_every_setting_says_what_it_means():
-    silent = [f"{section}.{key}" for section in SECTIONS
-              for key, field in Settings.model_fields[section].annotation.model_fields.items() if not field.description]
+    silent = [
+        f"{section}.{key}"
+        for section in SECTIONS
+        for key, field in Settings.model_fields[section].annotation.model_fields.items()
+        if not field.description
+    ]
     assert silent == []
 
 
@@ -229,8 +256,14 @@ def test_help_shows_every_setting_with_its_default(capsys, monkeypatch):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_imports_nothing_heavy(command):
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", f"pipelines.{command}", "--help"],
-                          cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"pipelines.{command}", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if line.startswith("import time:")}

@@ -81,8 +81,13 @@ def check(frame: pd.DataFrame, origin: str) -> None:
         _refuse(frame, frame[column].isna(), column, "a value", origin)
     _refuse(frame, frame["emotions"].cat.codes.to_numpy() != frame["labels"], "labels", "the label of its emotion", origin)
     _refuse(frame, frame["path"].duplicated(), "path", "a path that no other clip has", origin)
-    _refuse(frame, frame["path"].str.startswith("/") | frame["path"].str.contains("\\", regex=False), "path",
-            "a relative path with forward slashes", origin)
+    _refuse(
+        frame,
+        frame["path"].str.startswith("/") | frame["path"].str.contains("\\", regex=False),
+        "path",
+        "a relative path with forward slashes",
+        origin,
+    )
     _refuse(frame, ~frame["gender"].isin(GENDERS), "gender", f"one of {', '.join(GENDERS)}", origin)
     _refuse(frame, ~frame["part"].isin(("", *PARTS)), "part", f"empty or one of {', '.join(PARTS)}", origin)
     _refuse(frame, (frame["fold"] == NO_FOLD) != (frame["part"] != ""), "fold", f"a fold, or {NO_FOLD} and an official part", origin)

@@ -104,9 +104,7 @@ class Quality:
     """Length of the kept clips."""
 
 
-def count_quality(
-    catalogue: pd.DataFrame, index: pd.DataFrame, left_out: pd.DataFrame, frame: pd.DataFrame, release_clips: int
-) -> Quality:
+def count_quality(catalogue: pd.DataFrame, index: pd.DataFrame, left_out: pd.DataFrame, frame: pd.DataFrame, release_clips: int) -> Quality:
     """Count one corpus from the tables of its stages."""
     warned = index.loc[index["path"].isin(frame["path"]), "warnings"].str.split(", ").explode()
     warnings = _counts(warned[warned != ""])

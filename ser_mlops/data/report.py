@@ -112,8 +112,9 @@ def page(reports: list[CorpusReport], quality: Mapping[str, Quality], tables: Ma
     if synthetic:
         lines += [f"**SYNTHETIC: the clips of {', '.join(synthetic)} are made by this project; nobody is heard in them.**", ""]
     header = ["corpus", "found", "kept", "left out", "speakers", "hours", "warnings"]
-    lines += _table(header, [[name, q.found, q.kept, q.found - q.kept, q.speakers, q.hours, sum(q.warnings.values())]
-                             for name, q in quality.items()])
+    lines += _table(
+        header, [[name, q.found, q.kept, q.found - q.kept, q.speakers, q.hours, sum(q.warnings.values())] for name, q in quality.items()]
+    )
     for name in FIGURES:
         lines += [f"![{name}]({name}.png)", ""]
     for report in reports:

@@ -100,9 +100,7 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
         run.text("comparison.md", page)
         for name, table in _tables(comparison).items():
             run.text(f"{name}.csv", table.to_csv(index=name == "rounds"))
-        drawn = figures.comparison_figures(
-            comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note
-        )
+        drawn = figures.comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note)
         for name, figure in drawn.items():
             draw(run, name.removesuffix(".png"), figure)
         for number, row in enumerate(comparison.differences.itertuples()):

@@ -39,57 +39,81 @@ def model_card(
     train = settings.train
     checkpoint = ALIASES.get(train.model, train.model)
     title = f"{training.name}, round {round}: {train.model}"
-    return "\n\n".join([
-        "---\nlibrary_name: transformers\npipeline_tag: audio-classification\ntags: [speech-emotion-recognition]\n---",
-        f"# {title}",
-        *([SYNTHETIC] if note else []),
-        f"Classifies speech into {', '.join(EMOTIONS)}. Experiment type `{train.experiment_type}`, checkpoint {checkpoint}, freeze "
-        f"`{train.freeze}`; the weights are those of epoch {best_epoch} of {train.epochs}, the best on validation by {train.select_by}.",
-        "`AutoModelForAudioClassification.from_pretrained` opens this folder. `contract.json` says what must happen to a recording before.",
-        "## Data",
-        _sides(training),
-        _split(training, settings),
-        _versions(versions),
-        "## Scores on test clips",
-        _scores(scores),
-        "## Limits",
-        LIMITS,
-        "## Licences",
-        f"- checkpoint {checkpoint}: {LICENCES.get(train.model, 'see its own card')}\n" + _licences(versions, settings, note),
-        f"Code: {_code()}.",
-    ]) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "---\nlibrary_name: transformers\npipeline_tag: audio-classification\ntags: [speech-emotion-recognition]\n---",
+                f"# {title}",
+                *([SYNTHETIC] if note else []),
+                f"Classifies speech into {', '.join(EMOTIONS)}. Experiment type `{train.experiment_type}`, checkpoint {checkpoint}, freeze "
+                f"`{train.freeze}`; the weights are those of epoch {best_epoch} of {train.epochs}, the best on validation by "
+                f"{train.select_by}.",
+                "`AutoModelForAudioClassification.from_pretrained` opens this folder. `contract.json` says what must "
+                "happen to a recording before.",
+                "## Data",
+                _sides(training),
+                _split(training, settings),
+                _versions(versions),
+                "## Scores on test clips",
+                _scores(scores),
+                "## Limits",
+                LIMITS,
+                "## Licences",
+                f"- checkpoint {checkpoint}: {LICENCES.get(train.model, 'see its own card')}\n" + _licences(versions, settings, note),
+                f"Code: {_code()}.",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _sides(training: Training) -> str:
     tests = {f"test {name}": frame for name, frame in training.tests.items()}
-    return _table(pd.DataFrame([
-        {"side": side, "corpus": corpus, "clips": len(clips), "speakers": clips["speaker"].nunique()}
-        for side, frame in {"train": training.train, "validation": training.validation, **tests}.items()
-        for corpus, clips in frame.groupby("corpus", observed=True)
-    ]))
+    return _table(
+        pd.DataFrame(
+            [
+                {"side": side, "corpus": corpus, "clips": len(clips), "speakers": clips["speaker"].nunique()}
+                for side, frame in {"train": training.train, "validation": training.validation, **tests}.items()
+                for corpus, clips in frame.groupby("corpus", observed=True)
+            ]
+        )
+    )
 
 
 def _split(training: Training, settings: Settings) -> str:
     kept = ", ".join(f"{unit} of {corpus}" for corpus, unit in training.validation_by.items())
     rules = settings.catalogue
-    return (f"Split by {settings.frames.split} ({training.speakers}); "
-            f"fold held out: {'none' if training.fold is None else training.fold}; kept whole in validation: {kept}; "
-            f"calm: {rules.calm}, contempt: {rules.contempt}, labels: {rules.labels}.")
+    return (
+        f"Split by {settings.frames.split} ({training.speakers}); "
+        f"fold held out: {'none' if training.fold is None else training.fold}; kept whole in validation: {kept}; "
+        f"calm: {rules.calm}, contempt: {rules.contempt}, labels: {rules.labels}."
+    )
 
 
 def _versions(versions: Mapping[str, Version]) -> str:
-    return _table(pd.DataFrame([
-        {"corpus": corpus, "frame (MD5, DVC)": version.frame_md5, "audio (MD5, DVC)": version.audio_md5}
-        for corpus, version in versions.items()
-    ]))
+    return _table(
+        pd.DataFrame(
+            [
+                {"corpus": corpus, "frame (MD5, DVC)": version.frame_md5, "audio (MD5, DVC)": version.audio_md5}
+                for corpus, version in versions.items()
+            ]
+        )
+    )
 
 
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
     shown = [name for name in scores if name or len(scores) > 2]
     recalls = {name: value for name, value in scores[""].items() if name.startswith("recall/")}
-    return _table(pd.DataFrame([
-        {"test set": name or "all together"} | {score: f"{scores[name][score]:.4f}" for score in SCORES} for name in shown
-    ])) + "\n\nRecall: " + ", ".join(f"{name.removeprefix('recall/')} {value:.3f}" for name, value in recalls.items()) + "."
+    return (
+        _table(
+            pd.DataFrame(
+                [{"test set": name or "all together"} | {score: f"{scores[name][score]:.4f}" for score in SCORES} for name in shown]
+            )
+        )
+        + "\n\nRecall: "
+        + ", ".join(f"{name.removeprefix('recall/')} {value:.3f}" for name, value in recalls.items())
+        + "."
+    )
 
 
 def _licences(versions: Mapping[str, Version], settings: Settings, note: str) -> str:

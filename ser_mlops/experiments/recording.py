@@ -291,12 +291,14 @@ def trained_by_all(results: Sequence[Result]) -> frozenset[int]:
 
 def _draw_matrix(run: RunLog, name: str, results: Sequence[Result], note: str) -> None:
     """Draw the mean UAR of every training on every test set, where there are several of either."""
-    table = pd.DataFrame([
-        {"training": result.training.trained_on, "test": test, **{score: scores.get(score, np.nan) for score in TABLE_SCORES}}
-        for result in results
-        for test, scores in result.scores.items()
-        if test
-    ])
+    table = pd.DataFrame(
+        [
+            {"training": result.training.trained_on, "test": test, **{score: scores.get(score, np.nan) for score in TABLE_SCORES}}
+            for result in results
+            for test, scores in result.scores.items()
+            if test
+        ]
+    )
     if table["training"].nunique() < 2 and table["test"].nunique() < 2:
         return
     uar, shared, chance = (
@@ -314,7 +316,9 @@ def _tell_summaries(summaries: Mapping[str, Summary]) -> str:
     width = max(len(test or "all") for test in summaries)
     return "\n".join(
         f"{test or 'all':<{width}}  {score:<10}  {_tell_mean(summary.table.loc[score])}   {_tell_interval(summary, score)}"
-        for test, summary in summaries.items() for score in SUMMARY_SCORES if score in summary.table.index
+        for test, summary in summaries.items()
+        for score in SUMMARY_SCORES
+        if score in summary.table.index
     )
 
 

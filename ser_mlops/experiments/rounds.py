@@ -57,8 +57,16 @@ from ser_mlops.training.stopping import raising_interrupted
 AUDIO = Path("data/audio")
 DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
 FREE_ON_RESUME = (
-    "train.resume", "train.workers", "train.register", "paths.checkpoints", "paths.cache", "paths.studies",
-    "serving.window_seconds", "serving.max_clips", "serving.max_seconds", "serving.max_megabytes",
+    "train.resume",
+    "train.workers",
+    "train.register",
+    "paths.checkpoints",
+    "paths.cache",
+    "paths.studies",
+    "serving.window_seconds",
+    "serving.max_clips",
+    "serving.max_seconds",
+    "serving.max_megabytes",
 )
 """Settings that a resumed experiment may change, because no number depends on them."""
 
@@ -164,9 +172,7 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
 def prepare(settings: Settings) -> Experiment:
     """Check everything that can be wrong with a command before it costs time: corpora, frames, plan, checkpoint."""
     train = settings.train
-    corpora = corpora_of(
-        settings.data.corpora, train.experiment_type, train.train_datasets, train.test_dataset, train.test_split_source
-    )
+    corpora = corpora_of(settings.data.corpora, train.experiment_type, train.train_datasets, train.test_dataset, train.test_split_source)
     locate(train.model)
     if settings.frames.split == "stratified" and train.fold != 0:
         raise SettingsError(f"fold={train.fold}: frames.split=stratified holds out one part, expected fold=0")
@@ -327,9 +333,7 @@ def open_frozen(experiment: Experiment, trainings: Sequence[Training], world: Wo
     if objection := experiment.cache_objection():
         print(f"no cache of the frozen part: {objection}")
         return None
-    classifier = load_classifier(
-        train.model, seed=train.seed, attention_mask=train.attention_mask, share_encoder=train.freeze == "encoder"
-    )
+    classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask, share_encoder=train.freeze == "encoder")
     classifier.freeze(train.freeze)
     features = open_features(
         classifier,
@@ -377,9 +381,7 @@ def train_round(
     )
 
 
-def fit(
-    experiment: Experiment, training: Training, round: int, folder: Path, features: Features | None, recorder: Recorder
-) -> Fitted:
+def fit(experiment: Experiment, training: Training, round: int, folder: Path, features: Features | None, recorder: Recorder) -> Fitted:
     """Train one round, or go on with it where `folder` holds its state."""
     train = experiment.settings.train
     return fit_round(

@@ -208,8 +208,16 @@ class Study:
             seconds = trial.duration.total_seconds() if trial.duration else np.nan
             value = trial.value if trial.state == TrialState.COMPLETE else np.nan
             failures = "; ".join(trial.user_attrs.get(FAILURES, []))
-            rows.append({"number": trial.number, "state": trial.state.name, "value": value, **trial.params, "seconds": seconds,
-                         "failures": failures})
+            rows.append(
+                {
+                    "number": trial.number,
+                    "state": trial.state.name,
+                    "value": value,
+                    **trial.params,
+                    "seconds": seconds,
+                    "failures": failures,
+                }
+            )
         return pd.DataFrame(rows)
 
     def reports(self) -> pd.DataFrame:
@@ -297,9 +305,7 @@ class TakenTrial:
             self._study.release(self.number)
 
 
-def open_study(
-    name: str, search: Search, *, maximize: bool, identity: Mapping[str, str], storage: str | None, folder: Path
-) -> Study:
+def open_study(name: str, search: Search, *, maximize: bool, identity: Mapping[str, str], storage: str | None, folder: Path) -> Study:
     """Open a study, or create it without trials. It is in the database at the URL `storage`, or in a journal under `folder`.
 
     Raises:
@@ -312,7 +318,10 @@ def open_study(
     with lock:  # processes that create the tables of a fresh database at once fail
         opened = _open_journal(folder / f"{name}.journal") if storage is None else _open_database(storage)
         study = optuna.create_study(
-            storage=opened, study_name=name, direction="maximize" if maximize else "minimize", pruner=PRUNERS[search.pruner](),
+            storage=opened,
+            study_name=name,
+            direction="maximize" if maximize else "minimize",
+            pruner=PRUNERS[search.pruner](),
             load_if_exists=True,
         )
         then = study.user_attrs.get("identity")

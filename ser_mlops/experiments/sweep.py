@@ -44,8 +44,17 @@ from ser_mlops.training.distributed import join_world
 from ser_mlops.training.features import Features
 from ser_mlops.training.stopping import raising_interrupted
 
-NUMBERS = {"lr": float, "weight_decay": float, "warmup": float, "clip_norm": float, "label_smoothing": float,
-           "batch_size": int, "accumulate": int, "epochs": int, "early_stopping": int}
+NUMBERS = {
+    "lr": float,
+    "weight_decay": float,
+    "warmup": float,
+    "clip_norm": float,
+    "label_smoothing": float,
+    "batch_size": int,
+    "accumulate": int,
+    "epochs": int,
+    "early_stopping": int,
+}
 SEARCHABLE = (*NUMBERS, "schedule", "class_weights")
 """Settings of `train` that change neither who is trained on nor what is frozen, so that all trials share data and caches."""
 MIN_WILCOXON_ROUNDS = 4
@@ -105,8 +114,14 @@ class Sweep:
             pruner=self.settings.pruner,
             seed=self.experiment.settings.train.seed,
         )
-        return open_study(self.name, search, maximize=self.metric not in LOWER_IS_BETTER, identity=self.identity(),
-                          storage=self.settings.storage, folder=Path(self.experiment.settings.paths.studies))
+        return open_study(
+            self.name,
+            search,
+            maximize=self.metric not in LOWER_IS_BETTER,
+            identity=self.identity(),
+            storage=self.settings.storage,
+            folder=Path(self.experiment.settings.paths.studies),
+        )
 
 
 def prepare_sweep(experiment: Experiment, settings: SweepSettings) -> Sweep:
@@ -125,8 +140,10 @@ def prepare_sweep(experiment: Experiment, settings: SweepSettings) -> Sweep:
     if settings.study is not None and Path(settings.study).name != settings.study:
         raise SettingsError(f"study={settings.study} is not accepted, expected a name that can be a file's")
     if settings.pruner == "wilcoxon" and train.rounds < MIN_WILCOXON_ROUNDS:
-        raise SettingsError(f"pruner=wilcoxon compares rounds and stops no trial of {train.rounds}: set rounds to {MIN_WILCOXON_ROUNDS} "
-                            "or more, or pruner=median")
+        raise SettingsError(
+            f"pruner=wilcoxon compares rounds and stops no trial of {train.rounds}: set rounds to {MIN_WILCOXON_ROUNDS} "
+            "or more, or pruner=median"
+        )
     if not settings.space:
         raise SettingsError(f"sweep.space is empty, expected some of: {', '.join(SEARCHABLE)}")
     sweep = Sweep(experiment, settings)
@@ -227,9 +244,7 @@ def _run_trial(sweep: Sweep, trial: TakenTrial, pages: Pages, run_id: str, folde
         trial.complete(value)
 
 
-def _train_rounds(
-    sweep: Sweep, experiment: Experiment, trial: TakenTrial, run: RunLog, folder: Path, features: Features | None
-) -> float:
+def _train_rounds(sweep: Sweep, experiment: Experiment, trial: TakenTrial, run: RunLog, folder: Path, features: Features | None) -> float:
     train = experiment.settings.train
     epochs = sweep.settings.space.get("epochs")
     span = train.epochs if epochs is None else int(epochs.high) if isinstance(epochs, Range) else max(epochs.choices)
@@ -274,10 +289,9 @@ def _lead(sweep: Sweep, study: Study) -> None:
         parent = notebook.parent
         if not notebook.is_resumed:
             describe_sweep(parent, sweep)
-        runs = notebook.schedule([
-            Planned(key=f"trial {trial.number}", name=f"trial {trial.number} of {study.name}", tags=tags)
-            for trial in study.trials()
-        ])
+        runs = notebook.schedule(
+            [Planned(key=f"trial {trial.number}", name=f"trial {trial.number} of {study.name}", tags=tags) for trial in study.trials()]
+        )
         study.tell(runs={key.removeprefix("trial "): run_id for key, run_id in runs.items()}, parent=parent.run_id)
         _run_all(sweep, study)
         notebook.collect()

@@ -114,8 +114,15 @@ def launch_sweep(sweep: Sweep, fills: bool) -> None:
         order, jobs, study = _begin_sweep(sweep, fills)
         if settings.launch.detach:
             return
-        _attend(order, jobs, len(jobs.keys), lambda _: len(study.trials()) - len(study.trials(*OPEN)), sweep.settings.trials,
-                f"sweep {sweep.experiment.name}", "trial")
+        _attend(
+            order,
+            jobs,
+            len(jobs.keys),
+            lambda _: len(study.trials()) - len(study.trials(*OPEN)),
+            sweep.settings.trials,
+            f"sweep {sweep.experiment.name}",
+            "trial",
+        )
     _tell(order, lambda: read_end(order.parent))
 
 
@@ -180,9 +187,7 @@ def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Order, Jobs, Study]:
     return order, jobs, study
 
 
-def _attend(
-    order: Order, workers: Workers, num_workers: int, count: Callable[[int], int], total: int, name: str, unit: str
-) -> None:
+def _attend(order: Order, workers: Workers, num_workers: int, count: Callable[[int], int], total: int, name: str, unit: str) -> None:
     """Show progress until all workers are over, then close what they left open; an interruption stops them first.
 
     `count` returns how many units are done, given how many workers are over.

@@ -53,7 +53,11 @@ def check_caches(experiment: Experiment) -> bool:
     classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask)
     corpora = {corpus: version.audio for corpus, version in experiment.versions.items()}
     absent, obstacle = look_ahead(
-        classifier, train.freeze, corpora, Path(experiment.settings.paths.cache), train.cache_precision,
+        classifier,
+        train.freeze,
+        corpora,
+        Path(experiment.settings.paths.cache),
+        train.cache_precision,
         torch.device("cuda" if slurm.gpus else "cpu"),
     )
     if obstacle:

@@ -152,10 +152,16 @@ def run_torchrun(processes_per_node: int, num_nodes: int, module: str, *argument
 
     environment = JobEnvironment()
     first, number = PORTS
-    meeting = ["--standalone"] if num_nodes == 1 else [
-        f"--nnodes={num_nodes}", f"--node-rank={environment.node}", f"--master-addr={environment.hostnames[0]}",
-        f"--master-port={first + int(os.environ['SLURM_JOB_ID']) % number}",
-    ]
+    meeting = (
+        ["--standalone"]
+        if num_nodes == 1
+        else [
+            f"--nnodes={num_nodes}",
+            f"--node-rank={environment.node}",
+            f"--master-addr={environment.hostnames[0]}",
+            f"--master-port={first + int(os.environ['SLURM_JOB_ID']) % number}",
+        ]
+    )
     command = [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={processes_per_node}", "-m", module, *arguments]
     print(" ".join(command), flush=True)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # inherited by torchrun and, until they set their own, by its processes

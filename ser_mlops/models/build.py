@@ -109,16 +109,24 @@ def _read(folder: Path, model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExt
             is_same_head = [config.id2label.get(label) for label in range(config.num_labels)] == list(EMOTIONS)
             config.id2label, config.label2id = dict(enumerate(EMOTIONS)), dict(LABELS)
             net, found = AutoModelForAudioClassification.from_pretrained(
-                folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, local_files_only=True,
+                folder,
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                local_files_only=True,
             )
         except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-            raise ModelError(f"model {model!r}: the files in {folder} cannot be read ({' '.join(str(error).split())[:300]}); "
-                             "fetch them again") from error
+            raise ModelError(
+                f"model {model!r}: the files in {folder} cannot be read ({' '.join(str(error).split())[:300]}); fetch them again"
+            ) from error
     new = set(found["missing_keys"]) | {key for key, *_ in found["mismatched_keys"]}
     lost = sorted(key for key in new if not key.startswith(NEW_KEYS) and not key.endswith("masked_spec_embed"))
     if lost:
-        raise ModelError(f"model {model!r}: {len(lost)} weights are missing or of another size: {', '.join(lost[:5])}"
-                         f"{', …' if len(lost) > 5 else ''}; only the head may be missing")
+        raise ModelError(
+            f"model {model!r}: {len(lost)} weights are missing or of another size: {', '.join(lost[:5])}"
+            f"{', …' if len(lost) > 5 else ''}; only the head may be missing"
+        )
     if not is_same_head:
         new |= {"classifier.weight", "classifier.bias"}
     _align(net)
@@ -156,11 +164,27 @@ def _initialise(net: PreTrainedModel, keys: Collection[str], seed: int) -> None:
 def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     """Build a HuBERT of 24,000 random weights with HuB-LL's norms and 20 ms steps; filters of 20 ms let it hear pitch at once."""
     config = HubertConfig(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, classifier_proj_size=24,
-        conv_dim=(24, 24), conv_kernel=(320, 5), conv_stride=(160, 2), feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True,
-        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=1,  # in groups of 8, oneDNN's bfloat16 is wrong
-        hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, apply_spec_augment=False,
-        id2label=dict(enumerate(EMOTIONS)), label2id=dict(LABELS),
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        classifier_proj_size=24,
+        conv_dim=(24, 24),
+        conv_kernel=(320, 5),
+        conv_stride=(160, 2),
+        feat_extract_norm="layer",
+        conv_bias=True,
+        do_stable_layer_norm=True,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=1,  # in groups of 8, oneDNN's bfloat16 is wrong
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        layerdrop=0.0,
+        apply_spec_augment=False,
+        id2label=dict(enumerate(EMOTIONS)),
+        label2id=dict(LABELS),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(TINY_BODY_SEED)

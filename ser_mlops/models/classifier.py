@@ -23,8 +23,18 @@ from ser_mlops.models.masked_norm import masked_group_norm, masked_mean, step_ma
 
 STAGES = ("wave", "cnn", "pooled")
 DECISIVE = (
-    "model_type", "conv_kernel", "conv_stride", "feat_extract_norm", "feat_extract_activation", "hidden_act", "layer_norm_eps",
-    "num_attention_heads", "do_stable_layer_norm", "feat_proj_layer_norm", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+    "model_type",
+    "conv_kernel",
+    "conv_stride",
+    "feat_extract_norm",
+    "feat_extract_activation",
+    "hidden_act",
+    "layer_norm_eps",
+    "num_attention_heads",
+    "do_stable_layer_norm",
+    "feat_proj_layer_norm",
+    "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups",
     "use_weighted_layer_sum",
 )
 """Keys of a config that decide outputs and that the shapes of the weights do not show."""

@@ -129,8 +129,10 @@ def round_curves(history: pd.DataFrame, best_epoch: int, title: str, note: str =
     figure = titled(9, 3.8, title, note)
     losses, scores = figure.subplots(1, 2)
     epochs = history["epoch"]
-    for axes, columns in ((losses, {"train/loss": "training", "val/loss": "validation"}),
-                          (scores, {"val/accuracy": "accuracy", "val/uar": "UAR"})):
+    for axes, columns in (
+        (losses, {"train/loss": "training", "val/loss": "validation"}),
+        (scores, {"val/accuracy": "accuracy", "val/uar": "UAR"}),
+    ):
         for colour, dashes, (column, name) in zip((BLUE, VERMILLION), ("-", "--"), columns.items(), strict=True):
             axes.plot(epochs, history[column], dashes, marker="o", color=colour, label=name)  # dashed: it may lie on the other
         axes.axvline(best_epoch, color=GREEN, linestyle="--", linewidth=1.2, zorder=1, label=f"chosen: epoch {best_epoch}")
@@ -148,8 +150,11 @@ def rounds_curves(histories: Mapping[str, pd.DataFrame], best_epochs: Mapping[st
     columns = max(1, int(10.5 / _entry_inches(histories)))
     figure = titled(11, 3.7 + LINE_INCHES * -(-len(histories) // columns), title, note)
     panels = figure.subplots(1, 3)
-    for axes, (column, name) in zip(panels, {"train/loss": "training loss (nats)", "val/loss": "validation loss (nats)",
-                                             "val/uar": "validation UAR"}.items(), strict=True):
+    for axes, (column, name) in zip(
+        panels,
+        {"train/loss": "training loss (nats)", "val/loss": "validation loss (nats)", "val/uar": "validation UAR"}.items(),
+        strict=True,
+    ):
         for position, (round_name, history) in enumerate(histories.items()):
             colour = CYCLE[position % len(CYCLE)]
             dashes = ("-", "--", ":", "-.")[position // len(CYCLE) % 4]
@@ -229,8 +234,15 @@ def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "") -> F
     centre = (filled["high"] + filled["low"]) / 2
     accuracy.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1.2, label="perfect calibration")
     accuracy.bar(centre, filled["accuracy"], width, color=BLUE, label="accuracy")
-    accuracy.plot(filled["confidence"], filled["accuracy"], "o", color=VERMILLION, markeredgecolor="white", markersize=6,
-                  label="at its mean confidence")
+    accuracy.plot(
+        filled["confidence"],
+        filled["accuracy"],
+        "o",
+        color=VERMILLION,
+        markeredgecolor="white",
+        markersize=6,
+        label="at its mean confidence",
+    )
     accuracy.text(0.03, 0.95, f"ECE {_percent(ece)}", transform=accuracy.transAxes, va="top", fontsize=11, fontweight="bold")
     accuracy.set_ylim(0, 1.02)
     accuracy.set_ylabel("accuracy")
@@ -273,7 +285,7 @@ def distribution(counts: pd.DataFrame, title: str, note: str = "") -> Figure:
         axes.grid(axis="x", visible=False)
         axes.tick_params(axis="x", length=0)
         axes.set_xticks(range(len(counts)), counts.index, rotation=40, ha="right", rotation_mode="anchor")
-    for axes in panels.flat[len(sides):]:
+    for axes in panels.flat[len(sides) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_ylabel("share of the side's clips")
@@ -284,8 +296,9 @@ def distribution(counts: pd.DataFrame, title: str, note: str = "") -> Figure:
 
 
 @styled
-def rounds_comparison(values: pd.DataFrame, summary: pd.DataFrame, metric: str, title: str, note: str = "",
-                      chance: float | None = None) -> Figure:
+def rounds_comparison(
+    values: pd.DataFrame, summary: pd.DataFrame, metric: str, title: str, note: str = "", chance: float | None = None
+) -> Figure:
     """Draw a score of several experiments (or test sets): a dot per round, the mean and its interval.
 
     Args:
@@ -314,8 +327,16 @@ def rounds_comparison(values: pd.DataFrame, summary: pd.DataFrame, metric: str, 
 def _mark_chance(axes: Axes, chance: float | None) -> None:
     if chance is not None:
         axes.axvline(chance, color=FAINT, linestyle=":", linewidth=1.4)
-        axes.annotate("chance", (chance, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
-                      fontsize=8, color=FAINT)
+        axes.annotate(
+            "chance",
+            (chance, 1),
+            (3, -2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+            color=FAINT,
+        )
 
 
 @styled
@@ -352,8 +373,9 @@ def cross_corpus(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, 
 # Comparisons (the tables of `statistics.Comparison`)
 
 
-def comparison_figures(rounds: pd.DataFrame, scores: pd.DataFrame, differences: pd.DataFrame, groups: pd.DataFrame,
-                       note: str = "") -> dict[str, Figure]:
+def comparison_figures(
+    rounds: pd.DataFrame, scores: pd.DataFrame, differences: pd.DataFrame, groups: pd.DataFrame, note: str = ""
+) -> dict[str, Figure]:
     """Return every figure of a comparison by file name; a grouping with a single value has none. Arguments as in `Comparison`."""
     uar = scores[scores["score"] == "uar"].set_index("experiment")
     figures = {
@@ -382,8 +404,14 @@ def difference_intervals(differences: pd.DataFrame, title: str, note: str = "") 
         colour = BLUE if is_claimed else FAINT
         axes.plot([row.ci_low, row.ci_high], [position, position], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row.difference, position, "o", color=colour, markersize=8, markerfacecolor=colour if is_claimed else "white")
-        axes.annotate(f"{_points(row.difference, 1)} points, p {row.p_holm:.4f}", (row.difference, position), (0, 9),
-                      textcoords="offset points", ha="center", fontsize=9)
+        axes.annotate(
+            f"{_points(row.difference, 1)} points, p {row.p_holm:.4f}",
+            (row.difference, position),
+            (0, 9),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
     pairs = zip(_broken(differences["experiment"]), _broken(differences["baseline"]), strict=True)
     axes.set_yticks(range(len(differences)), [f"{experiment}\n− {baseline}" for experiment, baseline in pairs])
     axes.set_ylim(len(differences) - 0.5, -0.75)
@@ -516,8 +544,18 @@ def trial_contour(trials: pd.DataFrame, x: str, y: str, log: Collection[str], me
         edges = [10**span if name in log else span for name, span in zip((x, y), spans, strict=True)]
         axes.contourf(*edges, surface, levels=np.linspace(*limits, 13), cmap=SHADES)
     axes.scatter(trials[x], trials[y], color=INK, s=62, zorder=3)
-    dots = axes.scatter(trials[x], trials[y], c=trials["value"], cmap=SHADES, vmin=limits[0], vmax=limits[1], edgecolors="white",
-                        linewidths=1.2, s=42, zorder=3)
+    dots = axes.scatter(
+        trials[x],
+        trials[y],
+        c=trials["value"],
+        cmap=SHADES,
+        vmin=limits[0],
+        vmax=limits[1],
+        edgecolors="white",
+        linewidths=1.2,
+        s=42,
+        zorder=3,
+    )
     best = trials.loc[_best(trials["value"], metric)]
     axes.plot(best[x], best[y], "*", color=ORANGE, markeredgecolor=INK, markersize=17, zorder=4, label=f"best: trial {best['number']:.0f}")
     for name, set_scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
@@ -534,8 +572,9 @@ def trial_contour(trials: pd.DataFrame, x: str, y: str, log: Collection[str], me
 
 
 @styled
-def trial_parallel(trials: pd.DataFrame, parameters: Sequence[str], log: Collection[str], metric: str, title: str,
-                   note: str = "") -> Figure:
+def trial_parallel(
+    trials: pd.DataFrame, parameters: Sequence[str], log: Collection[str], metric: str, title: str, note: str = ""
+) -> Figure:
     """Draw every trial as a line through its parameters to its value; better trials are darker, the best one is on top."""
     trials = trials.dropna(subset="value").sort_values(["value", "number"], ascending=[not _is_loss(metric), False])  # of equals the first
     columns = [*parameters, "value"]
@@ -604,8 +643,17 @@ def over_time(wave: np.ndarray, sample_rate: int, windows: pd.DataFrame, title: 
     _waveform(sound, wave, sample_rate)
     below = np.zeros(len(windows))
     for emotion, colour in EMOTION_COLOURS.items():
-        stack.bar(windows["start"], windows[emotion], windows["end"] - windows["start"], below, align="edge", color=colour, label=emotion,
-                  edgecolor="white", linewidth=0.6 if len(windows) <= 100 else 0)
+        stack.bar(
+            windows["start"],
+            windows[emotion],
+            windows["end"] - windows["start"],
+            below,
+            align="edge",
+            color=colour,
+            label=emotion,
+            edgecolor="white",
+            linewidth=0.6 if len(windows) <= 100 else 0,
+        )
         below += windows[emotion].to_numpy()
     stack.set_xlim(0, len(wave) / sample_rate)
     stack.set_ylim(0, 1)

@@ -188,8 +188,9 @@ class Summary:
     notes: tuple[str, ...]
 
 
-def summarise_rounds(rounds: Sequence[pd.DataFrame], seed: int, trained_labels: Collection[int] = (),
-                     resamples: int = RESAMPLES) -> Summary:
+def summarise_rounds(
+    rounds: Sequence[pd.DataFrame], seed: int, trained_labels: Collection[int] = (), resamples: int = RESAMPLES
+) -> Summary:
     """Summarise the prediction tables of an experiment's rounds: mean, sd and 95 % interval of every score.
 
     Args:
@@ -234,8 +235,15 @@ def _interval(statistic: Statistic, num_units: int, seed: int, resamples: int) -
     with warnings.catch_warnings():
         # scipy's own bounds are nan where a resample lacks an emotion and thus its recall; ours leave such resamples out.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        result = stats.bootstrap((np.arange(num_units),), of_drawn, n_resamples=resamples, batch=max(1, BATCH_CELLS // num_units),
-                                 vectorized=True, method="percentile", rng=rng(seed, "bootstrap"))
+        result = stats.bootstrap(
+            (np.arange(num_units),),
+            of_drawn,
+            n_resamples=resamples,
+            batch=max(1, BATCH_CELLS // num_units),
+            vectorized=True,
+            method="percentile",
+            rng=rng(seed, "bootstrap"),
+        )
     low, high = np.nanquantile(result.bootstrap_distribution, (LEVEL / 2, 1 - LEVEL / 2), axis=-1)
     return low, high
 
@@ -277,8 +285,12 @@ class Comparison:
         return table[table["best"] != table["worst"]].reset_index()
 
 
-def compare(experiments: Mapping[str, Sequence[pd.DataFrame]], seed: int, resamples: int = RESAMPLES,
-            training_seeds: Mapping[str, str] | None = None) -> Comparison:
+def compare(
+    experiments: Mapping[str, Sequence[pd.DataFrame]],
+    seed: int,
+    resamples: int = RESAMPLES,
+    training_seeds: Mapping[str, str] | None = None,
+) -> Comparison:
     """Compare two or more experiments, each given as its rounds' prediction tables; definitions in the module's docstring.
 
     Pairs are formed in the order given: the earlier is the baseline of the later. `training_seeds` are the experiments' own seeds; where
@@ -307,17 +319,23 @@ def _in_common(experiments: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[
     num_rounds = min(len(tables) for tables in ordered.values())
     if len(paths) < 2:
         raise DataError(f"fewer than two clips were tested by all of: {', '.join(ordered)}")
-    notes = [f"{name}: {len(tables[0]) - len(paths)} clips that not all tested are left out"
-             for name, tables in ordered.items() if len(tables[0]) > len(paths)]
+    notes = [
+        f"{name}: {len(tables[0]) - len(paths)} clips that not all tested are left out"
+        for name, tables in ordered.items()
+        if len(tables[0]) > len(paths)
+    ]
     notes += [f"{name}: rounds after the first {num_rounds} are left out" for name, tables in ordered.items() if len(tables) > num_rounds]
-    kept = {name: [table[table["path"].isin(paths)].reset_index(drop=True) for table in tables[:num_rounds]]
-            for name, tables in ordered.items()}
+    kept = {
+        name: [table[table["path"].isin(paths)].reset_index(drop=True) for table in tables[:num_rounds]] for name, tables in ordered.items()
+    }
     baseline = next(iter(kept.values()))[0]
     for name, tables in kept.items():
         disagrees = tables[0]["labels"] != baseline["labels"]
         if disagrees.any():
-            raise DataError(f"{name}: clip {baseline['path'][disagrees].iloc[0]!r} has another label there ({disagrees.sum()} such); "
-                            "experiments under different label rules cannot be compared")
+            raise DataError(
+                f"{name}: clip {baseline['path'][disagrees].iloc[0]!r} has another label there ({disagrees.sum()} such); "
+                "experiments under different label rules cannot be compared"
+            )
     return kept, tuple(notes)
 
 
@@ -330,17 +348,26 @@ def _fewest_to_swap(num_pairs: int) -> int:
     return int(np.floor(np.log2(2 * num_pairs / LEVEL))) + 1
 
 
-def _difference(pair: tuple[str, str], rounds: Mapping[str, Sequence[pd.DataFrame]], units: Units, swapped: Units, seed: int,
-                resamples: int) -> pd.DataFrame:
+def _difference(
+    pair: tuple[str, str], rounds: Mapping[str, Sequence[pd.DataFrame]], units: Units, swapped: Units, seed: int, resamples: int
+) -> pd.DataFrame:
     baseline, experiment = pair
     change = _minus(_mean_scores(_sums(rounds[experiment], units), METRICS), _mean_scores(_sums(rounds[baseline], units), METRICS))
     low, high = _interval(change, units.count, seed, resamples)
     first, second = _sums(rounds[baseline], swapped), _sums(rounds[experiment], swapped)
     before, after = _scores(first.sum(axis=0), METRICS), _scores(second.sum(axis=0), METRICS)
-    return pd.DataFrame({
-        "baseline": baseline, "experiment": experiment, "score": METRICS, "difference": after.mean(axis=1) - before.mean(axis=1),
-        "ci_low": low, "ci_high": high, "p_units": _swap_p(first, second, seed, resamples), "p_rounds": _rounds_p(before, after),
-    })
+    return pd.DataFrame(
+        {
+            "baseline": baseline,
+            "experiment": experiment,
+            "score": METRICS,
+            "difference": after.mean(axis=1) - before.mean(axis=1),
+            "ci_low": low,
+            "ci_high": high,
+            "p_units": _swap_p(first, second, seed, resamples),
+            "p_rounds": _rounds_p(before, after),
+        }
+    )
 
 
 def _swap_p(first: np.ndarray, second: np.ndarray, seed: int, resamples: int) -> np.ndarray:
@@ -355,8 +382,15 @@ def _swap_p(first: np.ndarray, second: np.ndarray, seed: int, resamples: int) ->
         return (after - before).mean(axis=-1).T.reshape(*left.shape[:-1], len(METRICS))
 
     units = np.arange(num_units)
-    return stats.permutation_test((units, units + num_units), of_swapped, permutation_type="samples", vectorized=True,
-                                  n_resamples=resamples, batch=max(1, BATCH_CELLS // num_units), rng=rng(seed, "permutation")).pvalue
+    return stats.permutation_test(
+        (units, units + num_units),
+        of_swapped,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, BATCH_CELLS // num_units),
+        rng=rng(seed, "permutation"),
+    ).pvalue
 
 
 def _rounds_p(before_MR: np.ndarray, after_MR: np.ndarray) -> np.ndarray:
@@ -388,8 +422,9 @@ def _holm(p: pd.Series) -> np.ndarray:
     return p.to_numpy() if len(p) == 1 else multipletests(p, method="holm")[1]
 
 
-def _by_group(rounds: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[tuple[str, str]], seed: int,
-              resamples: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _by_group(
+    rounds: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[tuple[str, str]], seed: int, resamples: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     first = next(iter(rounds.values()))[0]
     rows, differences = [], []
     for grouping in GROUPINGS:
@@ -402,8 +437,9 @@ def _by_group(rounds: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[tupl
                 rows.append(known | {"experiment": name} | _estimate(uar[name], "uar", units, seed, resamples))
             for baseline, experiment in pairs:
                 change = _minus(uar[experiment], uar[baseline])
-                differences.append(known | {"baseline": baseline, "experiment": experiment}
-                                   | _estimate(change, "difference", units, seed, resamples))
+                differences.append(
+                    known | {"baseline": baseline, "experiment": experiment} | _estimate(change, "difference", units, seed, resamples)
+                )
     return pd.DataFrame(rows), pd.DataFrame(differences)
 
 
@@ -417,8 +453,9 @@ def _estimate(statistic: Statistic, name: str, units: Units, seed: int, resample
 def _score_rows(rounds: Mapping[str, Sequence[pd.DataFrame]], summaries: Mapping[str, Summary]) -> pd.DataFrame:
     tables = []
     for name, summary in summaries.items():
-        eces = pd.Series([expected_calibration_error(calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy()))
-                          for table in rounds[name]])
+        eces = pd.Series(
+            [expected_calibration_error(calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())) for table in rounds[name]]
+        )
         scores = summary.table.loc[list(METRICS)]
         scores.loc["ece", ["mean", "sd"]] = [eces.mean(), eces.std(ddof=1)]
         tables.append(scores.reset_index().assign(experiment=name, clips=len(rounds[name][0]), rounds=len(rounds[name])))
@@ -429,8 +466,10 @@ def _score_rows(rounds: Mapping[str, Sequence[pd.DataFrame]], summaries: Mapping
 def _swap_notes(units: Units) -> tuple[str, ...]:
     if units.kind == "speaker":
         return (f"p over speakers swaps the predictions of whole speakers ({units.count})",)
-    return (f"p over speakers swaps single clips, because {units.num_speakers} speakers are too few to swap: "
-            "it takes the clips of a speaker for independent, and is too small where they are not",)
+    return (
+        f"p over speakers swaps single clips, because {units.num_speakers} speakers are too few to swap: "
+        "it takes the clips of a speaker for independent, and is too small where they are not",
+    )
 
 
 def _round_notes(num_rounds: int) -> tuple[str, ...]:
@@ -442,19 +481,28 @@ def _round_notes(num_rounds: int) -> tuple[str, ...]:
 def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
     """Return the comparison as a Markdown page, the claims first."""
     uar = comparison.differences[comparison.differences["score"] == "uar"]
-    claims = [f"- **{row.experiment}** against **{row.baseline}**: {row.difference:+.1%} UAR (95 % interval {row.ci_low:+.1%} to "
-              f"{row.ci_high:+.1%}, p {row.p_holm:.4f}): {row.verdict}." for row in uar.itertuples()]
+    claims = [
+        f"- **{row.experiment}** against **{row.baseline}**: {row.difference:+.1%} UAR (95 % interval {row.ci_low:+.1%} to "
+        f"{row.ci_high:+.1%}, p {row.p_holm:.4f}): {row.verdict}."
+        for row in uar.itertuples()
+    ]
     sections = [
-        f"# {title}", *([f"**{note}**"] if note else []), "\n".join(claims),
-        "## Scores", _markdown(comparison.scores),
-        "## Differences (experiment minus baseline)", _markdown(comparison.differences),
+        f"# {title}",
+        *([f"**{note}**"] if note else []),
+        "\n".join(claims),
+        "## Scores",
+        _markdown(comparison.scores),
+        "## Differences (experiment minus baseline)",
+        _markdown(comparison.differences),
         "p_units: permutation over speakers (or clips, see the notes); p_rounds: t test over rounds; p: the larger of the two; "
         "p_holm: corrected over the pairs. A difference is claimed where p_holm is below 0.05, the interval leaves 0 out, and both "
         "experiments were made with one seed.",
         "## Who is served how well (UAR)",
         *(part for grouping in GROUPINGS for part in _group_section(comparison, grouping)),
-        "### Largest gaps", _markdown(comparison.gaps),
-        "## Notes", "\n".join(f"- {text}" for text in comparison.notes),
+        "### Largest gaps",
+        _markdown(comparison.gaps),
+        "## Notes",
+        "\n".join(f"- {text}" for text in comparison.notes),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -464,8 +512,11 @@ def _group_section(comparison: Comparison, grouping: str) -> list[str]:
     changes = comparison.group_differences[comparison.group_differences["grouping"] == grouping]
     if chosen["value"].nunique() == 1:
         return [f"### By {grouping}", f"All clips: {chosen['value'].iloc[0]}."]
-    return [f"### By {grouping}", _markdown(chosen.drop(columns="grouping")),
-            _markdown(changes.drop(columns=["grouping", "clips", "speakers"]))]
+    return [
+        f"### By {grouping}",
+        _markdown(chosen.drop(columns="grouping")),
+        _markdown(changes.drop(columns=["grouping", "clips", "speakers"])),
+    ]
 
 
 def _markdown(table: pd.DataFrame) -> str:

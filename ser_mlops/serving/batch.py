@@ -40,8 +40,10 @@ def conduct_prediction(
         num_bad = int((table["error"] != "").sum())
         audio_seconds = float((table["end"] - table["start"]).sum())
         notebook.parent.metrics({"files": len(files), "unusable": num_bad, "audio_seconds": audio_seconds, "seconds": seconds})
-        summary = (f"{len(files)} files, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
-                   f"{audio_seconds / seconds:,.1f} times as fast as they play")
+        summary = (
+            f"{len(files)} files, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
+            f"{audio_seconds / seconds:,.1f} times as fast as they play"
+        )
         notebook.parent.describe(summary)
     print(table["emotion"].value_counts().drop("", errors="ignore").to_string(header=False))
     print(f"{summary}\n{output}: {len(table)} rows")

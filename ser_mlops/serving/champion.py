@@ -75,8 +75,10 @@ def _download(model_uri: str, name: str, folder: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{_location_of(client, model_uri)}/{name}", dst_path=folder))
     except (MlflowException, OSError) as error:
-        raise ModelError(f"no model {model_uri!r} in {mlflow.get_tracking_uri()} ({' '.join(str(error).split())[:200]}), expected "
-                         "models:/NAME@ALIAS, models:/NAME/VERSION, a run id or a folder") from error
+        raise ModelError(
+            f"no model {model_uri!r} in {mlflow.get_tracking_uri()} ({' '.join(str(error).split())[:200]}), expected "
+            "models:/NAME@ALIAS, models:/NAME/VERSION, a run id or a folder"
+        ) from error
 
 
 def _location_of(client: MlflowClient, model_uri: str) -> str:
@@ -94,8 +96,10 @@ def _check_champion(client: MlflowClient, name: str) -> None:
         client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
         if error.error_code in UNKNOWN_CODES:
-            raise ModelError(f"{name} has no {CHAMPION} in {mlflow.get_tracking_uri()}: register the best round of an experiment with "
-                             f"-P register={name}, or name a run id or a folder") from error
+            raise ModelError(
+                f"{name} has no {CHAMPION} in {mlflow.get_tracking_uri()}: register the best round of an experiment with "
+                f"-P register={name}, or name a run id or a folder"
+            ) from error
         raise
 
 
@@ -159,8 +163,10 @@ def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
         if not (verdict.reason == REIGNS and REASON_TAG in version.tags):  # why it became champion stays
             _keep_reason(client, parent, version, verdict)
     except MlflowException as error:
-        raise TrackingError(f"the best round of {parent_id} could not be registered as {name} ({' '.join(str(error).split())[:200]}): "
-                            f"try again with `mlflow run . -P resume={parent_id} -P register={name}`") from error
+        raise TrackingError(
+            f"the best round of {parent_id} could not be registered as {name} ({' '.join(str(error).split())[:200]}): "
+            f"try again with `mlflow run . -P resume={parent_id} -P register={name}`"
+        ) from error
     return _told(version, verdict)
 
 
@@ -181,9 +187,7 @@ def _champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
     return None if version is None else client.get_model_version(name, str(version))
 
 
-def judge(
-    client: MlflowClient, candidate: Run, version: ModelVersion, champion: ModelVersion | None, seed: int, resamples: int
-) -> Verdict:
+def judge(client: MlflowClient, candidate: Run, version: ModelVersion, champion: ModelVersion | None, seed: int, resamples: int) -> Verdict:
     """Say whether a round beats the present champion: in UAR, on the clips that both were tested on, by the test of `compare`.
 
     Two models are compared here, not two settings: one round each, so the spread over rounds plays no part.
@@ -200,16 +204,22 @@ def judge(
     common = tables["champion"].merge(tables["candidate"], on="path")
     if common.empty:
         return Verdict(False, f"no clip was tested by it and by the champion, version {champion.version}")
-    changed = [corpus for corpus in sorted({path.partition("/")[0] for path in common["path"]})
-               if reigning.data.tags.get(f"dvc.{corpus}") != candidate.data.tags.get(f"dvc.{corpus}")]
+    changed = [
+        corpus
+        for corpus in sorted({path.partition("/")[0] for path in common["path"]})
+        if reigning.data.tags.get(f"dvc.{corpus}") != candidate.data.tags.get(f"dvc.{corpus}")
+    ]
     if changed:
         return Verdict(False, f"the frames of {', '.join(changed)} are not those of the champion, version {champion.version}")
     compared = compare({name: [table] for name, table in tables.items()}, seed, resamples).differences
     uar = compared[compared["score"] == "uar"].iloc[0]
     beats = uar["difference"] > 0 and uar["verdict"] != NOT_SHOWN
     outcome = "beats" if beats else "does not beat"
-    return Verdict(beats, f"{outcome} the champion, version {champion.version}: UAR {uar['difference']:+.1%} on {len(common)} clips that "
-                          f"both were tested on (95 % interval {uar['ci_low']:+.1%} to {uar['ci_high']:+.1%}, p {uar['p_holm']:.4f})")
+    return Verdict(
+        beats,
+        f"{outcome} the champion, version {champion.version}: UAR {uar['difference']:+.1%} on {len(common)} clips that "
+        f"both were tested on (95 % interval {uar['ci_low']:+.1%} to {uar['ci_high']:+.1%}, p {uar['p_holm']:.4f})",
+    )
 
 
 def _predictions(client: MlflowClient, run: Run) -> pd.DataFrame:

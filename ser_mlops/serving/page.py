@@ -45,8 +45,10 @@ class Trial:
     def __init__(self, predictor: Predictor, limits: Limits, folder: Path) -> None:
         terms = predictor.terms
         finer = [seconds for seconds in FINER_SECONDS if terms.min_seconds <= seconds < terms.window_seconds]
-        self.predictors = {seconds: Predictor(predictor.classifier, replace(terms, window_seconds=seconds), BATCH_SIZE)
-                           for seconds in (terms.window_seconds, *finer)}
+        self.predictors = {
+            seconds: Predictor(predictor.classifier, replace(terms, window_seconds=seconds), BATCH_SIZE)
+            for seconds in (terms.window_seconds, *finer)
+        }
         self.terms = terms
         self.limits = limits
         self.folder = folder
@@ -90,25 +92,43 @@ def build_page(trial: Trial, model_uri: str, card: str) -> gradio.Blocks:
     """Lay out the page."""
     limits, terms = trial.limits, trial.terms
     with gradio.Blocks(analytics_enabled=False, title=f"Try {model_uri}", delete_cache=(600, 3600)) as page:
-        gradio.Markdown(f"# Try a model: `{model_uri}`\nUpload or record a clip of {terms.min_seconds:g} to {limits.max_seconds:g} seconds "
-                        f"and at most {limits.max_megabytes:g} MB. It stays on this machine, for as long as the page runs.")
+        gradio.Markdown(
+            f"# Try a model: `{model_uri}`\nUpload or record a clip of {terms.min_seconds:g} to {limits.max_seconds:g} seconds "
+            f"and at most {limits.max_megabytes:g} MB. It stays on this machine, for as long as the page runs."
+        )
         if terms.note:
             gradio.HTML(f'<div class="ser-warning">The model was trained on {escape(terms.note)}; its answers mean nothing.</div>')
         with gradio.Row():
-            clip = gradio.Audio(type="filepath", label="Clip", buttons=["download"],
-                                waveform_options=gradio.WaveformOptions(waveform_color=BLUE, waveform_progress_color=ORANGE))
+            clip = gradio.Audio(
+                type="filepath",
+                label="Clip",
+                buttons=["download"],
+                waveform_options=gradio.WaveformOptions(waveform_color=BLUE, waveform_progress_color=ORANGE),
+            )
             with gradio.Column():
-                windows = gradio.Radio([(_worded(seconds, terms.window_seconds), seconds) for seconds in trial.predictors],
-                                       value=terms.window_seconds, label="Answered in windows of at most")
+                windows = gradio.Radio(
+                    [(_worded(seconds, terms.window_seconds), seconds) for seconds in trial.predictors],
+                    value=terms.window_seconds,
+                    label="Answered in windows of at most",
+                )
                 told = gradio.HTML(elem_id="told")
-                sound = gradio.Audio(label="As the model hears it: mono, 16 kHz", visible=False, interactive=False, buttons=["download"],
-                                     waveform_options=gradio.WaveformOptions(waveform_color=BLUE, waveform_progress_color=ORANGE))
-        picture = gradio.Image(show_label=False, visible=False, interactive=False, buttons=["download", "fullscreen"],
-                               alt_text="Waveform, and the probabilities of each window")
+                sound = gradio.Audio(
+                    label="As the model hears it: mono, 16 kHz",
+                    visible=False,
+                    interactive=False,
+                    buttons=["download"],
+                    waveform_options=gradio.WaveformOptions(waveform_color=BLUE, waveform_progress_color=ORANGE),
+                )
+        picture = gradio.Image(
+            show_label=False,
+            visible=False,
+            interactive=False,
+            buttons=["download", "fullscreen"],
+            alt_text="Waveform, and the probabilities of each window",
+        )
         rows = gradio.HTML(visible=False, max_height=480)
         with gradio.Accordion("Model card", open=False):
             gradio.Markdown(card)
-
 
         def show(file: str | None, window_seconds: float) -> list[object]:
             line, *others = trial.answer(file, window_seconds)
@@ -143,9 +163,20 @@ def serve_page(model_uri: str, address: str, port: int, limits: Limits) -> None:
         page = build_page(Trial(predictor, limits, Path(folder)), model_uri, card)
         try:
             _, url, _ = page.launch(
-                server_name=address, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True, css=STYLE_SHEET,
-                max_file_size=int(MARGIN * limits.max_megabytes * 1e6), footer_links=[], run_history=False, enable_monitoring=False,
-                ssr_mode=False, pwa=False, mcp_server=False,
+                server_name=address,
+                server_port=port,
+                share=False,
+                inbrowser=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                css=STYLE_SHEET,
+                max_file_size=int(MARGIN * limits.max_megabytes * 1e6),
+                footer_links=[],
+                run_history=False,
+                enable_monitoring=False,
+                ssr_mode=False,
+                pwa=False,
+                mcp_server=False,
             )
         except OSError as error:
             raise SettingsError(f"the page cannot listen on {address}, port {port} ({error}): give another --port") from error
@@ -159,8 +190,14 @@ def serve_page(model_uri: str, address: str, port: int, limits: Limits) -> None:
 def _keep_to_this_machine(folder: str) -> None:
     """Let Gradio keep files in `folder`, call nobody, and reach its own page past any proxy."""
     ways_around = [name for name in os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",") if name]
-    os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1",
-                   "no_proxy": ",".join([*ways_around, *LOCAL]), "NO_PROXY": ",".join([*ways_around, *LOCAL])}
+    os.environ |= {
+        "GRADIO_TEMP_DIR": folder,
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "1",
+        "no_proxy": ",".join([*ways_around, *LOCAL]),
+        "NO_PROXY": ",".join([*ways_around, *LOCAL]),
+    }
 
 
 def _without_front_matter(card: str) -> str:

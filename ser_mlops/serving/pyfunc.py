@@ -36,13 +36,15 @@ COLUMN = "audio"
 WEIGHTS_FOLDER = "transformers"
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, COLUMN)]),
-    outputs=Schema([
-        ColSpec(DataType.long, "clip"),
-        ColSpec(DataType.double, "start"),
-        ColSpec(DataType.double, "end"),
-        ColSpec(DataType.string, "emotion"),
-        *(ColSpec(DataType.double, emotion) for emotion in EMOTIONS),
-    ]),
+    outputs=Schema(
+        [
+            ColSpec(DataType.long, "clip"),
+            ColSpec(DataType.double, "start"),
+            ColSpec(DataType.double, "end"),
+            ColSpec(DataType.string, "emotion"),
+            *(ColSpec(DataType.double, emotion) for emotion in EMOTIONS),
+        ]
+    ),
 )
 PACKAGES = ("huggingface_hub", "mlflow", "numpy", "pandas", "safetensors", "soundfile", "soxr", "torch", "transformers")
 """What this file needs, itself and through the package."""

@@ -33,8 +33,15 @@ def predict_logits(
 ) -> np.ndarray:
     """Return logits_NE, float32, in the order of the clips; see `Evaluation`."""
     evaluation = Evaluation(
-        classifier, clips, batch_size=batch_size, features=features, precision=precision, max_samples=max_samples,
-        evaluate_long=evaluate_long, world=world, workers=workers,
+        classifier,
+        clips,
+        batch_size=batch_size,
+        features=features,
+        precision=precision,
+        max_samples=max_samples,
+        evaluate_long=evaluate_long,
+        world=world,
+        workers=workers,
     )
     return evaluation.logits(classifier)
 
@@ -47,8 +54,19 @@ class Evaluation:
     own, and the clip's logits are the plain mean of theirs.
     """
 
-    def __init__(self, classifier: EmotionClassifier, clips: Clips, *, batch_size: int, features: Features | None, precision: str,
-                 max_samples: int | None, evaluate_long: str, world: World, workers: int):
+    def __init__(
+        self,
+        classifier: EmotionClassifier,
+        clips: Clips,
+        *,
+        batch_size: int,
+        features: Features | None,
+        precision: str,
+        max_samples: int | None,
+        evaluate_long: str,
+        world: World,
+        workers: int,
+    ):
         self.clips = clips
         self.owners_W = np.arange(len(clips))
         pieces = clips
@@ -92,8 +110,10 @@ class Evaluation:
         logits_NE = (sums_NE / np.bincount(self.owners_W)[:, None]).astype(np.float32)
         is_finite_N = np.isfinite(logits_NE).all(axis=1)
         if not is_finite_N.all():
-            raise TrainingError(f"the logits of {self.clips.paths[is_finite_N.argmin()]} are not finite "
-                                f"({(~is_finite_N).sum()} of {len(self.clips)} clips): lower lr, or set clip_norm")
+            raise TrainingError(
+                f"the logits of {self.clips.paths[is_finite_N.argmin()]} are not finite "
+                f"({(~is_finite_N).sum()} of {len(self.clips)} clips): lower lr, or set clip_norm"
+            )
         return logits_NE
 
 

@@ -163,8 +163,15 @@ class Features:
         return {"mode": self.mode, "caches": self.caches, "_rows": {}}
 
 
-def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str, Path], folder: Path, precision: str, policy: str,
-                  device: torch.device | str) -> Features | None:
+def open_features(
+    classifier: EmotionClassifier,
+    mode: str,
+    corpora: Mapping[str, Path],
+    folder: Path,
+    precision: str,
+    policy: str,
+    device: torch.device | str,
+) -> Features | None:
     """Open the caches of some corpora (name -> audio .npy, its index beside it), filling those that are not there.
 
     Returns None, and says why, where nothing can be cached: `policy` is off, the model works without attention mask (its outputs
@@ -206,8 +213,9 @@ def open_features(classifier: EmotionClassifier, mode: str, corpora: Mapping[str
     return None
 
 
-def look_ahead(classifier: EmotionClassifier, mode: str, corpora: Mapping[str, Path], folder: Path, precision: str,
-               device: torch.device) -> tuple[list[str], str]:
+def look_ahead(
+    classifier: EmotionClassifier, mode: str, corpora: Mapping[str, Path], folder: Path, precision: str, device: torch.device
+) -> tuple[list[str], str]:
     """Return, of what `open_features` is to open, the corpora whose caches are not there yet, and why they cannot be made, if so."""
     weights = classifier.digest(mode)
     caches = [_describe(corpus, audio, classifier, weights, mode, folder, precision, device) for corpus, audio in corpora.items()]
@@ -215,11 +223,20 @@ def look_ahead(classifier: EmotionClassifier, mode: str, corpora: Mapping[str, P
     return [str(cache.what["corpus"]) for cache in absent], _obstacle(classifier, absent, folder)
 
 
-def _describe(corpus: str, audio: Path, classifier: EmotionClassifier, weights: str, mode: str, folder: Path, precision: str,
-              device: torch.device) -> Cache:
+def _describe(
+    corpus: str, audio: Path, classifier: EmotionClassifier, weights: str, mode: str, folder: Path, precision: str, device: torch.device
+) -> Cache:
     plan = _plan(audio, classifier, mode)
-    what = {"corpus": corpus, "mode": mode, "precision": precision, "weights": weights, "audio": plan.digest,
-            "normalised": bool(classifier.extractor.do_normalize), "device": device.type, "format": FORMAT}
+    what = {
+        "corpus": corpus,
+        "mode": mode,
+        "precision": precision,
+        "weights": weights,
+        "audio": plan.digest,
+        "normalised": bool(classifier.extractor.do_normalize),
+        "device": device.type,
+        "format": FORMAT,
+    }
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     return Cache(folder / f"{corpus}-{mode}-{precision}-{key}.npy", plan, classifier.cached_shape(mode), precision, what)
 

@@ -103,8 +103,10 @@ def fit_round(
     if recipe.gradient_checkpointing:
         classifier.net.gradient_checkpointing_enable({"use_reentrant": False})
     identity = _identify(model, recipe, train, validation, seed, round, features, world) | dict(identity)
-    advice = ("lower batch_size and raise accumulate by as much, set max_seconds, precision=bfloat16 or gradient_checkpointing=true, or "
-              "freeze more")
+    advice = (
+        "lower batch_size and raise accumulate by as much, set max_seconds, precision=bfloat16 or gradient_checkpointing=true, or "
+        "freeze more"
+    )
     with heeding_signals() as stop, advising(f"in round {round} with {recipe.batch_size} clips per batch", advice):
         trainer = _Trainer(classifier, recipe, train, validation, seed, round, features, world, recorder, folder, identity)
         with one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
@@ -130,8 +132,20 @@ def one_thread() -> Iterator[None]:
 class _Trainer:
     """The loop over epochs and steps, and all that it changes."""
 
-    def __init__(self, classifier: EmotionClassifier, recipe: Recipe, train: Clips, validation: Clips, seed: int, round: int,
-                 features: Features | None, world: World, recorder: Recorder, folder: Path, identity: Mapping[str, str]):
+    def __init__(
+        self,
+        classifier: EmotionClassifier,
+        recipe: Recipe,
+        train: Clips,
+        validation: Clips,
+        seed: int,
+        round: int,
+        features: Features | None,
+        world: World,
+        recorder: Recorder,
+        folder: Path,
+        identity: Mapping[str, str],
+    ):
         self.classifier = classifier.to(world.device)
         self.recipe = recipe
         self.train = train
@@ -145,8 +159,15 @@ class _Trainer:
         self.precision = resolve_precision(recipe.precision, world.device)
         self.inputs = Inputs(classifier, train, features, recipe.workers, world.device)
         self.evaluation = Evaluation(
-            classifier, validation, batch_size=recipe.eval_batch_size, features=features, precision=recipe.precision,
-            max_samples=recipe.max_samples, evaluate_long=recipe.evaluate_long, world=world, workers=recipe.workers,
+            classifier,
+            validation,
+            batch_size=recipe.eval_batch_size,
+            features=features,
+            precision=recipe.precision,
+            max_samples=recipe.max_samples,
+            evaluate_long=recipe.evaluate_long,
+            world=world,
+            workers=recipe.workers,
         )
         self.parameters = {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
         self.optimizer = AdamW(self.parameters.values(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
@@ -161,8 +182,13 @@ class _Trainer:
     def run(self, stop: Stop) -> None:
         """Train until the last epoch, or the one that early stopping makes the last; leave the best weights in the classifier."""
         self._resume()
-        with tqdm(total=self.recipe.epochs * self.steps_per_epoch, initial=self.state.step, unit="step", desc=f"round {self.round}",
-                  disable=None if self.world.is_first else True) as bar:
+        with tqdm(
+            total=self.recipe.epochs * self.steps_per_epoch,
+            initial=self.state.step,
+            unit="step",
+            desc=f"round {self.round}",
+            disable=None if self.world.is_first else True,
+        ) as bar:
             while not self.state.is_finished:
                 self.started = time.perf_counter()
                 try:
@@ -298,8 +324,9 @@ class _Trainer:
             checkpoints.save_last(self.folder, self.state, self.identity, self.parameters, self.optimizer)
 
 
-def _identify(model: str, recipe: Recipe, train: Clips, validation: Clips, seed: int, round: int, features: Features | None,
-              world: World) -> dict[str, str]:
+def _identify(
+    model: str, recipe: Recipe, train: Clips, validation: Clips, seed: int, round: int, features: Features | None, world: World
+) -> dict[str, str]:
     settings = {field.name: str(getattr(recipe, field.name)) for field in fields(recipe) if field.name not in WITHOUT_EFFECT}
     return settings | {
         "model": model,

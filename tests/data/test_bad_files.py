@@ -92,8 +92,14 @@ def run_stages(folder: Path, stages: tuple[str, ...] = STAGES) -> subprocess.Com
     params = (PROJECT / "params.yaml").read_text(encoding="utf-8").replace("raw: data/demo", "raw: raw")
     (folder / "params.yaml").write_text(params, encoding="utf-8")
     for stage in stages:
-        done = subprocess.run([sys.executable, "-m", f"pipelines.{stage}", "--corpus", "CREMA"], cwd=folder, text=True, capture_output=True,
-                              env=os.environ | {"PYTHONPATH": str(PROJECT)}, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", f"pipelines.{stage}", "--corpus", "CREMA"],
+            cwd=folder,
+            text=True,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            check=False,
+        )
         if done.returncode:
             break
     return done

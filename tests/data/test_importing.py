@@ -46,6 +46,7 @@ PICKLES_OF_OLD_PANDAS = {
     ),
 }
 
+
 def old_frame() -> pd.DataFrame:
     return pd.DataFrame(
         {

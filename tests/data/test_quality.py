@@ -51,11 +51,15 @@ def test_clips_with_a_defect_are_no_duplicates_of_each_other():
 
 
 def test_reasons_of_the_catalogue_are_kept_and_a_copy_names_its_twin():
-    _, left_out = settle(*stages_of(
-        {"path": "X/a"}, {"path": "X/b", "reason": "copy of X/a", "labels": -1}, {"path": "X/c", "reason": "unparsable name", "labels": -1},
-        {"path": "X/d", "reason": "label row without audio", "labels": -1}))
-    assert reasons_of(left_out) == {
-        "X/b": ("copy", "X/a"), "X/c": ("unparsable name", ""), "X/d": ("label row without audio", "")}
+    _, left_out = settle(
+        *stages_of(
+            {"path": "X/a"},
+            {"path": "X/b", "reason": "copy of X/a", "labels": -1},
+            {"path": "X/c", "reason": "unparsable name", "labels": -1},
+            {"path": "X/d", "reason": "label row without audio", "labels": -1},
+        )
+    )
+    assert reasons_of(left_out) == {"X/b": ("copy", "X/a"), "X/c": ("unparsable name", ""), "X/d": ("label row without audio", "")}
 
 
 def test_a_catalogue_newer_than_the_audio_is_refused():
@@ -65,8 +69,17 @@ def test_a_catalogue_newer_than_the_audio_is_refused():
 
 
 rows = st.lists(
-    st.fixed_dictionaries({"heard": st.integers(0, 6), "labels": st.integers(0, 2), "defect": st.sampled_from(["", "", "", "all zeros"]),
-                           "reason": st.sampled_from(["", "", "", "unparsable name", "emotion: calm"])}), min_size=1, max_size=25)
+    st.fixed_dictionaries(
+        {
+            "heard": st.integers(0, 6),
+            "labels": st.integers(0, 2),
+            "defect": st.sampled_from(["", "", "", "all zeros"]),
+            "reason": st.sampled_from(["", "", "", "unparsable name", "emotion: calm"]),
+        }
+    ),
+    min_size=1,
+    max_size=25,
+)
 
 
 @given(rows, st.randoms(use_true_random=False))
@@ -87,8 +100,11 @@ def test_counts_add_up():
     catalogue, index = stages_of(
         {"path": "X/a", "warnings": "clipped samples, unusual rate", "rule": "calm: neutral"},
         {"path": "X/b", "warnings": "clipped samples"},
-        {"path": "X/c", "defect": "all zeros", "warnings": "clipped samples"}, {"path": "X/d", "reason": "unparsable name"},
-        {"path": "X/e", "reason": "copy of X/a"}, {"path": "X/f", "reason": "copy of X/b"})
+        {"path": "X/c", "defect": "all zeros", "warnings": "clipped samples"},
+        {"path": "X/d", "reason": "unparsable name"},
+        {"path": "X/e", "reason": "copy of X/a"},
+        {"path": "X/f", "reason": "copy of X/b"},
+    )
     catalogue.attrs["other_files"] = {".txt": 3}
     kept, left_out = settle(catalogue, index)
     quality = count_quality(catalogue, index, left_out, kept, release_clips=7)

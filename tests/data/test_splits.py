@@ -25,14 +25,28 @@ def clips_of(rows: list[dict]) -> pd.DataFrame:
 
 def acted_corpus(genders: str, num_labels: int, takes: int) -> pd.DataFrame:
     """Every actor (one letter m or f each) says every text with every emotion."""
-    return clips_of([{"speaker": f"X/{actor}", "gender": {"f": "female", "m": "male"}[gender], "labels": label, "text": f"t{take}"}
-                     for actor, gender in enumerate(genders) for label in range(num_labels) for take in range(takes)])
+    return clips_of(
+        [
+            {"speaker": f"X/{actor}", "gender": {"f": "female", "m": "male"}[gender], "labels": label, "text": f"t{take}"}
+            for actor, gender in enumerate(genders)
+            for label in range(num_labels)
+            for take in range(takes)
+        ]
+    )
 
 
 corpora = st.lists(
-    st.fixed_dictionaries({"group": st.sampled_from([f"X/g{i}" for i in range(12)]), "labels": st.integers(0, len(EMOTIONS) - 1),
-                           "gender": st.sampled_from(["female", "male", "unknown"]), "text": st.sampled_from(["", "a", "b", "c", "d"])}),
-    min_size=2, max_size=80).map(clips_of)
+    st.fixed_dictionaries(
+        {
+            "group": st.sampled_from([f"X/g{i}" for i in range(12)]),
+            "labels": st.integers(0, len(EMOTIONS) - 1),
+            "gender": st.sampled_from(["female", "male", "unknown"]),
+            "text": st.sampled_from(["", "a", "b", "c", "d"]),
+        }
+    ),
+    min_size=2,
+    max_size=80,
+).map(clips_of)
 
 
 @given(corpora, st.integers(1, 8), st.integers(0, 3), st.randoms(use_true_random=False))

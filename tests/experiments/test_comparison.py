@@ -63,8 +63,11 @@ def test_numbers_are_those_of_the_runs_predictions(project, runs):
     for name in ("untrained", "trained"):
         children = project.children_of(project.client.get_run(runs[name]))
         folders = [Path(project.client.download_artifacts(child.info.run_id, "predictions")) for child in children]
-        tables = pd.concat(pd.read_parquet(path).assign(round=child.data.tags["round"])
-                           for child, folder in zip(children, folders, strict=True) for path in folder.glob("*.parquet"))
+        tables = pd.concat(
+            pd.read_parquet(path).assign(round=child.data.tags["round"])
+            for child, folder in zip(children, folders, strict=True)
+            for path in folder.glob("*.parquet")
+        )
         hits = tables["predicted"].astype(str) == tables["labels"].map(dict(enumerate(EMOTIONS)))
         means[name] = hits.groupby([tables["round"], tables["labels"]]).mean().mean()
     metrics = metrics_of(project.opened(output), "compare/")

@@ -26,10 +26,15 @@ def results_of(corpora: str, rounds: int = 2, **given) -> list[Result]:
     trainings = plan_trainings({name: FRAMES[name] for name in corpora.split()}, **(settings | given))
     random = np.random.default_rng(0)
     return [
-        Result(training, round, 1, pd.DataFrame(), {
-            name: prediction_table(frame, random.normal(size=(len(frame), 7))) for name, frame in training.tests.items()
-        })
-        for training in trainings for round in range(rounds)
+        Result(
+            training,
+            round,
+            1,
+            pd.DataFrame(),
+            {name: prediction_table(frame, random.normal(size=(len(frame), 7))) for name, frame in training.tests.items()},
+        )
+        for training in trainings
+        for round in range(rounds)
     ]
 
 

@@ -42,8 +42,16 @@ from tests.tracking.test_notebook import in_store, told
 
 ROOT = Path(__file__).parents[2]
 GIVEN = {
-    "train.test_dataset": "TESS", "train.model": "tiny", "train.freeze": "encoder", "train.epochs": "3", "train.rounds": "2",
-    "train.lr": "0.003", "train.batch_size": "8", "sweep.study": "s", "sweep.trials": "6", "sweep.startup_trials": "3",
+    "train.test_dataset": "TESS",
+    "train.model": "tiny",
+    "train.freeze": "encoder",
+    "train.epochs": "3",
+    "train.rounds": "2",
+    "train.lr": "0.003",
+    "train.batch_size": "8",
+    "sweep.study": "s",
+    "sweep.trials": "6",
+    "sweep.startup_trials": "3",
 }
 
 
@@ -72,8 +80,16 @@ def sweep_of(space: Mapping[str, Range | Choices] | None = None, md5: str = "0" 
     settings = read_settings(given=GIVEN | {name.replace("__", "."): value for name, value in given.items()})
     if space is not None:
         settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"space": space})})
-    trainings = plan_trainings({"TESS": toy_frame()}, experiment_type="indep", train_datasets=(), test_dataset="TESS",
-                               test_split_source=None, fold=0, validation_share=0.3, seed=1)
+    trainings = plan_trainings(
+        {"TESS": toy_frame()},
+        experiment_type="indep",
+        train_datasets=(),
+        test_dataset="TESS",
+        test_split_source=None,
+        fold=0,
+        validation_share=0.3,
+        seed=1,
+    )
     version = Version(Path("data/frames/TESS.parquet"), md5, Path("data/audio/TESS.npy"), "1" * 32)
     return prepare_sweep(Experiment(settings, trainings, {"TESS": version}, is_synthetic=True), settings.sweep)
 
@@ -152,10 +168,23 @@ class Lab:
         for run in runs.values():
             run["metrics"] = {name: points for name, points in run["metrics"].items() if "seconds" not in name}
             run["tags"] = {name: re.sub("%22|[0-9a-f]{32}", "", text) for name, text in run["tags"].items()}
-            run["artifacts"] = {name: name.endswith((".png", "trials.csv", "history.csv", "end.txt", ".md")) or content
-                                for name, content in run["artifacts"].items()}
-        return {"trials": [(trial.number, trial.state, trial.value if trial.state == TrialState.COMPLETE else None, trial.params,
-                            trial.intermediate_values) for trial in study.trials], "runs": runs}
+            run["artifacts"] = {
+                name: name.endswith((".png", "trials.csv", "history.csv", "end.txt", ".md")) or content
+                for name, content in run["artifacts"].items()
+            }
+        return {
+            "trials": [
+                (
+                    trial.number,
+                    trial.state,
+                    trial.value if trial.state == TrialState.COMPLETE else None,
+                    trial.params,
+                    trial.intermediate_values,
+                )
+                for trial in study.trials
+            ],
+            "runs": runs,
+        }
 
 
 @pytest.fixture(scope="session")
@@ -298,22 +327,31 @@ def test_a_study_whose_best_was_tested_gets_no_more_trials(undisturbed):
     assert parent_of(undisturbed).info.status == "FINISHED"
 
 
-@pytest.mark.parametrize(("changes", "named"), [
-    ({"space": {"lr": Range(low=1e-6, high=1e-2, log=True)}}, "space of weight_decay was "),
-    ({"md5": "f" * 32}, "frame of TESS was 0{32}, now f{32}"),
-    ({"train__epochs": "4"}, "train.epochs was 3, now 4"),
-    ({"sweep__sampler": "random"}, "sampler was tpe, now random"),
-])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"space": {"lr": Range(low=1e-6, high=1e-2, log=True)}}, "space of weight_decay was "),
+        ({"md5": "f" * 32}, "frame of TESS was 0{32}, now f{32}"),
+        ({"train__epochs": "4"}, "train.epochs was 3, now 4"),
+        ({"sweep__sampler": "random"}, "sampler was tpe, now random"),
+    ],
+)
 def test_a_study_of_something_else_is_refused(undisturbed, changes, named):
     with pytest.raises(SettingsError, match=rf"study 's' exists and is another one \({named}.*choose another name"):
         conduct_sweep(sweep_of(**changes))
 
 
 def test_a_study_without_a_name_is_named_after_what_it_depends_on(lab):
-    names = {sweep_of(**given).name for given in (
-        {"sweep__study": ""}, {"sweep__study": "", "train__epochs": "4"}, {"sweep__study": "", "md5": "2" * 32},
-        {"sweep__study": "", "sweep__sampler": "random"}, {"sweep__study": "", "space": {"lr": Range(low=1e-5, high=1e-2, log=True)}},
-    )}
+    names = {
+        sweep_of(**given).name
+        for given in (
+            {"sweep__study": ""},
+            {"sweep__study": "", "train__epochs": "4"},
+            {"sweep__study": "", "md5": "2" * 32},
+            {"sweep__study": "", "sweep__sampler": "random"},
+            {"sweep__study": "", "space": {"lr": Range(low=1e-5, high=1e-2, log=True)}},
+        )
+    }
     assert len(names) == 5
     assert sweep_of(sweep__study="", sweep__trials="9", sweep__workers="2", paths__cache="elsewhere").name in names
 
@@ -321,22 +359,28 @@ def test_a_study_without_a_name_is_named_after_what_it_depends_on(lab):
 # What is refused
 
 
-@pytest.mark.parametrize(("space", "message"), [
-    ({}, "sweep.space is empty, expected some of: lr, weight_decay"),
-    ({"lr": Range(low=1e-2, high=1e-6, log=True)}, "sweep.space.lr: low 0.01 and high 1e-06 are no range, expected 0 < low < high"),
-    ({"lr": Range(low=1e-3, high=1e-3, log=False)}, "sweep.space.lr: low 0.001 and high 0.001 are no range, expected low < high"),
-    ({"weight_decay": Range(low=0, high=0.1, log=True)}, "sweep.space.weight_decay: low 0 and high 0.1 are no range"),
-    ({"learning_rate": Range(low=0, high=1, log=False)}, "sweep.space: unknown setting 'learning_rate', expected one of: lr, weight_decay"),
-    ({"model": Choices(choices=("HuB-LL", "tiny"))}, "sweep.space: unknown setting 'model'"),
-    ({"schedule": Range(low=0, high=1, log=False)}, "sweep.space.schedule: a range of numbers is not accepted, expected choices"),
-    ({"schedule": Choices(choices=("constant", "cosin"))}, "sweep.space: train.schedule: cosin is not accepted, expected"),
-    ({"batch_size": Range(low=1.5, high=8, log=False)}, "sweep.space: train.batch_size: 1.5 is not accepted, expected"),
-    ({"batch_size": Choices(choices=())}, "sweep.space.batch_size: choices is empty"),
-    ({"lr": Range(low=-1, high=1, log=False)}, "sweep.space: train.lr: -1.0 is not accepted, expected"),
-    ({"lr": Range(low=1e-6, high=1e-4, log=True)}, "sweep.space.lr does not hold the default 0.003, with which trial 0 is made"),
-    ({"batch_size": Choices(choices=(2, 4))}, "sweep.space.batch_size does not hold the default 8"),
-    ({"clip_norm": Range(low=1, high=2, log=False)}, "sweep.space.clip_norm does not hold the default None"),
-])
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "sweep.space is empty, expected some of: lr, weight_decay"),
+        ({"lr": Range(low=1e-2, high=1e-6, log=True)}, "sweep.space.lr: low 0.01 and high 1e-06 are no range, expected 0 < low < high"),
+        ({"lr": Range(low=1e-3, high=1e-3, log=False)}, "sweep.space.lr: low 0.001 and high 0.001 are no range, expected low < high"),
+        ({"weight_decay": Range(low=0, high=0.1, log=True)}, "sweep.space.weight_decay: low 0 and high 0.1 are no range"),
+        (
+            {"learning_rate": Range(low=0, high=1, log=False)},
+            "sweep.space: unknown setting 'learning_rate', expected one of: lr, weight_decay",
+        ),
+        ({"model": Choices(choices=("HuB-LL", "tiny"))}, "sweep.space: unknown setting 'model'"),
+        ({"schedule": Range(low=0, high=1, log=False)}, "sweep.space.schedule: a range of numbers is not accepted, expected choices"),
+        ({"schedule": Choices(choices=("constant", "cosin"))}, "sweep.space: train.schedule: cosin is not accepted, expected"),
+        ({"batch_size": Range(low=1.5, high=8, log=False)}, "sweep.space: train.batch_size: 1.5 is not accepted, expected"),
+        ({"batch_size": Choices(choices=())}, "sweep.space.batch_size: choices is empty"),
+        ({"lr": Range(low=-1, high=1, log=False)}, "sweep.space: train.lr: -1.0 is not accepted, expected"),
+        ({"lr": Range(low=1e-6, high=1e-4, log=True)}, "sweep.space.lr does not hold the default 0.003, with which trial 0 is made"),
+        ({"batch_size": Choices(choices=(2, 4))}, "sweep.space.batch_size does not hold the default 8"),
+        ({"clip_norm": Range(low=1, high=2, log=False)}, "sweep.space.clip_norm does not hold the default None"),
+    ],
+)
 def test_a_wrong_space_is_refused_before_anything_is_computed(lab, space, message):
     with pytest.raises(SettingsError) as refusal:
         sweep_of(space)
@@ -344,13 +388,16 @@ def test_a_wrong_space_is_refused_before_anything_is_computed(lab, space, messag
     assert not (lab.folder / "studies").exists()
 
 
-@pytest.mark.parametrize(("given", "message"), [
-    ({"sweep__sampler": "annealing"}, "sampler=annealing is not accepted, expected 'tpe' or 'random'"),
-    ({"sweep__pruner": "wilcoxon"}, "pruner=wilcoxon compares rounds and stops no trial of 2: set rounds to 4 or more"),
-    ({"sweep__study": "../s"}, r"study=\.\./s is not accepted, expected a name that can be a file's"),
-    ({"train__register": "ser"}, "a sweep registers no model: give register with the line that trains with its best settings"),
-    ({"train__resume": "abc"}, "a sweep goes on with its study: give the same command again, without resume"),
-])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sweep__sampler": "annealing"}, "sampler=annealing is not accepted, expected 'tpe' or 'random'"),
+        ({"sweep__pruner": "wilcoxon"}, "pruner=wilcoxon compares rounds and stops no trial of 2: set rounds to 4 or more"),
+        ({"sweep__study": "../s"}, r"study=\.\./s is not accepted, expected a name that can be a file's"),
+        ({"train__register": "ser"}, "a sweep registers no model: give register with the line that trains with its best settings"),
+        ({"train__resume": "abc"}, "a sweep goes on with its study: give the same command again, without resume"),
+    ],
+)
 def test_wrong_settings_are_refused(lab, given, message):
     with pytest.raises(SettingsError, match=message):
         sweep_of(**given)
@@ -366,8 +413,9 @@ def test_a_storage_that_cannot_be_opened_is_named(lab, url):
 
 
 def small_study(folder: Path, pruner: str, trials: int = 8) -> Study:
-    search = Search(space={"lr": Range(low=1e-5, high=1e-1, log=True)}, integers=frozenset(), sampler="tpe", startup_trials=3,
-                    pruner=pruner, seed=1)
+    search = Search(
+        space={"lr": Range(low=1e-5, high=1e-1, log=True)}, integers=frozenset(), sampler="tpe", startup_trials=3, pruner=pruner, seed=1
+    )
     study = open_study("s", search, maximize=True, identity={}, storage=None, folder=folder)
     study.add_trials(trials, {"lr": 1e-3})
     return study
@@ -514,8 +562,12 @@ def test_one_process_leads_until_it_is_gone(tmp_path):
 
 
 def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path):
-    space = {"lr": Range(low=1e-5, high=1e-1, log=True), "weight_decay": Range(low=1e-4, high=1, log=True),
-             "batch_size": Range(low=1, high=64, log=True), "schedule": Choices(choices=("constant", "cosine"))}
+    space = {
+        "lr": Range(low=1e-5, high=1e-1, log=True),
+        "weight_decay": Range(low=1e-4, high=1, log=True),
+        "batch_size": Range(low=1, high=64, log=True),
+        "schedule": Choices(choices=("constant", "cosine")),
+    }
 
     def draw(folder: Path, is_disturbed: bool) -> list[dict]:
         search = Search(space=space, integers=frozenset({"batch_size"}), sampler="tpe", startup_trials=3, pruner="none", seed=1)

@@ -76,8 +76,7 @@ def wait_until(is_so, seconds: float = 200) -> None:
 @pytest.fixture(scope="module")
 def site(project, tmp_path_factory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
-    site = Site(project.copy(folder / "project"), SlurmCluster(folder / "cluster"),
-                MlflowServer(f"sqlite:///{folder}/mlflow.db", folder))
+    site = Site(project.copy(folder / "project"), SlurmCluster(folder / "cluster"), MlflowServer(f"sqlite:///{folder}/mlflow.db", folder))
     site.project.set(time='"10"', cpus="1", memory="1G", gpus="0", at_once="4", probe="30")
     try:
         site.cluster.start()
@@ -148,8 +147,19 @@ def test_a_node_that_dies_costs_what_happened_since_the_last_checkpoint(site, lo
 
 
 def test_a_failed_round_says_why_and_the_others_finish_and_the_matrix_is_filled_by_going_on(site):
-    output = site.run(*train(experiment_type="matrix", model="tiny", epochs="1", rounds="1", batch_size="8", detach="true",
-                             extra="--hold", **SLURM, probe="0"))
+    output = site.run(
+        *train(
+            experiment_type="matrix",
+            model="tiny",
+            epochs="1",
+            rounds="1",
+            batch_size="8",
+            detach="true",
+            extra="--hold",
+            **SLURM,
+            probe="0",
+        )
+    )
     parent = site.parent(output)
     in_the_way = site.project.root / "checkpoints" / parent.info.run_id / "all_but_SAVEE_to_SAVEE_round_0"
     in_the_way.write_text("no folder", encoding="utf-8")
@@ -170,8 +180,16 @@ def test_a_failed_round_says_why_and_the_others_finish_and_the_matrix_is_filled_
 
 
 def test_four_workers_on_one_study_lose_no_trial_and_do_none_twice(site):
-    given = {"test_dataset": "TESS", "model": "tiny", "freeze": "encoder", "epochs": "2", "rounds": "1", "trials": "8",
-             "startup_trials": "4", "workers": "4"}
+    given = {
+        "test_dataset": "TESS",
+        "model": "tiny",
+        "freeze": "encoder",
+        "epochs": "2",
+        "rounds": "1",
+        "trials": "8",
+        "startup_trials": "4",
+        "workers": "4",
+    }
     words = [word for name, value in (given | SLURM).items() for word in (f"--{name}", value)]
     output = site.run(sys.executable, "-m", "pipelines.sweep", *words)
     parent = site.parent(output)

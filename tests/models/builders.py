@@ -20,9 +20,20 @@ from transformers import (
 from ser_mlops.models.classifier import EmotionClassifier
 
 SIZE = {
-    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48, "conv_dim": (16, 16, 16),
-    "conv_kernel": (10, 3, 2), "conv_stride": (5, 4, 4), "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
-    "classifier_proj_size": 16, "vocab_size": 32, "codevector_dim": 16, "proj_codevector_dim": 16, "num_codevectors_per_group": 8,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "conv_dim": (16, 16, 16),
+    "conv_kernel": (10, 3, 2),
+    "conv_stride": (5, 4, 4),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 16,
+    "vocab_size": 32,
+    "codevector_dim": 16,
+    "proj_codevector_dim": 16,
+    "num_codevectors_per_group": 8,
 }
 LAYER_NORM = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
 GROUP_NORM = {"feat_extract_norm": "group", "conv_bias": False, "do_stable_layer_norm": False}
@@ -39,11 +50,19 @@ ARCHITECTURES = {
 """Alias -> what its checkpoint was saved from, and how that differs from the others."""
 
 OLD_CONFIG = {
-    "feat_extract_dropout": 0.0, "gradient_checkpointing": False, "hidden_dropout_prob": 0.1, "tokenizer_class": "Wav2Vec2CTCTokenizer",
-    "torch_dtype": "float32", "transformers_version": "4.10.0.dev0",
+    "feat_extract_dropout": 0.0,
+    "gradient_checkpointing": False,
+    "hidden_dropout_prob": 0.1,
+    "tokenizer_class": "Wav2Vec2CTCTokenizer",
+    "torch_dtype": "float32",
+    "transformers_version": "4.10.0.dev0",
 }
 OLD_PREPROCESSOR = {
-    "do_normalize": True, "feature_size": 1, "padding_side": "right", "padding_value": 0.0, "return_attention_mask": False,
+    "do_normalize": True,
+    "feature_size": 1,
+    "padding_side": "right",
+    "padding_value": 0.0,
+    "return_attention_mask": False,
     "sampling_rate": 16000,
 }
 """Keys as checkpoints of 2021 have them."""

@@ -34,8 +34,13 @@ def load_elsewhere(home: Path, *models: str, **environment: str) -> subprocess.C
     """Load models in a process of its own, whose Hugging Face cache is `home`."""
     program = "import sys\nfrom ser_mlops.models.build import load_classifier\nfor model in sys.argv[1:]: load_classifier(model, seed=1)"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    return subprocess.run([sys.executable, "-c", program, *models], env=inherited | {"HF_HOME": str(home), **environment},
-                          capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", program, *models],
+        env=inherited | {"HF_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["safetensors", "old bin"])
@@ -51,11 +56,18 @@ def test_every_alias_loads_offline_from_the_cache(tmp_path: Path, old: bool) -> 
 def test_without_files_and_network_the_error_says_at_once_what_to_bring(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for endpoint in ("http://127.0.0.1:9", f"http://127.0.0.1:{silent.getsockname()[1]}"):
-            program = "import time; from ser_mlops.models.build import load_classifier\nstarted = time.perf_counter()\n" \
-                      "try: load_classifier('HuB-LL', seed=1)\nfinally: print(time.perf_counter() - started)"
+            program = (
+                "import time; from ser_mlops.models.build import load_classifier\nstarted = time.perf_counter()\n"
+                "try: load_classifier('HuB-LL', seed=1)\nfinally: print(time.perf_counter() - started)"
+            )
             environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_") and "proxy" not in name.lower()}
-            run = subprocess.run([sys.executable, "-c", program], env=environment | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": endpoint},
-                                 capture_output=True, text=True, timeout=120)
+            run = subprocess.run(
+                [sys.executable, "-c", program],
+                env=environment | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": endpoint},
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
             message = run.stderr.splitlines()[-1]
             assert "needs config.json, preprocessor_config.json, model.safetensors or pytorch_model.bin of " in message
             assert "hf download facebook/hubert-large-ll60k" in message

@@ -24,14 +24,21 @@ PARAMETERS = ["lr", "weight_decay"]
 
 def history(epochs: int) -> pd.DataFrame:
     epoch = np.arange(1, epochs + 1)
-    return pd.DataFrame({"epoch": epoch, "train/loss": 2 / epoch, "val/loss": 1 + 1 / epoch, "val/accuracy": 1 - 0.7 / epoch,
-                         "val/uar": 1 - 0.8 / epoch})
+    return pd.DataFrame(
+        {"epoch": epoch, "train/loss": 2 / epoch, "val/loss": 1 + 1 / epoch, "val/accuracy": 1 - 0.7 / epoch, "val/uar": 1 - 0.8 / epoch}
+    )
 
 
 def trials(count: int) -> pd.DataFrame:
     generator = np.random.default_rng(count)
-    return pd.DataFrame({"number": range(count), "lr": 10 ** generator.uniform(-6, -3, count),
-                         "weight_decay": 10 ** generator.uniform(-5, -1, count), "value": generator.uniform(0.2, 0.6, count)})
+    return pd.DataFrame(
+        {
+            "number": range(count),
+            "lr": 10 ** generator.uniform(-6, -3, count),
+            "weight_decay": 10 ** generator.uniform(-5, -1, count),
+            "value": generator.uniform(0.2, 0.6, count),
+        }
+    )
 
 
 def drawn(name: str) -> Figure:
@@ -46,7 +53,8 @@ def drawn(name: str) -> Figure:
     summary = pd.DataFrame({"mean": values.mean(axis=1), "ci_low": [0.45, 0.15], "ci_high": [0.62, 0.25]})
     reports = pd.DataFrame({"number": [0, 0, 1, 1, 2], "step": [0, 1, 0, 1, 0], "value": [0.3, 0.4, 0.5, 0.6, 0.1]})
     windows = pd.DataFrame(softmax(table[list(LOGITS)].to_numpy()[:4], axis=1), columns=list(EMOTIONS)).assign(
-        start=range(4), end=range(1, 5))
+        start=range(4), end=range(1, 5)
+    )
     sound = np.sin(np.arange(64_000) / 9) * np.linspace(0.1, 0.6, 64_000)
     draw = {
         "round": lambda: figures.round_curves(history(20), 14, "CREMA · HuB-LL · round 0", NOTE),
@@ -67,17 +75,41 @@ def drawn(name: str) -> Figure:
         "parallel of one": lambda: figures.trial_parallel(trials(1), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
         "reports": lambda: figures.trial_curves(reports, "mean validation UAR", "Sweep", NOTE, pruned=[2]),
         "loss history": lambda: figures.trial_history(trials(30), "validation loss", "Sweep", NOTE),
-        "long names": lambda: figures.rounds_curves({f"{LONG} {number}": history(9) for number in range(12)},
-                                                    {f"{LONG} {number}": 9 for number in range(12)}, f"{LONG}, {LONG}, {LONG}", NOTE),
+        "long names": lambda: figures.rounds_curves(
+            {f"{LONG} {number}": history(9) for number in range(12)},
+            {f"{LONG} {number}": 9 for number in range(12)},
+            f"{LONG}, {LONG}, {LONG}",
+            NOTE,
+        ),
         "long rows": lambda: figures.cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, uar * np.nan, LONG, NOTE),
         "long compared": lambda: figures.rounds_comparison(values.set_axis([LONG, "b"]), summary.set_axis([LONG, "b"]), "UAR", LONG, NOTE),
     }
     return draw[name]()
 
 
-NAMES = ["round", "one epoch", "rounds", "confusion", "reliability", "distribution", "rounds comparison", "cross corpus", "over time",
-         "over a moment", "history", "importances", "contour", "contour of one", "parallel", "parallel of one", "reports", "loss history",
-         "long names", "long rows", "long compared"]
+NAMES = [
+    "round",
+    "one epoch",
+    "rounds",
+    "confusion",
+    "reliability",
+    "distribution",
+    "rounds comparison",
+    "cross corpus",
+    "over time",
+    "over a moment",
+    "history",
+    "importances",
+    "contour",
+    "contour of one",
+    "parallel",
+    "parallel of one",
+    "reports",
+    "loss history",
+    "long names",
+    "long rows",
+    "long compared",
+]
 
 
 def texts_of(figure: Figure) -> list[Text]:
@@ -127,9 +159,11 @@ def test_the_best_trial_is_the_lowest_loss_and_the_highest_score() -> None:
     table = pd.DataFrame({"number": [0, 1, 2], "lr": [1e-5, 1e-4, 1e-3], "weight_decay": [1.0, 2.0, 4.0], "value": [0.3, 0.5, 0.1]})
     reports = pd.DataFrame({"number": [0, 1, 2], "step": 0, "value": [0.3, 0.5, 0.1]})
     for metric, best in (("validation uar", 1), ("validation loss", 2)):
-        for figure in (figures.trial_contour(table, "lr", "weight_decay", ["lr"], metric, "Sweep"),
-                       figures.trial_curves(reports, metric, "Sweep"),
-                       figures.trial_parallel(table, PARAMETERS, ["lr"], metric, "Sweep")):
+        for figure in (
+            figures.trial_contour(table, "lr", "weight_decay", ["lr"], metric, "Sweep"),
+            figures.trial_curves(reports, metric, "Sweep"),
+            figures.trial_parallel(table, PARAMETERS, ["lr"], metric, "Sweep"),
+        ):
             assert f"best: trial {best}" in [text.get_text() for text in texts_of(figure)]
         (line,) = [line for line in figures.trial_history(table, metric, "Sweep").axes[0].lines if line.get_label() == "best so far"]
         assert line.get_ydata()[-1] == table.loc[best, "value"]

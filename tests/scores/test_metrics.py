@@ -139,7 +139,8 @@ def test_scores_equal_a_slow_count(clips, trained):
     recalls = {label: np.mean([p == t for p, t in zip(predicted, labels, strict=True) if t == label]) for label in set(labels)}
     assert scores["uar"] == pytest.approx(np.mean(list(recalls.values())))
     assert {name: value for name, value in scores.items() if name.startswith("recall/")} == pytest.approx(
-        {f"recall/{EMOTIONS[label]}": recall for label, recall in recalls.items()})
+        {f"recall/{EMOTIONS[label]}": recall for label, recall in recalls.items()}
+    )
     shared = sorted(set(labels) & trained)
     if shared:
         restricted = [max(shared, key=lambda label: (row[label], -label)) for row in logits]

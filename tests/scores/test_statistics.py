@@ -31,8 +31,16 @@ from tests.builders import tiny_predictions
 
 def answered(speakers: str, labels: list[int], predicted: list[int], confidence: float = 0.9) -> pd.DataFrame:
     """A prediction table of clips by one-letter speakers, every answer given with the same confidence."""
-    clips = pd.DataFrame({"path": [f"X/{number}.wav" for number in range(len(labels))], "corpus": "X", "gender": "unknown",
-                          "speaker": [f"X/{speaker}" for speaker in speakers], "language": "en", "labels": labels})
+    clips = pd.DataFrame(
+        {
+            "path": [f"X/{number}.wav" for number in range(len(labels))],
+            "corpus": "X",
+            "gender": "unknown",
+            "speaker": [f"X/{speaker}" for speaker in speakers],
+            "language": "en",
+            "labels": labels,
+        }
+    )
     probabilities = np.full((len(labels), len(EMOTIONS)), (1 - confidence) / (len(EMOTIONS) - 1))
     probabilities[np.arange(len(labels)), predicted] = confidence
     return prediction_table(clips, np.log(probabilities))
@@ -82,8 +90,9 @@ def test_intervals_are_those_of_a_bootstrap_that_gathers_every_drawn_speakers_cl
         gathered = [pd.concat([table[table["speaker"] == speakers[int(number)]] for number in drawn]) for table in rounds]
         return float(np.mean([scored(table)["f1_macro"] for table in gathered]))
 
-    expected = stats.bootstrap((np.arange(5),), slowly, n_resamples=60, batch=60, vectorized=False, method="percentile",
-                               rng=rng(1, "bootstrap")).confidence_interval
+    expected = stats.bootstrap(
+        (np.arange(5),), slowly, n_resamples=60, batch=60, vectorized=False, method="percentile", rng=rng(1, "bootstrap")
+    ).confidence_interval
     summary = summarise_rounds(rounds, seed=1, resamples=60).table
     assert tuple(summary.loc["f1_macro", ["ci_low", "ci_high"]]) == pytest.approx(tuple(expected))
 
@@ -193,8 +202,10 @@ def test_p_over_rounds_is_students_worked_out_by_hand() -> None:
 
 
 def test_p_is_the_larger_of_the_two_and_holm_multiplies_the_smallest_by_the_number_of_pairs() -> None:
-    rounds = {name: [tiny_predictions(skill, seed + position) for position in range(3)]
-              for name, skill, seed in (("a", 1.0, 0), ("b", 1.2, 10), ("c", 0.0, 20))}
+    rounds = {
+        name: [tiny_predictions(skill, seed + position) for position in range(3)]
+        for name, skill, seed in (("a", 1.0, 0), ("b", 1.2, 10), ("c", 0.0, 20))
+    }
     uar = compare(rounds, seed=1).differences.query("score == 'uar'")
     assert uar["p"].tolist() == uar[["p_units", "p_rounds"]].max(axis=1).tolist()
     smallest, middle, largest = sorted(uar["p"])
@@ -221,8 +232,10 @@ def test_experiments_that_differ_by_their_seed_alone_are_seldom_claimed_to_diffe
 
 @pytest.mark.parametrize("speakers", [2, 8])
 def test_a_trained_and_an_untrained_experiment_are_claimed_to_differ(speakers: int) -> None:
-    experiments = {name: [tiny_predictions(skill, seed + position, speakers=speakers, takes=6) for position in range(3)]
-                   for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))}
+    experiments = {
+        name: [tiny_predictions(skill, seed + position, speakers=speakers, takes=6) for position in range(3)]
+        for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))
+    }
     comparison = compare(experiments, seed=1)
     assert (comparison.differences["verdict"] == DIFFERS).all()
     assert any("swaps single clips" in note for note in comparison.notes) == (speakers == 2)
@@ -242,8 +255,10 @@ def test_one_round_each_is_never_claimed_for_the_settings() -> None:
 
 
 def test_between_seeds_that_divided_the_clips_differently_nothing_is_claimed() -> None:
-    experiments = {name: [tiny_predictions(skill, seed + position) for position in range(3)]
-                   for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))}
+    experiments = {
+        name: [tiny_predictions(skill, seed + position) for position in range(3)]
+        for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))
+    }
     for training_seeds, verdict in (({"untrained": "1", "trained": "1"}, DIFFERS), ({"untrained": "1", "trained": "2"}, MAY_BE_DIVISION)):
         assert set(compare(experiments, seed=1, training_seeds=training_seeds).differences["verdict"]) == {verdict}
 
@@ -279,8 +294,10 @@ def test_groups_say_who_is_served_how_well() -> None:
 
 
 def test_the_page_claims_first_and_names_every_score() -> None:
-    experiments = {name: [tiny_predictions(skill, seed + position) for position in range(3)]
-                   for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))}
+    experiments = {
+        name: [tiny_predictions(skill, seed + position) for position in range(3)]
+        for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))
+    }
     page = comparison_page(compare(experiments, seed=1), "Trained against untrained", "synthetic data")
     head = page.split("## Scores")[0]
     assert "**synthetic data**" in head

@@ -34,8 +34,15 @@ def name(request) -> str:
     return request.node.name[:60]
 
 
-def experiment(skills: list[float], validation: list[float] | None = None, *, score: str = "uar", frame: str = "f" * 32,
-               corpus: str = "CREMA", seed: int = 1) -> str:
+def experiment(
+    skills: list[float],
+    validation: list[float] | None = None,
+    *,
+    score: str = "uar",
+    frame: str = "f" * 32,
+    corpus: str = "CREMA",
+    seed: int = 1,
+) -> str:
     """Record an experiment with one round per skill; return the parent."""
     keys = [f"A round {round}" for round in range(len(skills))]
     planned = [Planned(key, key, {"round": str(round), f"dvc.{corpus}": frame}) for round, key in enumerate(keys)]
@@ -101,10 +108,13 @@ def test_the_reason_stands_on_the_version_and_on_the_experiment(store, name):
         assert parent.data.tags[NOTE] == f"the table of rounds\n{told}\n"
 
 
-@pytest.mark.parametrize(("changes", "reason"), [
-    ({"frame": "e" * 32}, "the frames of CREMA are not those of the champion, version 1"),
-    ({"corpus": "TESS"}, "no clip was tested by it and by the champion, version 1"),
-])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"frame": "e" * 32}, "the frames of CREMA are not those of the champion, version 1"),
+        ({"corpus": "TESS"}, "no clip was tested by it and by the champion, version 1"),
+    ],
+)
 def test_what_cannot_be_compared_does_not_take_the_alias(store, name, changes, reason):
     register(experiment([0.0]), name)
     assert register(experiment([3.0], **changes), name).endswith(reason)
@@ -197,8 +207,10 @@ def test_what_a_request_may_ask_is_found_beside_the_weights(store, name, tmp_pat
 def test_a_model_without_a_champion_says_how_to_come_by_one(store, name, registered):
     if registered:
         store.create_registered_model(name)
-    with pytest.raises(ModelError, match=rf"{re.escape(name)} has no champion in .*: register the best round .* -P register="), \
-            fetched(f"models:/{name}@champion"):
+    with (
+        pytest.raises(ModelError, match=rf"{re.escape(name)} has no champion in .*: register the best round .* -P register="),
+        fetched(f"models:/{name}@champion"),
+    ):
         pass
 
 

@@ -27,13 +27,31 @@ pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e .[
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
 """The microphone is one that beeps, and nobody is asked whether it may be used."""
 PATIENCE_MS = 60_000
 MAX_SECONDS, MAX_MEGABYTES = 20, 1
-CHAMPION = {"test_dataset": "CREMA", "model": "tiny", "lr": "3e-3", "epochs": "10", "batch_size": "8", "rounds": "1", "register": "ser",
-            "serving.max_seconds": str(MAX_SECONDS), "max_megabytes": str(MAX_MEGABYTES)}
+CHAMPION = {
+    "test_dataset": "CREMA",
+    "model": "tiny",
+    "lr": "3e-3",
+    "epochs": "10",
+    "batch_size": "8",
+    "rounds": "1",
+    "register": "ser",
+    "serving.max_seconds": str(MAX_SECONDS),
+    "max_megabytes": str(MAX_MEGABYTES),
+}
 
 
 @pytest.fixture(scope="module")
@@ -186,15 +204,18 @@ def test_finer_windows_show_probabilities_over_time(laboratory, page, recordings
     page.told("%")
 
 
-@pytest.mark.parametrize(("name", "content", "line"), [
-    ("text.wav", b"hello world, this is no audio", "text, not audio"),
-    ("<b>cut</b>.wav", encoded(tone())[:30], "unreadable: "),
-    ("silence.wav", encoded(np.zeros(16000, dtype=np.float32)), "all zeros"),
-    ("nan.wav", encoded(np.full(16000, np.nan), subtype="FLOAT"), "NaN or infinite samples"),
-    ("short.wav", encoded(tone(0.05)), "too short: 0.050 s, expected at least 0.1 s"),
-    ("long.wav", encoded(tone(MAX_SECONDS + 1, rate=8000), rate=8000), f"too long: more than {MAX_SECONDS} s"),
-    ("large.wav", encoded(tone(15.0, rate=48000), rate=48000), "too large: 1,440,044 bytes, expected at most 1 MB"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("text.wav", b"hello world, this is no audio", "text, not audio"),
+        ("<b>cut</b>.wav", encoded(tone())[:30], "unreadable: "),
+        ("silence.wav", encoded(np.zeros(16000, dtype=np.float32)), "all zeros"),
+        ("nan.wav", encoded(np.full(16000, np.nan), subtype="FLOAT"), "NaN or infinite samples"),
+        ("short.wav", encoded(tone(0.05)), "too short: 0.050 s, expected at least 0.1 s"),
+        ("long.wav", encoded(tone(MAX_SECONDS + 1, rate=8000), rate=8000), f"too long: more than {MAX_SECONDS} s"),
+        ("large.wav", encoded(tone(15.0, rate=48000), rate=48000), "too large: 1,440,044 bytes, expected at most 1 MB"),
+    ],
+)
 def test_a_file_that_cannot_be_used_is_answered_with_the_line_of_predict(page, tmp_path, name, content, line):
     file = tmp_path / name.replace("/", "")
     file.write_bytes(content)

@@ -57,8 +57,15 @@ def clips_of(waves: list[np.ndarray], folder: Path) -> Clips:
 def evaluated(folder: Path, clips: Clips, max_samples: int | None = None) -> np.ndarray:
     """The logits of an evaluation."""
     return predict_logits(
-        Predictor.open(folder).classifier, clips, batch_size=16, features=None, precision="float32", max_samples=max_samples,
-        evaluate_long="windows" if max_samples else "whole", world=join_world())
+        Predictor.open(folder).classifier,
+        clips,
+        batch_size=16,
+        features=None,
+        precision="float32",
+        max_samples=max_samples,
+        evaluate_long="windows" if max_samples else "whole",
+        world=join_world(),
+    )
 
 
 # The same numbers
@@ -128,9 +135,16 @@ def test_a_clip_shorter_than_one_step_of_the_model_has_an_answer(model_folder):
 
 def test_a_contract_says_what_happens_to_a_recording(model_folder):
     assert json.loads((model_folder / "contract.json").read_text()) == {
-        "emotions": NAMES, "sample_rate": 16000, "channels": "mean of all", "resampling": "soxr HQ", "samples": "int16 / 32768",
-        "normalisation": "zero mean and unit variance of each window", "attention_mask": True,
-        "window_seconds": 30.0, "min_seconds": 0.1, "note": "",
+        "emotions": NAMES,
+        "sample_rate": 16000,
+        "channels": "mean of all",
+        "resampling": "soxr HQ",
+        "samples": "int16 / 32768",
+        "normalisation": "zero mean and unit variance of each window",
+        "attention_mask": True,
+        "window_seconds": 30.0,
+        "min_seconds": 0.1,
+        "note": "",
     }
 
 

@@ -109,8 +109,11 @@ def server(trained, tmp_path_factory) -> Iterator[Server]:
     elsewhere, port = tmp_path_factory.mktemp("elsewhere"), free_port()
     command = ["mlflow", "models", "serve", "-m", "models:/ser@champion", "--env-manager", "local", "--port", str(port)]
     binaries = trained.project.root / ".venv/bin"
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{trained.project.root}/mlflow.db",
-                                "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{trained.project.root}/mlflow.db",
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
     with (elsewhere / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log, start_new_session=True)
     url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE_S
@@ -331,8 +334,17 @@ def test_huge_http_headers_cost_no_memory_and_leave_the_server_as_it_was(server,
 def test_predict_reports_what_it_cannot_read_in_the_table_the_exit_code_and_its_run(trained, tmp_path):
     (tmp_path / "good.flac").write_bytes(encoded(noise(1.0), container="FLAC"))
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
-    process = trained.project.start("python", "-m", "pipelines.predict", "--model_uri", trained.round_id, "--audio", str(tmp_path),
-                                    "--output", str(tmp_path / "t.parquet"))
+    process = trained.project.start(
+        "python",
+        "-m",
+        "pipelines.predict",
+        "--model_uri",
+        trained.round_id,
+        "--audio",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "t.parquet"),
+    )
     output, _ = process.communicate()
     assert process.returncode == 1, output
     assert re.search(r"2 files, 1\.0 s of audio in .* s: .* files/s, .* times as fast as they play", output)
@@ -346,12 +358,15 @@ def test_predict_reports_what_it_cannot_read_in_the_table_the_exit_code_and_its_
     assert [item.path for item in trained.project.client.list_artifacts(run.info.run_id)] == ["t.parquet"]
 
 
-@pytest.mark.parametrize(("given", "line"), [
-    ({"audio": "data"}, "predict needs model_uri"),
-    ({"model_uri": "models:/ser@champion"}, "predict needs model_uri"),
-    ({"model_uri": "models:/ser@champion", "audio": "no-such"}, "no file or folder no-such"),
-    ({"model_uri": "models:/ser@champion", "audio": "data/demo", "output": "t.xls"}, "unknown format '.xls', expected one of: .csv"),
-])
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"audio": "data"}, "predict needs model_uri"),
+        ({"model_uri": "models:/ser@champion"}, "predict needs model_uri"),
+        ({"model_uri": "models:/ser@champion", "audio": "no-such"}, "no file or folder no-such"),
+        ({"model_uri": "models:/ser@champion", "audio": "data/demo", "output": "t.xls"}, "unknown format '.xls', expected one of: .csv"),
+    ],
+)
 def test_predict_refuses_what_it_cannot_do(trained, given, line):
     assert line in trained.project.refuse_here("pipelines.predict", **given)
 

@@ -21,8 +21,15 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 PATIENCE_MS = 60_000
 EPOCHS, ROUNDS = 20, 3
 DEMO = {"model": "tiny", "lr": "3.0e-3", "batch_size": "8", "epochs": str(EPOCHS), "rounds": str(ROUNDS)}
@@ -72,7 +79,8 @@ class Browser:
 def browser(uri, tmp_path_factory) -> Iterator[Browser]:
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1440, "height": 860})
+            tmp_path_factory.mktemp("chromium"), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1440, "height": 860}
+        )
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.goto(uri)

@@ -126,8 +126,15 @@ def in_store(uri: str, folder: Path) -> Iterator[None]:
 
 
 def notebook_of(folder: Path, name: str = "indep A tiny", resume: str | None = None, patience_s: float = 20.0):
-    return open_notebook(name=name, tags={"kind": "indep", "data": "synthetic"}, planned=PLANNED, folder=folder, resume=resume,
-                         interval_s=TICK_S, patience_s=patience_s)
+    return open_notebook(
+        name=name,
+        tags={"kind": "indep", "data": "synthetic"},
+        planned=PLANNED,
+        folder=folder,
+        resume=resume,
+        interval_s=TICK_S,
+        patience_s=patience_s,
+    )
 
 
 def log_start(run: RunLog) -> None:
@@ -208,8 +215,10 @@ def told_of(client: mlflow.MlflowClient, run: Run) -> dict[str, object]:
         "metrics": {key: [(point.step, point.value) for point in client.get_metric_history(run_id, key)] for key in keys},
         "params": run.data.params,
         "tags": {key: value for key, value in run.data.tags.items() if not key.startswith(ignored) and value},
-        "inputs": sorted((data.dataset.name, data.dataset.digest, data.dataset.source, sorted((tag.key, tag.value) for tag in data.tags))
-                         for data in run.inputs.dataset_inputs),
+        "inputs": sorted(
+            (data.dataset.name, data.dataset.digest, data.dataset.source, sorted((tag.key, tag.value) for tag in data.tags))
+            for data in run.inputs.dataset_inputs
+        ),
         "artifacts": {path: read_artifact(client, run_id, path).read_bytes() for path in artifact_paths(client, run_id, "")},
         "models": [told_of_model(client, model) for model in models_of(client, run)],
     }
@@ -288,13 +297,15 @@ def test_an_experiment_is_one_parent_and_a_child_per_training(undisturbed):
             ("A (validation)", "d" * 32, "data/frames/A.parquet", [("mlflow.data.context", "validation"), ("profile", '{"clips": 3}')]),
         ],
         "artifacts": {"history.csv": b"epoch,loss\n", "predictions/test_A.parquet": b"logits"},
-        "models": [{
-            "name": "model",
-            "status": "READY",
-            "metrics": {("test/uar", 0.5, 0), ("test/recall/sad", 0.0, 0)},
-            "params": {"train.lr": "1e-05", "train.model": "tiny"},
-            "files": {"MLmodel", "transformers", "transformers/config.json"},
-        }],
+        "models": [
+            {
+                "name": "model",
+                "status": "READY",
+                "metrics": {("test/uar", 0.5, 0), ("test/recall/sad", 0.0, 0)},
+                "params": {"train.lr": "1e-05", "train.model": "tiny"},
+                "files": {"MLmodel", "transformers", "transformers/config.json"},
+            }
+        ],
     }
     parent = history["parent"]
     assert (parent["name"], parent["status"]) == ("indep A tiny", "FINISHED")
@@ -517,8 +528,9 @@ def test_a_writer_goes_on_where_one_that_was_killed_stopped(store, undisturbed, 
     with open_notebook(name="indep A tiny", tags=tags, planned=[], folder=tmp_path / "outbox", interval_s=TICK_S) as notebook:
         parent_id, run_ids = notebook.parent.run_id, notebook.schedule(PLANNED)
         assert notebook.schedule(PLANNED) == run_ids
-        victim = subprocess.Popen([sys.executable, "-c", WRITER, parent_id, run_ids["A round 0"]], cwd=tmp_path,
-                                  stdout=subprocess.PIPE, text=True)
+        victim = subprocess.Popen(
+            [sys.executable, "-c", WRITER, parent_id, run_ids["A round 0"]], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
         assert victim.stdout.readline() == "half\n"
         victim.kill()
         victim.communicate()

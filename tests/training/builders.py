@@ -19,9 +19,27 @@ from ser_mlops.training.fit import Fitted, fit_round
 from ser_mlops.training.recipe import Recipe
 
 PLAIN = Recipe(
-    freeze="none", epochs=2, lr=1e-3, weight_decay=0.005, batch_size=2, eval_batch_size=4, attention_mask=True, select_by="uar",
-    schedule="constant", warmup=0.0, accumulate=1, clip_norm=None, class_weights="none", label_smoothing=0.0, augment=(),
-    early_stopping=None, precision="auto", gradient_checkpointing=False, max_seconds=None, evaluate_long="whole", workers=0,
+    freeze="none",
+    epochs=2,
+    lr=1e-3,
+    weight_decay=0.005,
+    batch_size=2,
+    eval_batch_size=4,
+    attention_mask=True,
+    select_by="uar",
+    schedule="constant",
+    warmup=0.0,
+    accumulate=1,
+    clip_norm=None,
+    class_weights="none",
+    label_smoothing=0.0,
+    augment=(),
+    early_stopping=None,
+    precision="auto",
+    gradient_checkpointing=False,
+    max_seconds=None,
+    evaluate_long="whole",
+    workers=0,
     checkpoint_every=0,
 )
 
@@ -41,15 +59,17 @@ def make_clips(folder: Path, num_clips: int = 12, corpus: str = "TOY", seconds: 
     ]
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{corpus}.npy", np.concatenate(waves))
-    frame = pd.DataFrame({
-        "corpus": corpus,
-        "path": [f"{corpus}/{i:03d}.wav" for i in range(num_clips)],
-        "start": np.cumsum(lengths) - lengths,
-        "num_samples": lengths,
-        "labels": labels,
-        "sha256": [sha256(wave.tobytes()).hexdigest() for wave in waves],
-        "defect": "",
-    })
+    frame = pd.DataFrame(
+        {
+            "corpus": corpus,
+            "path": [f"{corpus}/{i:03d}.wav" for i in range(num_clips)],
+            "start": np.cumsum(lengths) - lengths,
+            "num_samples": lengths,
+            "labels": labels,
+            "sha256": [sha256(wave.tobytes()).hexdigest() for wave in waves],
+            "defect": "",
+        }
+    )
     frame.to_parquet(folder / f"{corpus}.parquet")
     return Clips.from_frame(frame, folder)
 
@@ -96,8 +116,16 @@ class Setup:
 
     def fit(self, checkpoints: str = "round", **changes: Any) -> Fitted:
         return fit_round(
-            model=self.model, recipe=recipe(**changes), train=self.train, validation=self.validation, seed=self.seed, round=self.round,
-            folder=self.folder / checkpoints, features=self.features, recorder=self.told, identity=self.identity,
+            model=self.model,
+            recipe=recipe(**changes),
+            train=self.train,
+            validation=self.validation,
+            seed=self.seed,
+            round=self.round,
+            folder=self.folder / checkpoints,
+            features=self.features,
+            recorder=self.told,
+            identity=self.identity,
         )
 
     def cache(self, mode: str) -> Features:

@@ -34,7 +34,13 @@ def test_two_processes_have_the_losses_and_logits_of_one(tmp_path: Path, outcome
     setup = make_setup(tmp_path, num_train=13)
     fitted = setup.fit(epochs=2, **UNEVEN)
     logits = predict_logits(
-        fitted.classifier, setup.validation, batch_size=4, features=None, precision="float32", max_samples=None, evaluate_long="whole",
+        fitted.classifier,
+        setup.validation,
+        batch_size=4,
+        features=None,
+        precision="float32",
+        max_samples=None,
+        evaluate_long="whole",
         world=World(0, 1, torch.device("cpu")),
     )
     for outcome in outcomes:

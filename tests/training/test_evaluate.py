@@ -71,8 +71,17 @@ def test_outputs_too_large_for_memory_are_evaluated_in_batches(tmp_path: Path, m
     features = setup.cache("encoder")
     together = _predict(classifier, setup.validation, features=features)
     monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", 0)
-    evaluation = Evaluation(classifier, setup.validation, batch_size=4, features=features, precision="float32", max_samples=None,
-                            evaluate_long="whole", world=CPU, workers=0)
+    evaluation = Evaluation(
+        classifier,
+        setup.validation,
+        batch_size=4,
+        features=features,
+        precision="float32",
+        max_samples=None,
+        evaluate_long="whole",
+        world=CPU,
+        workers=0,
+    )
     assert max(map(len, evaluation.plan)) == 4
     np.testing.assert_allclose(evaluation.logits(classifier), together, atol=1e-6)
 

@@ -38,13 +38,15 @@ def write_audio(folder: Path, corpus: str = "TOY", lengths: tuple[int, ...] = LE
     waves = some_waves(*lengths)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{corpus}.npy", np.concatenate(waves))
-    pd.DataFrame({
-        "path": [f"{corpus}/{i}.wav" for i in range(len(waves))],
-        "start": np.cumsum(lengths) - lengths,
-        "num_samples": lengths,
-        "sha256": [sha256(wave.tobytes()).hexdigest() for wave in waves],
-        "defect": ["silent" if i == defect else "" for i in range(len(waves))],
-    }).to_parquet(folder / f"{corpus}.parquet")
+    pd.DataFrame(
+        {
+            "path": [f"{corpus}/{i}.wav" for i in range(len(waves))],
+            "start": np.cumsum(lengths) - lengths,
+            "num_samples": lengths,
+            "sha256": [sha256(wave.tobytes()).hexdigest() for wave in waves],
+            "defect": ["silent" if i == defect else "" for i in range(len(waves))],
+        }
+    ).to_parquet(folder / f"{corpus}.parquet")
     return folder / f"{corpus}.npy"
 
 
@@ -263,11 +265,14 @@ def test_a_file_that_cannot_grow_leaves_nothing_half_written(tmp_path: Path, cap
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
-@pytest.mark.parametrize(("mode", "precision", "policy", "message"), [
-    ("none", "float32", "auto", "unknown cached part 'none', expected one of: encoder, feature_encoder"),
-    ("encoder", "float16", "auto", "unknown cache precision 'float16', expected one of: float32, bfloat16"),
-    ("encoder", "float32", "maybe", "unknown cache 'maybe', expected one of: auto, require, off"),
-])
+@pytest.mark.parametrize(
+    ("mode", "precision", "policy", "message"),
+    [
+        ("none", "float32", "auto", "unknown cached part 'none', expected one of: encoder, feature_encoder"),
+        ("encoder", "float16", "auto", "unknown cache precision 'float16', expected one of: float32, bfloat16"),
+        ("encoder", "float32", "maybe", "unknown cache 'maybe', expected one of: auto, require, off"),
+    ],
+)
 def test_unknown_words_are_answered_with_those_accepted(tmp_path: Path, mode: str, precision: str, policy: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         open_features(load_classifier("tiny", seed=1), mode, {"TOY": write_audio(tmp_path)}, tmp_path, precision, policy, "cpu")

@@ -50,7 +50,13 @@ def run(folder: Path, noisy_model: str) -> None:
     setup.folder = folder
     fitted = setup.fit("even", epochs=2, **UNEVEN)
     logits = predict_logits(
-        fitted.classifier, setup.validation, batch_size=4, features=None, precision="float32", max_samples=None, evaluate_long="whole",
+        fitted.classifier,
+        setup.validation,
+        batch_size=4,
+        features=None,
+        precision="float32",
+        max_samples=None,
+        evaluate_long="whole",
         world=world,
     )
     outcome = {"history": without_time(fitted.history), "told": without_time(list(setup.told.epochs.values())), "logits": logits.tolist()}
@@ -66,9 +72,9 @@ def run(folder: Path, noisy_model: str) -> None:
         outcome["stopped"] = str(error)
     setup.told = Told()
     resumed = setup.fit("stopped", epochs=2)
-    outcome["resumed equals undisturbed"] = (
-        weights_of(resumed) == weights_of(undisturbed) and without_time(resumed.history) == without_time(undisturbed.history)
-    )
+    outcome["resumed equals undisturbed"] = weights_of(resumed) == weights_of(undisturbed) and without_time(
+        resumed.history
+    ) == without_time(undisturbed.history)
     if world.is_first:
         world.tell(["from the first", 1])
         outcome["heard"] = True

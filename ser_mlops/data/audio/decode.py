@@ -33,10 +33,23 @@ BLOCK_FRAMES = 32_768
 HEAD_BYTES = 512
 WHOLE_IN_INT16 = frozenset({"PCM_16", "PCM_S8", "PCM_U8"})
 """Sample formats that int16 holds exactly, and that libsndfile reads six times faster that way."""
-PASSING = frozenset({
-    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
-    errno.ENETUNREACH, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
-})
+PASSING = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+    }
+)
 """Errors of storage and machine, not of a file: as a defect, an outage would leave its clips out for good."""
 CONTAINER_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff")
 CONTROL_BYTES = frozenset({*range(32), 127} - {9, 10, 12, 13})

@@ -108,4 +108,3 @@ def _keys(clip: Clip) -> list[tuple[str, str]]:
     if clip.speaker != UNKNOWN:
         keys.append(("speaker", clip.speaker))
     return keys or [("recording", clip.recording)]
-

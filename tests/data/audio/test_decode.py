@@ -145,26 +145,29 @@ def test_memory_holds_the_result_and_a_block_of_a_long_file(tmp_path):
     assert peak < 2.2 * decoded.samples.nbytes + 3e6
 
 
-@pytest.mark.parametrize(("content", "defect"), [
-    (b"", Defect.EMPTY),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 82046\n", Defect.LFS_POINTER),
-    (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + b"\0" * 50, Defect.APPLE_DOUBLE),
-    (b"<!DOCTYPE html><title>404</title>", Defect.TEXT),
-    ("cr\u00e9\u00e9 par".encode(), Defect.TEXT),
-    (b"RIFF", Defect.UNREADABLE),
-    (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, Defect.UNREADABLE),
-    (encoded(tone())[:30], Defect.UNREADABLE),
-    (encoded(tone(), container="FLAC")[:700], Defect.UNREADABLE),
-    (encoded(np.zeros(0, dtype=np.float32)), Defect.NO_SAMPLES),
-    (encoded(np.zeros(8000, dtype=np.float32)), Defect.ALL_ZEROS),
-    (encoded(np.full(8000, 1e-9, dtype=np.float32), subtype="FLOAT"), Defect.ALL_ZEROS),
-    (encoded(np.full(8000, 0.5, dtype=np.float32)), Defect.CONSTANT),
-    (encoded(np.stack([tone(), -tone()], axis=1), subtype="FLOAT"), Defect.ALL_ZEROS),
-    (encoded(np.array([0.1, np.nan, 0.2] * 999, dtype=np.float32), subtype="FLOAT"), Defect.NOT_FINITE),
-    (encoded(np.array([0.1, np.inf, 0.2] * 999, dtype=np.float32), subtype="FLOAT"), Defect.NOT_FINITE),
-    (encoded(tone(), 1), Defect.UNUSABLE_RATE),
-    (encoded(tone(), 4_000_000), Defect.UNUSABLE_RATE),
-])
+@pytest.mark.parametrize(
+    ("content", "defect"),
+    [
+        (b"", Defect.EMPTY),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 82046\n", Defect.LFS_POINTER),
+        (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + b"\0" * 50, Defect.APPLE_DOUBLE),
+        (b"<!DOCTYPE html><title>404</title>", Defect.TEXT),
+        ("cr\u00e9\u00e9 par".encode(), Defect.TEXT),
+        (b"RIFF", Defect.UNREADABLE),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, Defect.UNREADABLE),
+        (encoded(tone())[:30], Defect.UNREADABLE),
+        (encoded(tone(), container="FLAC")[:700], Defect.UNREADABLE),
+        (encoded(np.zeros(0, dtype=np.float32)), Defect.NO_SAMPLES),
+        (encoded(np.zeros(8000, dtype=np.float32)), Defect.ALL_ZEROS),
+        (encoded(np.full(8000, 1e-9, dtype=np.float32), subtype="FLOAT"), Defect.ALL_ZEROS),
+        (encoded(np.full(8000, 0.5, dtype=np.float32)), Defect.CONSTANT),
+        (encoded(np.stack([tone(), -tone()], axis=1), subtype="FLOAT"), Defect.ALL_ZEROS),
+        (encoded(np.array([0.1, np.nan, 0.2] * 999, dtype=np.float32), subtype="FLOAT"), Defect.NOT_FINITE),
+        (encoded(np.array([0.1, np.inf, 0.2] * 999, dtype=np.float32), subtype="FLOAT"), Defect.NOT_FINITE),
+        (encoded(tone(), 1), Defect.UNUSABLE_RATE),
+        (encoded(tone(), 4_000_000), Defect.UNUSABLE_RATE),
+    ],
+)
 def test_each_defect_has_its_reason(content, defect):
     assert defect_of(content) == defect
 

@@ -105,7 +105,8 @@ def test_a_stage_stopped_half_way_leaves_the_old_files_whole_and_no_process_behi
     write_audio(files, tmp_path / "out/X.npy", 0.1, 1)
     old = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     script = tmp_path / "slow.py"
-    script.write_text(textwrap.dedent("""
+    script.write_text(
+        textwrap.dedent("""
         import signal, sys
         from pathlib import Path
         from ser_mlops.data.audio.store import write_audio
@@ -114,9 +115,11 @@ def test_a_stage_stopped_half_way_leaves_the_old_files_whole_and_no_process_behi
             folder = Path(sys.argv[1])
             files = [(f"X/{i}.wav", folder / "raw" / f"{i % 3:04}.wav") for i in range(200_000)]
             write_audio(files, folder / "out/X.npy", 0.1, 2)
-    """))
-    process = subprocess.Popen([sys.executable, script, tmp_path], env=os.environ | {"PYTHONPATH": str(PROJECT)},
-                               start_new_session=True, stderr=subprocess.DEVNULL)
+    """)
+    )
+    process = subprocess.Popen(
+        [sys.executable, script, tmp_path], env=os.environ | {"PYTHONPATH": str(PROJECT)}, start_new_session=True, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 60
         while not any(path.stat().st_size > 100_000 for path in (tmp_path / "out").glob(".X.npy.*")):

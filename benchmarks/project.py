@@ -81,7 +81,7 @@ def enter_with_material(corpus: str) -> Material:
     project = copy_project([corpus])
     project.enter()
     from ser_mlops.experiments.rounds import AUDIO, prepare
-    from ser_mlops.settings import read_settings
+    from ser_mlops.settings.reading import read_settings
     from ser_mlops.training.batching import Clips
 
     model = write_model(project.root / "model")

@@ -104,7 +104,7 @@ def both(scale: float) -> Work:
     from ser_mlops.experiments.rounds import prepare
     from ser_mlops.models.build import load_classifier
     from ser_mlops.scores.statistics import compare, prediction_table
-    from ser_mlops.settings import read_settings
+    from ser_mlops.settings.reading import read_settings
 
     torch.set_num_threads(1)
     project = copy_project([CORPUS])

@@ -67,7 +67,7 @@ def ours(freeze: str, epochs: int) -> Callable[[float], Work]:
         model = write_model(project.root / "model")
         from ser_mlops.experiments import recording as notes
         from ser_mlops.experiments import rounds as laboratory
-        from ser_mlops.settings import read_settings
+        from ser_mlops.settings.reading import read_settings
         from ser_mlops.tracking.notebook import outbox
 
         number = scaled(epochs, scale)

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ser_mlops.settings import read_settings, run_command
+from ser_mlops.commands import run_command
+from ser_mlops.settings.reading import read_settings
 
 
 def main() -> None:

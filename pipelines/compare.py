@@ -1,6 +1,6 @@
 """Compare experiments over speakers and rounds: entry point `compare`, logged as a run of its own."""
 
-from ser_mlops.settings import parse_arguments, run_command
+from ser_mlops.commands import parse_arguments, run_command
 
 
 def main() -> None:

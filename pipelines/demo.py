@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ser_mlops.settings import run_command
+from ser_mlops.commands import run_command
 
 
 def main() -> None:

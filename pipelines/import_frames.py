@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ser_mlops.commands import parse_arguments, run_command
 from ser_mlops.errors import SettingsError
-from ser_mlops.settings import parse_arguments, run_command
 
 
 def main() -> None:

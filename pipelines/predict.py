@@ -1,6 +1,6 @@
 """Predict: entry point `predict`, the emotions of a recording or of a folder of them, as a table."""
 
-from ser_mlops.settings import parse_arguments, run_command
+from ser_mlops.commands import parse_arguments, run_command
 
 
 def main() -> int:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ser_mlops.commands import run_command
 from ser_mlops.errors import DataError, SettingsError, one_of
-from ser_mlops.settings import run_command
 
 LINK = Path("data/raw")
 

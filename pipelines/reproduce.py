@@ -1,7 +1,7 @@
 """Run a finished experiment again from its record and say whether every number is equal: entry point `reproduce`."""
 
+from ser_mlops.commands import parse_arguments, run_command
 from ser_mlops.errors import SettingsError
-from ser_mlops.settings import parse_arguments, run_command
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ser_mlops.settings import run_command
+from ser_mlops.commands import run_command
 
 PTH = """\
 import os, sys; os.environ.setdefault("MLFLOW_ENV_ROOT", os.path.join(sys.prefix, "mlflow-envs")); \

@@ -1,6 +1,7 @@
 """Sweep settings with Optuna: entry point `sweep`, every trial a child run in MLflow."""
 
-from ser_mlops.settings import parse_given, read_settings, run_command
+from ser_mlops.commands import parse_given, run_command
+from ser_mlops.settings.reading import read_settings
 
 
 def main() -> None:

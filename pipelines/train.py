@@ -1,6 +1,6 @@
 """Train and test: the experiments of entry point `main`, every round a child run in MLflow."""
 
-from ser_mlops.settings import parse_given, run_command
+from ser_mlops.commands import parse_given, run_command
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Try: a page in the browser that shows what a model answers about a recording. `make try`, `make try MODEL=RUN_ID`"""
 
+from ser_mlops.commands import parse_arguments, run_command
 from ser_mlops.errors import SettingsError
-from ser_mlops.settings import parse_arguments, run_command
 
 
 def main() -> None:

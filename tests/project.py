@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.virtualenv import _get_virtualenv_name
 
-from ser_mlops.settings import run_command
+from ser_mlops.commands import run_command
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(sys.prefix).resolve()

@@ -16,6 +16,7 @@ ORDER = (
     "files",
     "seeds",
     "settings",
+    "commands",
     "scores",
     "data",
     "models",

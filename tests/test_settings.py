@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ser_mlops.commands import parse_arguments, parse_given, run_command
 from ser_mlops.errors import SettingsError
 from ser_mlops.scores.metrics import SELECTABLE
-from ser_mlops.settings import (
-    Settings,
-    dump_settings,
-    flatten_settings,
-    parse_arguments,
-    parse_given,
-    parse_settings,
-    read_settings,
-    run_command,
-)
+from ser_mlops.settings.reading import dump_settings, flatten_settings, parse_settings, read_settings
+from ser_mlops.settings.sections import Settings
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.plan import Training
 from ser_mlops.models.aliases import ALIASES, LICENCES
-from ser_mlops.settings import Settings
+from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.provenance import code_hash, commit_tags
 
 SCORES = ("uar", "accuracy", "f1_macro", "loss")

@@ -18,7 +18,8 @@ from ser_mlops.scores.metrics import score
 from ser_mlops.scores.statistics import LOGITS, Summary, calibration, confusion_of, expected_calibration_error, summarise_rounds
 from ser_mlops.serving.predictor import CARD, Terms, save_model_folder
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, save_pyfunc
-from ser_mlops.settings import Settings, dump_settings, flatten_settings
+from ser_mlops.settings.reading import dump_settings, flatten_settings
+from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.notebook import MAX_TAG_CHARACTERS, PREDICTIONS_FOLDER, RunLog, read_artifact
 from ser_mlops.tracking.provenance import code_listing, environment_text
 

@@ -8,7 +8,8 @@ import torch
 from ser_mlops.errors import SerError, TrackingError
 from ser_mlops.experiments.recording import CODE_FILE, ENVIRONMENT_FILE, SETTINGS_FILE
 from ser_mlops.experiments.rounds import Experiment, conduct, prepare
-from ser_mlops.settings import PathsSettings, parse_settings
+from ser_mlops.settings.reading import parse_settings
+from ser_mlops.settings.sections import PathsSettings
 from ser_mlops.tracking.notebook import (
     MLFLOW_PARENT_RUN_ID,
     STUDY_TAG,

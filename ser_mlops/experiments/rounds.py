@@ -30,7 +30,8 @@ from ser_mlops.files import remove
 from ser_mlops.models.build import load_classifier, locate
 from ser_mlops.scores.statistics import prediction_table
 from ser_mlops.serving.champion import register_best
-from ser_mlops.settings import LAUNCH_SECTIONS, RUN_SECTIONS, Settings, flatten_settings, parse_settings, read_settings
+from ser_mlops.settings.reading import flatten_settings, parse_settings, read_settings
+from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Settings
 from ser_mlops.tracking.notebook import (
     STUDY_TAG,
     Notebook,

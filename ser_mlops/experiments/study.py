@@ -32,7 +32,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from ser_mlops.errors import SettingsError, TrackingError
 from ser_mlops.seeds import derive
-from ser_mlops.settings import Choices, Range
+from ser_mlops.settings.sections import Choices, Range
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "tpe": lambda seed, startup: TPESampler(seed=seed, n_startup_trials=startup),

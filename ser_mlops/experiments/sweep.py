@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ser_mlops.commands import run_command
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError, one_of
 from ser_mlops.experiments.recording import begin_training, describe_experiment, draw
 from ser_mlops.experiments.rounds import Experiment, conduct_rounds, fit, open_frozen, plan_runs
@@ -27,7 +28,8 @@ from ser_mlops.files import remove
 from ser_mlops.scores import figures
 from ser_mlops.scores.metrics import LOWER_IS_BETTER, is_better
 from ser_mlops.seeds import derive
-from ser_mlops.settings import Choices, Range, SweepSettings, dump_settings, flatten_settings, read_settings, run_command, with_train
+from ser_mlops.settings.reading import dump_settings, flatten_settings, read_settings, with_train
+from ser_mlops.settings.sections import Choices, Range, SweepSettings
 from ser_mlops.tracking.notebook import (
     STUDY_TAG,
     Pages,

@@ -19,7 +19,7 @@ from ser_mlops.launching.pool import Pool
 from ser_mlops.launching.preflight import check_caches, check_cluster
 from ser_mlops.launching.slurm_jobs import Round, Worker
 from ser_mlops.launching.slurm_queue import Jobs
-from ser_mlops.settings import Settings
+from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.notebook import attending, end_run, find_run, note_of, open_notebook, open_store
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.training.stopping import raising_interrupted

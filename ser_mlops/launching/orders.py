@@ -32,7 +32,8 @@ from ser_mlops.experiments.rounds import (
 )
 from ser_mlops.experiments.sweep import conduct_sweep, prepare_sweep
 from ser_mlops.files import remove, write_text
-from ser_mlops.settings import Settings, dump_settings, parse_settings, with_train
+from ser_mlops.settings.reading import dump_settings, parse_settings, with_train
+from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.notebook import (
     OPEN,
     STUDY_TAG,

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from ser_mlops.commands import run_command
 from ser_mlops.errors import TrainingError
 from ser_mlops.launching.orders import Order, fill, run_round
-from ser_mlops.settings import run_command
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """A round's process is forked from one that has imported everything and has no threads: it starts at once."""

@@ -172,7 +172,7 @@ def run_torchrun(processes_per_node: int, num_nodes: int, module: str, *argument
 
 def main() -> None:
     """Run one round as a process of torchrun."""
-    from ser_mlops.settings import run_command
+    from ser_mlops.commands import run_command
 
     folder, key = sys.argv[1:]
     run_command(lambda: run_key(Path(folder), key))

@@ -12,7 +12,7 @@ from typing import Any
 from ser_mlops.errors import SettingsError
 from ser_mlops.launching.slurm_jobs import Close, Fill
 from ser_mlops.launching.slurm_queue import JOBS_FOLDER, Jobs
-from ser_mlops.settings import SlurmSettings
+from ser_mlops.settings.sections import SlurmSettings
 
 RESTARTS = 10**6
 """submitit counts how often a job ran into its time limit; ours may as often as they like, for each time they get on."""
@@ -23,7 +23,7 @@ CLOSING = {"cpus": 1, "memory": "4G", "gpus": 0, "nodes": 1}
 def options_of(settings: SlurmSettings) -> dict[str, Any]:
     """Return the options of sbatch that a job is asked for with; True where one has no value.
 
-    >>> from ser_mlops.settings import read_settings
+    >>> from ser_mlops.settings.reading import read_settings
     >>> options_of(read_settings().slurm)["mem"]
     '32G'
     """

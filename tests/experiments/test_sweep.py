@@ -26,6 +26,7 @@ import torch
 from optuna.pruners import MedianPruner
 from optuna.storages import RDBStorage
 
+from ser_mlops.commands import parse_given, run_command
 from ser_mlops.data.lock import Version
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError
 from ser_mlops.experiments import study as studies
@@ -33,7 +34,8 @@ from ser_mlops.experiments.plan import plan_trainings
 from ser_mlops.experiments.rounds import Experiment
 from ser_mlops.experiments.study import Pruned, Search, Study, TrialState, open_study
 from ser_mlops.experiments.sweep import Sweep, conduct_sweep, prepare_sweep
-from ser_mlops.settings import Choices, Range, parse_given, parse_settings, read_settings, run_command
+from ser_mlops.settings.reading import parse_settings, read_settings
+from ser_mlops.settings.sections import Choices, Range
 from ser_mlops.tracking.notebook import open_store, read_artifact
 from tests.builders import tiny_frame
 from tests.project import mlflow_run

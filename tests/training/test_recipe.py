@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_mlops.settings import TrainSettings, read_settings
+from ser_mlops.settings.reading import read_settings
+from ser_mlops.settings.sections import TrainSettings
 from ser_mlops.training.recipe import Recipe
 from tests.training.builders import make_clips, recipe
 

@@ -1,28 +1,15 @@
-"""The settings of every stage and entry point: params.yaml, validated, and what a command line changes of it.
+"""What every setting of params.yaml means and what it accepts, one class for each section.
 
-Defaults live in params.yaml and nowhere else; a field here says what a setting means and what is accepted.
+Defaults live in params.yaml and nowhere else.
 """
 
-import argparse
-import difflib
-import gc
-import re
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from io import StringIO
-from itertools import groupby
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
-from ruamel.yaml import YAML, YAMLError
-
-from ser_mlops.errors import SerError, SettingsError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 warnings.filterwarnings("ignore", 'Field name "register"')  # every class that may be abstract has a method of that name
-
-PARAMS_FILE = Path("params.yaml")
 
 
 def _split_commas(value: object) -> object:
@@ -332,183 +319,9 @@ class Settings(Section):
     prepare_msp: PrepareMspSettings
 
 
-RENAMED = {"rondas": "rounds"}
-"""Old names that are accepted."""
-ANSWERED = {
-    "root_folder": "data.raw in params.yaml (make raw FROM=FOLDER)",
-    "dump_folder": "paths.checkpoints and paths.cache",
-    "epoch_ini": "resume=RUN_ID",
-    "best_acc": "resume=RUN_ID",
-    "num_epochs": "epochs",
-}
-"""Old names that are refused with what replaces them."""
 RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "serving")
 """Sections that a training, or the model that it leaves, depends on."""
 LAUNCH_SECTIONS = ("launch", "slurm")
 """Sections that say where trainings run; no number depends on them."""
 SHARED_SECTIONS = ("paths", "data")
 """Sections that every entry point takes under dotted names (paths.cache)."""
-
-
-def read_settings(path: Path = PARAMS_FILE, given: Mapping[str, str] | None = None) -> Settings:
-    """Read and check params.yaml, with the `given` values (dotted names) in place of its own.
-
-    Raises:
-        SettingsError: the file is missing or is no YAML mapping, or a key is unknown, missing or out of range.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SettingsError(f"no {path} in {Path.cwd().name}: commands run in the project's folder") from None
-    return parse_settings(text, str(path), given)
-
-
-def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = None) -> Settings:
-    """Check the text of a params.yaml, or of a run's settings.yaml; see `read_settings`."""
-    try:
-        content = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise SettingsError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise SettingsError(f"{origin} is not a mapping, expected the sections: {', '.join(Settings.model_fields)}")
-    for section in content:
-        if section in Settings.model_fields and not isinstance(content[section], dict):
-            raise SettingsError(f"{origin}: {section} is not a mapping, expected the keys: {', '.join(_fields_of(section))}")
-    for name, value in (given or {}).items():
-        section, key = name.split(".", 1)
-        content.setdefault(section, {})[key] = value
-    try:
-        return Settings.model_validate(content)
-    except ValidationError as error:
-        problems = {name: list(group) for name, group in groupby(error.errors(), key=lambda problem: problem["loc"][:2])}
-        raise SettingsError("; ".join(_explain(group, origin, given or {}) for group in problems.values())) from None
-
-
-def with_train(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
-    """Return settings with other values of `train`, checked; `origin` is where they come from, for messages."""
-    try:
-        return Settings.model_validate(settings.model_dump() | {"train": settings.train.model_dump() | dict(values)})
-    except ValidationError as error:
-        raise SettingsError(_explain(error.errors(), origin, {})) from None
-
-
-def dump_settings(settings: Settings) -> str:
-    """Write settings as YAML that `parse_settings` reads back as the same settings."""
-    text = StringIO()
-    YAML(typ="safe", pure=True).dump(settings.model_dump(mode="json"), text)
-    return text.getvalue()
-
-
-def flatten_settings(settings: Settings, sections: Sequence[str] = RUN_SECTIONS) -> dict[str, Any]:
-    """Return the settings of some sections (those that a training depends on) under their dotted names (train.lr)."""
-    content = settings.model_dump()
-    return {f"{section}.{key}": value for section in sections for key, value in content[section].items()}
-
-
-def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[str, str]) -> str:
-    """Word what is wrong with one setting; there are several problems where none of several kinds of value fits."""
-    problem = problems[0]
-    name = ".".join(str(part) for part in problem["loc"][:2])
-    section, _, key = name.partition(".")
-    accepted = _fields_of(section) if key else list(Settings.model_fields)
-    if problem["type"] == "extra_forbidden":
-        return f"{origin}: {_unknown(name, accepted)}"
-    if problem["type"] == "missing":
-        return f"{origin}: no {name}, expected the keys: {', '.join(accepted)}"
-    place = f"{name if section in SHARED_SECTIONS else key}=" if name in given else f"{origin}: {name}: "
-    expected = " or ".join(re.sub(r"^\w+ should (be |have )?|, unable to.*", "", each["msg"]) for each in problems)
-    return f"{place}{problem['input']} is not accepted, expected {expected}"
-
-
-def _fields_of(section: str) -> list[str]:
-    return list(_model_of(section).model_fields)
-
-
-def _model_of(section: str) -> type[Section]:
-    return Settings.model_fields[section].annotation  # type: ignore[return-value]
-
-
-def _unknown(name: str, accepted: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name.rpartition(".")[2], accepted, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown parameter {name!r}{hint}, expected one of: {', '.join(accepted)}"
-
-
-def parse_arguments(sections: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> Settings:
-    """Read params.yaml and what a command line changes of it; see `parse_given`."""
-    return read_settings(given=parse_given(sections, description, arguments))
-
-
-def parse_given(sections: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> dict[str, str]:
-    """Return the values that a command line gives, as written, by dotted name; only the names are checked.
-
-    `sections` are those whose settings go by plain names (`--lr`), the first one first where two share a name; the shared
-    sections, and what an earlier section hides, go by dotted names (`--paths.cache`). Hyphens and underscores are the same.
-    `--help` prints every setting with its default and exits.
-    """
-    names = {key: f"{section}.{key}" for section in reversed(sections) for key in _fields_of(section)}
-    dotted = [f"{section}.{key}" for section in (*sections, *SHARED_SECTIONS) for key in _fields_of(section)]
-    names |= {name: name for name in dotted if name not in names.values()}
-    given: dict[str, str] = {}
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if "-h" in words or "--help" in words:
-        print(_help(names, description))
-        raise SystemExit(0)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--"):
-            raise SettingsError(f"unexpected {word!r}, expected --name value")
-        word, equals, value = word.removeprefix("--").partition("=")
-        name = RENAMED.get(word.replace("-", "_"), word.replace("-", "_"))
-        if name in ANSWERED:
-            raise SettingsError(f"{name} is no longer a parameter, use {ANSWERED[name]}")
-        if name not in names:
-            raise SettingsError(_unknown(name, [*names]))
-        if not equals:
-            if not words:
-                raise SettingsError(f"{name} has no value")
-            value = words.pop(0)
-        if names[name] in given:
-            raise SettingsError(f"{name} is given twice")
-        given[names[name]] = value
-    return given
-
-
-def _help(names: Mapping[str, str], description: str) -> str:
-    defaults = read_settings()
-    parser = argparse.ArgumentParser(
-        description=description, add_help=False, usage="%(prog)s [--name value ...]", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for name, dotted in names.items():
-        section, key = dotted.split(".", 1)
-        field = _model_of(section).model_fields[key]
-        default = getattr(getattr(defaults, section), key)
-        text = f"{field.description} [{_shown(default)}]".replace("%", "%%")
-        parser.add_argument(f"--{name}", metavar="|".join(_choices(field.annotation)) or "VALUE", help=text)
-    return parser.format_help()
-
-
-def _shown(default: object) -> str:
-    """Word a default as it could be given."""
-    text = ",".join(default) if isinstance(default, tuple) else str(default)
-    return "none" if default is None or not text else text.lower() if isinstance(default, bool) else text
-
-
-def _choices(annotation: object) -> list[str]:
-    return [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
-
-
-GARBAGE_THRESHOLDS = 100_000, 20, 100
-"""Torch, transformers and MLflow leave millions of objects, which Python's own thresholds have it search again and again: a tenth of the
-time of their imports, an eighth of that of a round with cached features."""
-
-
-def run_command(command: Callable[[], int | None]) -> None:
-    """Run a command and exit with its code; a user's mistake prints one line and exits with the error's own code."""
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
-    try:
-        code = command()
-    except SerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    raise SystemExit(code or 0)

@@ -1,0 +1,104 @@
+"""Reads and writes settings: params.yaml checked as a whole, and every mistake in it explained in one line."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from ser_mlops.errors import SettingsError
+from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Section, Settings
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def read_settings(path: Path = PARAMS_FILE, given: Mapping[str, str] | None = None) -> Settings:
+    """Read and check params.yaml, with the `given` values (dotted names) in place of its own.
+
+    Raises:
+        SettingsError: the file is missing or is no YAML mapping, or a key is unknown, missing or out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"no {path} in {Path.cwd().name}: commands run in the project's folder") from None
+    return parse_settings(text, str(path), given)
+
+
+def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = None) -> Settings:
+    """Check the text of a params.yaml, or of a run's settings.yaml; see `read_settings`."""
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise SettingsError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{origin} is not a mapping, expected the sections: {', '.join(Settings.model_fields)}")
+    for section in content:
+        if section in Settings.model_fields and not isinstance(content[section], dict):
+            raise SettingsError(f"{origin}: {section} is not a mapping, expected the keys: {', '.join(fields_of(section))}")
+    for name, value in (given or {}).items():
+        section, key = name.split(".", 1)
+        content.setdefault(section, {})[key] = value
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        problems = {name: list(group) for name, group in groupby(error.errors(), key=lambda problem: problem["loc"][:2])}
+        raise SettingsError("; ".join(_explain(group, origin, given or {}) for group in problems.values())) from None
+
+
+def with_train(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+    """Return settings with other values of `train`, checked; `origin` is where they come from, for messages."""
+    try:
+        return Settings.model_validate(settings.model_dump() | {"train": settings.train.model_dump() | dict(values)})
+    except ValidationError as error:
+        raise SettingsError(_explain(error.errors(), origin, {})) from None
+
+
+def dump_settings(settings: Settings) -> str:
+    """Write settings as YAML that `parse_settings` reads back as the same settings."""
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(settings.model_dump(mode="json"), text)
+    return text.getvalue()
+
+
+def flatten_settings(settings: Settings, sections: Sequence[str] = RUN_SECTIONS) -> dict[str, Any]:
+    """Return the settings of some sections (those that a training depends on) under their dotted names (train.lr)."""
+    content = settings.model_dump()
+    return {f"{section}.{key}": value for section in sections for key, value in content[section].items()}
+
+
+def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[str, str]) -> str:
+    """Word what is wrong with one setting; there are several problems where none of several kinds of value fits."""
+    problem = problems[0]
+    name = ".".join(str(part) for part in problem["loc"][:2])
+    section, _, key = name.partition(".")
+    accepted = fields_of(section) if key else list(Settings.model_fields)
+    if problem["type"] == "extra_forbidden":
+        return f"{origin}: {unknown_parameter(name, accepted)}"
+    if problem["type"] == "missing":
+        return f"{origin}: no {name}, expected the keys: {', '.join(accepted)}"
+    place = f"{name if section in SHARED_SECTIONS else key}=" if name in given else f"{origin}: {name}: "
+    expected = " or ".join(re.sub(r"^\w+ should (be |have )?|, unable to.*", "", each["msg"]) for each in problems)
+    return f"{place}{problem['input']} is not accepted, expected {expected}"
+
+
+def fields_of(section: str) -> list[str]:
+    """Return the names of a section's settings, in order."""
+    return list(model_of(section).model_fields)
+
+
+def model_of(section: str) -> type[Section]:
+    """Return the class of a section."""
+    return Settings.model_fields[section].annotation  # type: ignore[return-value]
+
+
+def unknown_parameter(name: str, accepted: Sequence[str]) -> str:
+    """Word that a setting is unknown, with the nearest name that is accepted, if any is near."""
+    near = difflib.get_close_matches(name.rpartition(".")[2], accepted, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown parameter {name!r}{hint}, expected one of: {', '.join(accepted)}"

@@ -103,7 +103,8 @@ def both(scale: float) -> Work:
 
     from ser_mlops.experiments.rounds import prepare
     from ser_mlops.models.build import load_classifier
-    from ser_mlops.scores.statistics import compare, prediction_table
+    from ser_mlops.scores.comparison import compare
+    from ser_mlops.scores.predictions import prediction_table
     from ser_mlops.settings.reading import read_settings
 
     torch.set_num_threads(1)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ser_mlops.data.frames import NO_FOLD, conform
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.scores.statistics import prediction_table
+from ser_mlops.scores.predictions import prediction_table
 
 
 def tiny_frame(corpus: str, folds: Mapping[str, int], labels: Sequence[int] = (0, 1, 2), texts: Sequence[str] = "ab") -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ser_mlops.data.frames import GENDERS
-from ser_mlops.scores.figures import BLUE, CYCLE, FAINT, GREY, INK, VERMILLION, legend_above, styled, titled
+from ser_mlops.scores.figures.style import BLUE, CYCLE, FAINT, GREY, INK, VERMILLION, legend_above, styled, titled
 
 GENDER_COLOURS = dict(zip(GENDERS, (VERMILLION, BLUE, GREY), strict=True))
 

@@ -15,7 +15,8 @@ from ser_mlops.data.frames import GENDERS
 from ser_mlops.data.quality import Quality, class_counts, count_quality, speaker_counts
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.files import write_text
-from ser_mlops.scores.figures import distribution, save
+from ser_mlops.scores.figures.emotions import distribution
+from ser_mlops.scores.figures.style import save
 
 SYNTHETIC_NOTE = "SYNTHETIC demo data"
 FIGURES = ("emotions", "durations", "levels", "speakers")

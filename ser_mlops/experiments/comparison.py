@@ -8,8 +8,9 @@ import pandas as pd
 
 from ser_mlops.errors import SettingsError, TrackingError
 from ser_mlops.experiments.recording import draw
-from ser_mlops.scores import figures
-from ser_mlops.scores.statistics import Comparison, compare, comparison_page
+from ser_mlops.scores.comparison import Comparison, compare
+from ser_mlops.scores.comparison_page import comparison_page
+from ser_mlops.scores.figures.comparison import comparison_figures
 from ser_mlops.tracking.notebook import (
     PREDICTIONS_FOLDER,
     MlflowClient,
@@ -100,7 +101,7 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
         run.text("comparison.md", page)
         for name, table in _tables(comparison).items():
             run.text(f"{name}.csv", table.to_csv(index=name == "rounds"))
-        drawn = figures.comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note)
+        drawn = comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note)
         for name, figure in drawn.items():
             draw(run, name.removesuffix(".png"), figure)
         for number, row in enumerate(comparison.differences.itertuples()):

@@ -13,9 +13,14 @@ from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.model_card import model_card
 from ser_mlops.experiments.plan import Training
-from ser_mlops.scores import figures
+from ser_mlops.scores.calibration import calibration, expected_calibration_error
+from ser_mlops.scores.figures.emotions import distribution
+from ser_mlops.scores.figures.style import save
+from ser_mlops.scores.figures.testing import confusion, cross_corpus, reliability
+from ser_mlops.scores.figures.training import round_curves, rounds_curves
 from ser_mlops.scores.metrics import score
-from ser_mlops.scores.statistics import LOGITS, Summary, calibration, confusion_of, expected_calibration_error, summarise_rounds
+from ser_mlops.scores.predictions import LOGITS, confusion_of
+from ser_mlops.scores.resampling import Summary, summarise_rounds
 from ser_mlops.serving.predictor import CARD, Terms, save_model_folder
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, save_pyfunc
 from ser_mlops.settings.reading import dump_settings, flatten_settings
@@ -127,8 +132,8 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
     sides = {"train": result.training.train, "validation": result.training.validation}
     sides |= {f"test {name}": test for name, test in result.training.tests.items()}
     counts = {side: np.bincount(frame["labels"], minlength=len(EMOTIONS)) for side, frame in sides.items()}
-    draw(run, "curves", figures.round_curves(result.history, result.best_epoch, title, note))
-    draw(run, "distribution", figures.distribution(pd.DataFrame(counts, index=list(EMOTIONS)), title, note))
+    draw(run, "curves", round_curves(result.history, result.best_epoch, title, note))
+    draw(run, "distribution", distribution(pd.DataFrame(counts, index=list(EMOTIONS)), title, note))
     for name, table in result.tables.items():
         _draw_test(run, name, table, f"{title}, tested on {name}", note)
 
@@ -148,13 +153,13 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
 def draw(run: RunLog, name: str, figure: "Figure") -> None:
     """Log a figure."""
     with run.artifact(f"{name}.png", "figures") as path:
-        figures.save(figure, path)
+        save(figure, path)
 
 
 def _draw_test(run: RunLog, name: str, table: pd.DataFrame, title: str, note: str) -> None:
     bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
-    draw(run, f"confusion_{name}", figures.confusion(confusion_of(table), title, note))
-    draw(run, f"reliability_{name}", figures.reliability(bins, expected_calibration_error(bins), title, note))
+    draw(run, f"confusion_{name}", confusion(confusion_of(table), title, note))
+    draw(run, f"reliability_{name}", reliability(bins, expected_calibration_error(bins), title, note))
 
 
 def scores_as_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -196,7 +201,7 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], seed: int,
     histories = {f"{result.training.name} round {result.round}": result.history for result in results}
     best = {f"{result.training.name} round {result.round}": result.best_epoch for result in results}
     if len(results) <= 12:
-        draw(run, "rounds_curves", figures.rounds_curves(histories, best, name, note))
+        draw(run, "rounds_curves", rounds_curves(histories, best, name, note))
     _draw_matrix(run, name, results, note)
     if "" in by_test:
         _draw_test(run, "all_rounds", pd.concat(by_test[""][0], ignore_index=True), f"{name}, all rounds", note)
@@ -306,7 +311,7 @@ def _draw_matrix(run: RunLog, name: str, results: Sequence[Result], note: str) -
         table.pivot_table(index="training", columns="test", values=score, sort=False) for score in ("uar", "uar_shared", "chance")
     )
     run.text("matrix.csv", uar.to_csv())
-    draw(run, "matrix", figures.cross_corpus(uar, shared.reindex_like(uar), chance.reindex_like(uar), name, note))
+    draw(run, "matrix", cross_corpus(uar, shared.reindex_like(uar), chance.reindex_like(uar), name, note))
 
 
 def _tell_rounds(rows: pd.DataFrame) -> str:

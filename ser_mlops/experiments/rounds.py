@@ -28,7 +28,7 @@ from ser_mlops.experiments.recording import (
 )
 from ser_mlops.files import remove
 from ser_mlops.models.build import load_classifier, locate
-from ser_mlops.scores.statistics import prediction_table
+from ser_mlops.scores.predictions import prediction_table
 from ser_mlops.serving.champion import register_best
 from ser_mlops.settings.reading import flatten_settings, parse_settings, read_settings
 from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Settings

@@ -25,7 +25,7 @@ from ser_mlops.experiments.recording import begin_training, describe_experiment,
 from ser_mlops.experiments.rounds import Experiment, conduct_rounds, fit, open_frozen, plan_runs
 from ser_mlops.experiments.study import DEAD_AFTER_S, OPEN, Pruned, Search, Study, TakenTrial, TrialState, needing_storage, open_study
 from ser_mlops.files import remove
-from ser_mlops.scores import figures
+from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
 from ser_mlops.scores.metrics import LOWER_IS_BETTER, is_better
 from ser_mlops.seeds import derive
 from ser_mlops.settings.reading import dump_settings, flatten_settings, read_settings, with_train
@@ -413,17 +413,17 @@ def _draw_study(run: RunLog, sweep: Sweep, study: Study, complete: pd.DataFrame)
     metric, note, title = f"validation {sweep.metric}", sweep.experiment.note, f"sweep {sweep.experiment.name}"
     numeric = [name for name, spread in sweep.settings.space.items() if isinstance(spread, Range)]
     log = [name for name in numeric if sweep.settings.space[name].log]  # type: ignore[union-attr]
-    draw(run, "history", figures.trial_history(complete, metric, title, note))
+    draw(run, "history", trial_history(complete, metric, title, note))
     pruned = [trial.number for trial in study.trials() if trial.state == TrialState.PRUNED]
-    draw(run, "intermediate_values", figures.trial_curves(study.reports(), metric, title, note, pruned))
+    draw(run, "intermediate_values", trial_curves(study.reports(), metric, title, note, pruned))
     if len(complete) < 3:
         return
     if len(numeric) >= 2 and complete["value"].nunique() > 1:
-        draw(run, "contour", figures.trial_contour(complete, numeric[0], numeric[1], log, metric, title, note))
+        draw(run, "contour", trial_contour(complete, numeric[0], numeric[1], log, metric, title, note))
     if numeric:
-        draw(run, "parallel", figures.trial_parallel(complete, numeric, log, metric, title, note))
+        draw(run, "parallel", trial_parallel(complete, numeric, log, metric, title, note))
     if complete["value"].nunique() > 1:
-        draw(run, "importances", figures.trial_importances(study.importances(), title, note))
+        draw(run, "importances", trial_importances(study.importances(), title, note))
 
 
 def command_for(sweep: Sweep, best: Mapping[str, Any]) -> str:

@@ -18,8 +18,8 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from ser_mlops.errors import ModelError, TrackingError
+from ser_mlops.scores.comparison import NOT_SHOWN, compare
 from ser_mlops.scores.metrics import is_better
-from ser_mlops.scores.statistics import NOT_SHOWN, compare
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits
 from ser_mlops.tracking.notebook import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
 

@@ -19,7 +19,8 @@ import pandas as pd
 from ser_mlops.data.audio.decode import FULL_SCALE, SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import SerError, SettingsError
-from ser_mlops.scores.figures import BLUE, EMOTION_COLOURS, ORANGE, VERMILLION, over_time, save
+from ser_mlops.scores.figures.recordings import over_time
+from ser_mlops.scores.figures.style import BLUE, EMOTION_COLOURS, ORANGE, VERMILLION, save
 from ser_mlops.serving.champion import fetched, limits_of
 from ser_mlops.serving.predictor import CARD, Predictor
 from ser_mlops.serving.pyfunc import BATCH_SIZE, Limits

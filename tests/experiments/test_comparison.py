@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.scores.statistics import MAY_BE_DIVISION, NOT_SHOWN
+from ser_mlops.scores.comparison import MAY_BE_DIVISION, NOT_SHOWN
 from tests.project import Project, metrics_of, mlflow_run
 
 pytestmark = pytest.mark.timeout(600)

@@ -1,5 +1,6 @@
 """Figures: deterministic, whole, without side effects, and showing what they were given."""
 
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,16 @@ from scipy.special import softmax
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores import figures
-from ser_mlops.scores.statistics import LOGITS, calibration, compare, confusion_of, expected_calibration_error
+from ser_mlops.scores.calibration import calibration, expected_calibration_error
+from ser_mlops.scores.comparison import compare
+from ser_mlops.scores.figures.comparison import comparison_figures, rounds_comparison
+from ser_mlops.scores.figures.emotions import distribution
+from ser_mlops.scores.figures.recordings import over_time
+from ser_mlops.scores.figures.style import EMOTION_COLOURS, save
+from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
+from ser_mlops.scores.figures.testing import confusion, cross_corpus, reliability
+from ser_mlops.scores.figures.training import round_curves, rounds_curves
+from ser_mlops.scores.predictions import LOGITS, confusion_of
 from tests.builders import tiny_predictions
 
 NOTE = "synthetic data"
@@ -57,32 +67,32 @@ def drawn(name: str) -> Figure:
     )
     sound = np.sin(np.arange(64_000) / 9) * np.linspace(0.1, 0.6, 64_000)
     draw = {
-        "round": lambda: figures.round_curves(history(20), 14, "CREMA · HuB-LL · round 0", NOTE),
-        "one epoch": lambda: figures.round_curves(history(1), 1, "CREMA · tiny · round 0", NOTE),
-        "rounds": lambda: figures.rounds_curves({"0": history(5), "1": history(7)}, {"0": 3, "1": 7}, "CREMA", NOTE),
-        "confusion": lambda: figures.confusion(confusion_of(table), "CREMA", NOTE),
-        "reliability": lambda: figures.reliability(bins, expected_calibration_error(bins), "CREMA", NOTE),
-        "distribution": lambda: figures.distribution(sides, "CREMA", NOTE),
-        "rounds comparison": lambda: figures.rounds_comparison(values, summary, "test UAR", "CREMA", NOTE, chance=1 / 6),
-        "cross corpus": lambda: figures.cross_corpus(cells, cells + 0.1, cells * 0 + 1 / 6, "Matrix", NOTE),
-        "over time": lambda: figures.over_time(sound, 16_000, windows, "a.wav", NOTE),
-        "over a moment": lambda: figures.over_time(sound[:3], 16_000, windows[:1].assign(end=3 / 16_000), f"{LONG}.wav", NOTE),
-        "history": lambda: figures.trial_history(trials(30), "mean validation UAR", "Sweep", NOTE),
-        "importances": lambda: figures.trial_importances({"lr": 0.97, "weight_decay": 0.03}, "Sweep", NOTE),
-        "contour": lambda: figures.trial_contour(trials(30), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
-        "contour of one": lambda: figures.trial_contour(trials(1), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
-        "parallel": lambda: figures.trial_parallel(trials(30), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
-        "parallel of one": lambda: figures.trial_parallel(trials(1), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
-        "reports": lambda: figures.trial_curves(reports, "mean validation UAR", "Sweep", NOTE, pruned=[2]),
-        "loss history": lambda: figures.trial_history(trials(30), "validation loss", "Sweep", NOTE),
-        "long names": lambda: figures.rounds_curves(
+        "round": lambda: round_curves(history(20), 14, "CREMA · HuB-LL · round 0", NOTE),
+        "one epoch": lambda: round_curves(history(1), 1, "CREMA · tiny · round 0", NOTE),
+        "rounds": lambda: rounds_curves({"0": history(5), "1": history(7)}, {"0": 3, "1": 7}, "CREMA", NOTE),
+        "confusion": lambda: confusion(confusion_of(table), "CREMA", NOTE),
+        "reliability": lambda: reliability(bins, expected_calibration_error(bins), "CREMA", NOTE),
+        "distribution": lambda: distribution(sides, "CREMA", NOTE),
+        "rounds comparison": lambda: rounds_comparison(values, summary, "test UAR", "CREMA", NOTE, chance=1 / 6),
+        "cross corpus": lambda: cross_corpus(cells, cells + 0.1, cells * 0 + 1 / 6, "Matrix", NOTE),
+        "over time": lambda: over_time(sound, 16_000, windows, "a.wav", NOTE),
+        "over a moment": lambda: over_time(sound[:3], 16_000, windows[:1].assign(end=3 / 16_000), f"{LONG}.wav", NOTE),
+        "history": lambda: trial_history(trials(30), "mean validation UAR", "Sweep", NOTE),
+        "importances": lambda: trial_importances({"lr": 0.97, "weight_decay": 0.03}, "Sweep", NOTE),
+        "contour": lambda: trial_contour(trials(30), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
+        "contour of one": lambda: trial_contour(trials(1), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
+        "parallel": lambda: trial_parallel(trials(30), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
+        "parallel of one": lambda: trial_parallel(trials(1), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
+        "reports": lambda: trial_curves(reports, "mean validation UAR", "Sweep", NOTE, pruned=[2]),
+        "loss history": lambda: trial_history(trials(30), "validation loss", "Sweep", NOTE),
+        "long names": lambda: rounds_curves(
             {f"{LONG} {number}": history(9) for number in range(12)},
             {f"{LONG} {number}": 9 for number in range(12)},
             f"{LONG}, {LONG}, {LONG}",
             NOTE,
         ),
-        "long rows": lambda: figures.cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, uar * np.nan, LONG, NOTE),
-        "long compared": lambda: figures.rounds_comparison(values.set_axis([LONG, "b"]), summary.set_axis([LONG, "b"]), "UAR", LONG, NOTE),
+        "long rows": lambda: cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, uar * np.nan, LONG, NOTE),
+        "long compared": lambda: rounds_comparison(values.set_axis([LONG, "b"]), summary.set_axis([LONG, "b"]), "UAR", LONG, NOTE),
     }
     return draw[name]()
 
@@ -131,14 +141,14 @@ def test_a_figure_is_whole_carries_its_note_and_is_the_same_twice(name: str, tmp
     assert NOTE in [text.get_text() for text in texts_of(figure)]
     assert_whole(figure)
     for path in (tmp_path / "one.png", tmp_path / "two.png"):
-        figures.save(drawn(name), path)
+        save(drawn(name), path)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
 def test_a_comparison_has_a_figure_for_every_grouping_with_several_values() -> None:
     experiments = {name: [tiny_predictions(skill, seed) for seed in (0, 1)] for name, skill in ((LONG, 1.5), ("tiny", 0.0))}
     comparison = compare(experiments, seed=1, resamples=50)
-    drawings = figures.comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, NOTE)
+    drawings = comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, NOTE)
     assert list(drawings) == ["rounds.png", "differences.png", "by_gender.png", "by_speaker.png"]
     for figure in drawings.values():
         assert_whole(figure)
@@ -147,7 +157,7 @@ def test_a_comparison_has_a_figure_for_every_grouping_with_several_values() -> N
 def test_a_confusion_matrix_has_the_emotions_present_as_rows_and_all_as_columns() -> None:
     counts = np.zeros((7, 7), dtype=int)
     counts[1, 1], counts[1, 6], counts[3, 3] = 3, 1, 1200
-    axes = figures.confusion(counts, "CREMA").axes[0]
+    axes = confusion(counts, "CREMA").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["happy (4)", "angry (1,200)"]
     assert [label.get_text() for label in axes.get_xticklabels()] == list(EMOTIONS)
     cells = [text.get_text() for text in axes.texts]
@@ -160,26 +170,28 @@ def test_the_best_trial_is_the_lowest_loss_and_the_highest_score() -> None:
     reports = pd.DataFrame({"number": [0, 1, 2], "step": 0, "value": [0.3, 0.5, 0.1]})
     for metric, best in (("validation uar", 1), ("validation loss", 2)):
         for figure in (
-            figures.trial_contour(table, "lr", "weight_decay", ["lr"], metric, "Sweep"),
-            figures.trial_curves(reports, metric, "Sweep"),
-            figures.trial_parallel(table, PARAMETERS, ["lr"], metric, "Sweep"),
+            trial_contour(table, "lr", "weight_decay", ["lr"], metric, "Sweep"),
+            trial_curves(reports, metric, "Sweep"),
+            trial_parallel(table, PARAMETERS, ["lr"], metric, "Sweep"),
         ):
             assert f"best: trial {best}" in [text.get_text() for text in texts_of(figure)]
-        (line,) = [line for line in figures.trial_history(table, metric, "Sweep").axes[0].lines if line.get_label() == "best so far"]
+        (line,) = [line for line in trial_history(table, metric, "Sweep").axes[0].lines if line.get_label() == "best so far"]
         assert line.get_ydata()[-1] == table.loc[best, "value"]
 
 
 def test_every_emotion_has_a_colour_of_its_own() -> None:
-    assert list(figures.EMOTION_COLOURS) == list(EMOTIONS)
-    assert len(set(figures.EMOTION_COLOURS.values())) == len(EMOTIONS)
+    assert list(EMOTION_COLOURS) == list(EMOTIONS)
+    assert len(set(EMOTION_COLOURS.values())) == len(EMOTIONS)
 
 
 def test_drawing_leaves_matplotlibs_settings_as_they_were(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    figures.save(drawn("round"), tmp_path / "round.png")
+    save(drawn("round"), tmp_path / "round.png")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_nothing_touches_pyplot() -> None:
-    program = "import sys, ser_mlops.scores.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    modules = [f"{figures.__name__}.{module.name}" for module in pkgutil.iter_modules(figures.__path__)]
+    assert len(modules) > 5
+    program = f"import sys, {', '.join(modules)}; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -10,21 +10,11 @@ from scipy import stats
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.scores import metrics
-from ser_mlops.scores.statistics import (
-    DIFFERS,
-    LOGITS,
-    MAY_BE_DIVISION,
-    MAY_BE_SEED,
-    METRICS,
-    _rounds_p,
-    calibration,
-    compare,
-    comparison_page,
-    confusion_of,
-    expected_calibration_error,
-    prediction_table,
-    summarise_rounds,
-)
+from ser_mlops.scores.calibration import calibration, expected_calibration_error
+from ser_mlops.scores.comparison import DIFFERS, MAY_BE_DIVISION, MAY_BE_SEED, _rounds_p, compare
+from ser_mlops.scores.comparison_page import comparison_page
+from ser_mlops.scores.predictions import LOGITS, confusion_of, prediction_table
+from ser_mlops.scores.resampling import METRICS, summarise_rounds
 from ser_mlops.seeds import rng
 from tests.builders import tiny_predictions
 

@@ -26,7 +26,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from ser_mlops.data.audio.decode import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.scores.statistics import LOGITS
+from ser_mlops.scores.predictions import LOGITS
 from ser_mlops.serving.pyfunc import Limits
 from tests.data.audio.sounds import encoded, noise, tone, with_sizes
 from tests.project import Project, mlflow_run

@@ -1,0 +1,144 @@
+"""One test set: confusion matrix and calibration; several test sets: UAR of every training on each."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ser_mlops.emotions import EMOTIONS
+from ser_mlops.scores.figures.style import (
+    BLUE,
+    FAINT,
+    GREY,
+    INK,
+    LETTER_INCHES,
+    PERCENT,
+    SHADES,
+    VERMILLION,
+    broken,
+    legend_above,
+    percent,
+    styled,
+    titled,
+)
+
+
+@styled
+def confusion(counts_EE: np.ndarray, title: str, note: str = "") -> Figure:
+    """Draw a confusion matrix: the share of each emotion's clips by colour and number, the count beneath.
+
+    Args:
+        counts_EE: clips by true label (rows) and predicted label (columns), all seven of each; rows without clips are left out.
+    """
+    counts_EE = np.asarray(counts_EE)
+    present = counts_EE.sum(axis=1) > 0
+    counts = counts_EE[present]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    names = [emotion for emotion, is_present in zip(EMOTIONS, present, strict=True) if is_present]
+    figure = titled(7.4, 1.9 + 0.62 * len(names), title, note)
+    axes = figure.subplots()
+    image = _shaded(axes, shares, [f"{name} ({total:,})" for name, total in zip(names, counts.sum(axis=1), strict=True)], EMOTIONS)
+    for row, column in np.ndindex(*shares.shape):
+        is_right = names[row] == EMOTIONS[column]
+        _write_in_cell(axes, row, column, percent(shares[row, column], 0), f"{counts[row, column]:,}", shares[row, column], is_right)
+    axes.set_xlabel("predicted emotion")
+    axes.set_ylabel("true emotion (clips)")
+    _shade_bar(figure, axes, image, "share of the emotion's clips")
+    return figure
+
+
+def _shaded(axes: Axes, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> matplotlib.image.AxesImage:
+    image = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(np.arange(0.5, len(columns) - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, len(rows) - 1), minor=True)
+    axes.grid(False)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+def _write_in_cell(axes: Axes, row: int, column: int, text: str, below: str, shade: float, bold: bool) -> None:
+    colour = "white" if shade > 0.55 else INK
+    axes.text(column, row - 0.02, text, ha="center", va="bottom", color=colour, fontsize=10, fontweight="bold" if bold else "normal")
+    axes.text(column, row + 0.06, below, ha="center", va="top", color=colour, fontsize=8)
+
+
+def _shade_bar(figure: Figure, axes: Axes, image: matplotlib.image.AxesImage, label: str) -> None:
+    bar = figure.colorbar(image, ax=axes, label=label, fraction=0.04, pad=0.02, format=PERCENT)
+    bar.outline.set_visible(False)
+
+
+@styled
+def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "") -> Figure:
+    """Draw how often the model is right when it is so sure, and how often it is so sure.
+
+    Args:
+        bins: one row per bin of confidence, as `calibration` returns them: low, high, clips, confidence, accuracy.
+        ece: expected calibration error, in [0, 1].
+    """
+    figure = titled(5.6, 5.4, title, note)
+    accuracy, clips = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    filled = bins[bins["clips"] > 0]
+    width = (filled["high"] - filled["low"]) * 0.92
+    centre = (filled["high"] + filled["low"]) / 2
+    accuracy.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1.2, label="perfect calibration")
+    accuracy.bar(centre, filled["accuracy"], width, color=BLUE, label="accuracy")
+    accuracy.plot(
+        filled["confidence"],
+        filled["accuracy"],
+        "o",
+        color=VERMILLION,
+        markeredgecolor="white",
+        markersize=6,
+        label="at its mean confidence",
+    )
+    accuracy.text(0.03, 0.95, f"ECE {percent(ece)}", transform=accuracy.transAxes, va="top", fontsize=11, fontweight="bold")
+    accuracy.set_ylim(0, 1.02)
+    accuracy.set_ylabel("accuracy")
+    accuracy.yaxis.set_major_formatter(PERCENT)
+    legend_above(accuracy)
+    clips.bar(centre, filled["clips"], width, color=GREY)
+    clips.set_ylabel("clips")
+    clips.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
+    clips.set_xlim(0, 1)
+    clips.set_xlabel("confidence (largest probability)")
+    clips.xaxis.set_major_formatter(PERCENT)
+    return figure
+
+
+@styled
+def cross_corpus(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, title: str, note: str = "") -> Figure:
+    """Draw the UAR of every training (row) on every test set (column), chance beneath; cells without a value stay empty.
+
+    Chance is that of the emotions which both sides have, so where a side lacks some, the UAR over the shared ones stands beside it.
+
+    Args:
+        uar: in [0, 1]; one row per training, one column per test set.
+        shared: the UAR over the emotions that training and test share; the same rows and columns, as are those of `chance`.
+    """
+    rows = broken(uar.index)
+    letters = max(len(line) for row in rows for line in row.split("\n"))
+    figure = titled(2.0 + LETTER_INCHES * letters + 1.15 * uar.shape[1], 1.8 + 0.68 * uar.shape[0], title, note)
+    axes = figure.subplots()
+    shares = uar.to_numpy(dtype=float)
+    differs = bool((np.isfinite(shared) & (shared.to_numpy() != shares)).any(axis=None))
+    image = _shaded(axes, shares, rows, ["\n".join(name.rsplit("_", 1)) for name in map(str, uar.columns)])
+    for row, column in np.ndindex(*shares.shape):
+        value = shares[row, column]
+        if np.isfinite(value):
+            is_own = uar.index[row] == uar.columns[column]
+            below = f"chance {percent(chance.iloc[row, column], 0)}" if np.isfinite(chance.iloc[row, column]) else ""
+            if np.isfinite(shared.iloc[row, column]) and shared.iloc[row, column] != value:
+                below = f"shared {percent(shared.iloc[row, column])}\n{below}"
+            _write_in_cell(axes, row, column, percent(value), below, value, is_own)
+    axes.set_xlabel("tested on (shared: the emotions of both sides, which chance is of)" if differs else "tested on")
+    axes.set_ylabel("trained on")
+    _shade_bar(figure, axes, image, "UAR")
+    return figure

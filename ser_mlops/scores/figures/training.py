@@ -1,0 +1,75 @@
+"""Learning curves: of one round, and of all rounds of an experiment."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ser_mlops.scores.figures.style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    LINE_INCHES,
+    PERCENT,
+    VERMILLION,
+    entry_inches,
+    legend_above,
+    styled,
+    titled,
+)
+
+
+@styled
+def round_curves(history: pd.DataFrame, best_epoch: int, title: str, note: str = "") -> Figure:
+    """Draw one round: the loss on both sides, and the validation scores, with the chosen epoch marked.
+
+    Args:
+        history: one row per epoch with the columns epoch, train/loss, val/loss, val/accuracy and val/uar.
+    """
+    figure = titled(9, 3.8, title, note)
+    losses, scores = figure.subplots(1, 2)
+    epochs = history["epoch"]
+    for axes, columns in (
+        (losses, {"train/loss": "training", "val/loss": "validation"}),
+        (scores, {"val/accuracy": "accuracy", "val/uar": "UAR"}),
+    ):
+        for colour, dashes, (column, name) in zip((BLUE, VERMILLION), ("-", "--"), columns.items(), strict=True):
+            axes.plot(epochs, history[column], dashes, marker="o", color=colour, label=name)  # dashed: it may lie on the other
+        axes.axvline(best_epoch, color=GREEN, linestyle="--", linewidth=1.2, zorder=1, label=f"chosen: epoch {best_epoch}")
+        _whole_epochs(axes)
+        legend_above(axes)
+    losses.set_ylabel("cross-entropy (nats)")
+    scores.set_ylabel("validation score")
+    scores.yaxis.set_major_formatter(PERCENT)
+    return figure
+
+
+@styled
+def rounds_curves(histories: Mapping[str, pd.DataFrame], best_epochs: Mapping[str, int], title: str, note: str = "") -> Figure:
+    """Draw all rounds over one another, by their names; the chosen epoch of each is a large dot. Columns as in `round_curves`."""
+    columns = max(1, int(10.5 / entry_inches(histories)))
+    figure = titled(11, 3.7 + LINE_INCHES * -(-len(histories) // columns), title, note)
+    panels = figure.subplots(1, 3)
+    for axes, (column, name) in zip(
+        panels,
+        {"train/loss": "training loss (nats)", "val/loss": "validation loss (nats)", "val/uar": "validation UAR"}.items(),
+        strict=True,
+    ):
+        for position, (round_name, history) in enumerate(histories.items()):
+            colour = CYCLE[position % len(CYCLE)]
+            dashes = ("-", "--", ":", "-.")[position // len(CYCLE) % 4]
+            axes.plot(history["epoch"], history[column], dashes, color=colour, label=round_name)
+            chosen = history[history["epoch"] == best_epochs[round_name]]
+            axes.plot(chosen["epoch"], chosen[column], "o", color=colour, markersize=8, markeredgecolor="white")
+        axes.set_ylabel(name)
+        _whole_epochs(axes)
+    panels[2].yaxis.set_major_formatter(PERCENT)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=columns)
+    return figure
+
+
+def _whole_epochs(axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

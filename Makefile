@@ -41,7 +41,7 @@ check: setup    ## what a contributor runs before every push: lint, format, type
 	mypy
 	python -m pytest $(PYTEST)
 
-bench: setup    ## measure every claim beside its peer and rewrite the README's table (forty minutes; SCALE=4: four times the work)
+bench: setup    ## measure every claim beside its peer and rewrite the tables (forty minutes; SCALE=4: four times the work)
 	python -m benchmarks $(if $(SCALE),--scale $(SCALE))
 
 ui: setup       ## open the laboratory's notebook: MLflow on http://localhost:5000

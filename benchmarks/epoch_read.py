@@ -12,10 +12,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frozen import SEED, keep_folder
 from benchmarks.harness import Claim, Contender, Work, main, scaled
 from benchmarks.ingest import DATASETS, LIBROSA, write_recordings
 from benchmarks.machine import usable_cores
+from benchmarks.workloads import SEED, keep_folder
 
 NUM_CLIPS = 480
 BATCH_SIZE = 2

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.frozen import EVAL_BATCH_SIZE, Material, make_material, new_trainer, trainer_examples
 from benchmarks.harness import Claim, Contender, Work, main, scaled
+from benchmarks.trainings import EVAL_BATCH_SIZE, new_trainer, trainer_examples
+from benchmarks.workloads import Material, make_material
 
 NUM_CLIPS = 48
 

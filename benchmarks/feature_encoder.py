@@ -1,6 +1,6 @@
 """How much faster is an epoch with a frozen CNN when its outputs are computed once?
 
-The models, clips and peers of `benchmarks/frozen.py`, 24 clips to train on and 6 to validate on. Ours is a round of three epochs with a
+The models, clips and peers of the claim `frozen`, 24 clips to train on and 6 to validate on. Ours is a round of three epochs with a
 cache that is filled inside the clock, model loading and checkpoints included (without a cache: of one epoch). Trainer is timed twice: one
 epoch that saves nothing, and two that save as much as ours and end with the best one. SpeechBrain saves nothing. The peers' models are
 loaded before the clock starts.
@@ -8,8 +8,8 @@ loaded before the clock starts.
 
 from typing import Any
 
-from benchmarks.frozen import KEEPS_BEST, SPEECHBRAIN, ours, speechbrain, trainer
 from benchmarks.harness import Claim, Contender, main
+from benchmarks.trainings import KEEPS_BEST, SPEECHBRAIN, ours, speechbrain, trainer
 
 SIZE: dict[str, Any] = {"num_train": 24, "num_validation": 6}
 FREEZE = ("freeze_feature_encoder",)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.frozen import SEED, keep_folder
 from benchmarks.harness import Claim, Contender, Limit, Work, main, scaled
 from benchmarks.machine import forget_peak_memory, peak_memory_mib
+from benchmarks.workloads import SEED, keep_folder
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.frozen import Material, Silent, keep_folder, new_trainer, trainer_examples
 from benchmarks.harness import Claim, Contender, Limit, Work, main, scaled
 from benchmarks.project import copy_project
+from benchmarks.trainings import Silent, new_trainer, trainer_examples
+from benchmarks.workloads import Material, keep_folder
 
 if TYPE_CHECKING:
     import numpy as np

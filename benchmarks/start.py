@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.frozen import keep_folder
 from benchmarks.harness import Claim, Contender, Limit, Work, main, scaled
 from benchmarks.project import copy_project
+from benchmarks.workloads import keep_folder
 
 TIMES = 3
 SCRIPT = """

@@ -13,9 +13,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.frozen import new_trainer, trainer_examples, write_model
 from benchmarks.harness import Claim, Contender, Work, main, scaled
 from benchmarks.project import RUNS, copy_project, enter_with_material
+from benchmarks.trainings import new_trainer, trainer_examples
+from benchmarks.workloads import write_model
 
 TRIALS = 20
 EPOCHS = 20

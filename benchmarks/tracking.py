@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.frozen import new_trainer, trainer_examples, write_model
 from benchmarks.harness import Claim, Contender, Limit, Work, main, scaled
 from benchmarks.project import copy_project, enter_with_material
+from benchmarks.trainings import new_trainer, trainer_examples
+from benchmarks.workloads import write_model
 
 CORPUS = "SAVEE"
 EPOCHS = 20

@@ -1,14 +1,14 @@
 """Is an epoch in which everything is trained as fast as the one people write?
 
-The models, clips and peers of `benchmarks/frozen.py`, 24 clips to train on and 6 to validate on. Ours is a round of two epochs, model
+The models, clips and peers of the claim `frozen`, 24 clips to train on and 6 to validate on. Ours is a round of two epochs, model
 loading and checkpoints (weights and both moments of AdamW, 1.1 GB) included. Trainer is timed twice: one epoch that saves nothing, and two
 that save as much as ours and end with the best one. SpeechBrain saves nothing. The peers' models are loaded before the clock starts.
 """
 
 from typing import Any
 
-from benchmarks.frozen import KEEPS_BEST, SPEECHBRAIN, ours, speechbrain, trainer
 from benchmarks.harness import Claim, Contender, main
+from benchmarks.trainings import KEEPS_BEST, SPEECHBRAIN, ours, speechbrain, trainer
 
 SIZE: dict[str, Any] = {"num_train": 24, "num_validation": 6}
 PEER, SAVING = "Trainer", "Trainer (keeps its best epoch)"

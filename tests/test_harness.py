@@ -18,7 +18,7 @@ from benchmarks.agreement import compare
 from benchmarks.harness import Work, measure
 from benchmarks.peers import Environment
 from benchmarks.results import limits_of, page_of, ratios_of, read_results, seconds_per_unit, times_faster, write_result
-from benchmarks.table import END, START, rewrite, table_of
+from benchmarks.table import END, HEADLINES, START, rewrite, table_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -172,6 +172,18 @@ def test_the_table_stands_between_its_markers_and_nothing_else_changes(tmp_path:
     readme.write_text("no markers")
     with pytest.raises(SystemExit, match="has no"):
         rewrite(readme, "")
+
+
+def test_the_short_table_has_the_chosen_rows_in_their_order() -> None:
+    results = [result(limits=[limit(2)])]
+    short = table_of(results, [("ingest", "ours", "% lost"), ("ingest", "ours", "fast")]).splitlines()
+    assert [line.split(" | ")[2] for line in short[2:]] == ["% lost", "fast"]
+    assert set(short) < set(table_of(results).splitlines())
+
+
+def test_the_rows_of_the_readme_are_all_measured() -> None:
+    for row in HEADLINES:
+        assert len(table_of(read_results(), [row]).splitlines()) >= 3, f"{row} is not in the results"
 
 
 def test_the_harness_needs_the_standard_library_alone() -> None:

@@ -1,7 +1,6 @@
 """Decode every clip of a corpus once, to mono int16 at 16 kHz. `python -m pipelines.audio --corpus CREMA`"""
 
 import argparse
-from pathlib import Path
 
 from ser_mlops.commands import run_command
 from ser_mlops.settings.reading import read_settings
@@ -12,12 +11,13 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     name = parser.parse_args().corpus
     settings = read_settings()
-    from ser_mlops.data.audio.decode import SAMPLE_RATE
+    from ser_mlops.data.audio.format import SAMPLE_RATE
     from ser_mlops.data.audio.listing import read_listing
     from ser_mlops.data.audio.store import available_cores, write_audio
+    from ser_mlops.data.folders import audio_file, listing_file
 
-    files = read_listing(Path("data/catalogue") / f"{name}.files.json")
-    index = write_audio(files, Path("data/audio") / f"{name}.npy", settings.audio.min_seconds, available_cores())
+    files = read_listing(listing_file(name))
+    index = write_audio(files, audio_file(name), settings.audio.min_seconds, available_cores())
     minutes = index["num_samples"].sum() / SAMPLE_RATE / 60
     print(f"{name}: {len(index)} files, {minutes:.1f} minutes of audio, {(index['defect'] != '').sum()} files with a defect")
 

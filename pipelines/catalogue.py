@@ -16,15 +16,16 @@ def main() -> None:
     from ser_mlops.data.corpora.catalogue import catalogue
     from ser_mlops.data.corpora.registry import corpus_named
     from ser_mlops.data.corpora.scan import scan
+    from ser_mlops.data.folders import catalogue_file, listing_file
     from ser_mlops.files import replacing
 
     corpus = corpus_named(name, settings.data.own_corpora)
     scanned = scan(Path(settings.data.raw), corpus)
     table = catalogue(corpus, scanned, settings.catalogue.model_dump())
-    with replacing(Path("data/catalogue") / f"{corpus.name}.parquet") as aside:
+    with replacing(catalogue_file(corpus.name)) as aside:
         table.to_parquet(aside, index=False)
     clips = [(item.path, item.file) for item in scanned.found if item.clip is not None]
-    write_listing(clips, Path("data/catalogue") / f"{corpus.name}.files.json")
+    write_listing(clips, listing_file(corpus.name))
 
     left_out = table.loc[table["reason"] != "", "reason"].str.replace(r"^copy of .*", "copy", regex=True)
     changed = table.loc[(table["rule"] != "") & (table["reason"] == ""), "rule"]

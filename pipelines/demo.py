@@ -11,9 +11,10 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--out", type=Path, help="folder to write [data/demo/CORPUS]")
     arguments = parser.parse_args()
-    from ser_mlops.data.demo import write_demo
+    from ser_mlops.data.demo.writing import write_demo
+    from ser_mlops.data.folders import DEMO
 
-    folder = arguments.out or Path("data/demo") / arguments.corpus
+    folder = arguments.out or DEMO / arguments.corpus
     print(f"{arguments.corpus}: {write_demo(arguments.corpus, folder)} synthetic clips in {folder}")
 
 

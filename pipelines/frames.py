@@ -13,20 +13,21 @@ def main() -> None:
     name = parser.parse_args().corpus
     settings = read_settings()
     from ser_mlops.data.corpora.registry import corpus_named
+    from ser_mlops.data.folders import frame_file, left_out_file
     from ser_mlops.data.frames import conform, write_frame
-    from ser_mlops.data.quality import read_stage, refuse_empty, settle
+    from ser_mlops.data.quality import read_catalogue, read_index, refuse_empty, resolve_defects
     from ser_mlops.data.splits import divide
     from ser_mlops.files import write_text
 
     corpus = corpus_named(name, settings.data.own_corpora)
-    clips, left_out = settle(read_stage("catalogue", corpus.name), read_stage("audio", corpus.name))
+    clips, left_out = resolve_defects(read_catalogue(corpus.name), read_index(corpus.name))
     refuse_empty(clips, left_out, Path(settings.data.raw) / corpus.name)
     rule = settings.frames
     groups, folds = divide(clips, rule.split, corpus.num_folds, corpus.fold_table, rule.test_ratio, rule.seed)
-    frame_path = Path("data/frames") / f"{corpus.name}.parquet"
+    frame_path = frame_file(corpus.name)
     frame = conform(clips.assign(corpus=corpus.name, group=groups, fold=folds), str(frame_path))
     write_frame(frame, frame_path)
-    write_text(Path("data/left_out") / f"{corpus.name}.csv", left_out.to_csv(index=False, lineterminator="\n"))
+    write_text(left_out_file(corpus.name), left_out.to_csv(index=False, lineterminator="\n"))
     sides = frame["part"].where(frame["part"] != "", "fold " + frame["fold"].astype("str")).value_counts().sort_index()
     print(f"{corpus.name}: {len(frame)} clips, {len(left_out)} files left out; " + ", ".join(f"{side}: {n}" for side, n in sides.items()))
 

@@ -12,7 +12,7 @@ def main() -> None:
     if folder is None:
         raise SettingsError("folder is not given, expected a folder with D.CORPUS_train_DF.p and D.CORPUS_test_DF.p")
     from ser_mlops.data.corpora.registry import all_corpora
-    from ser_mlops.data.importing import import_frames
+    from ser_mlops.data.importing.old_frames import import_frames
 
     counts = import_frames(Path(folder), Path(settings.data.raw), all_corpora(settings.data.own_corpora))
     for corpus, count in counts.items():

@@ -11,7 +11,7 @@ def main() -> None:
     given = settings.prepare_msp
     if given.annotations is None or given.audio_dir is None:
         raise SettingsError("expected annotations (labels_consensus.csv) and audio_dir (the folder Audios)")
-    from ser_mlops.data.importing import prepare_msp
+    from ser_mlops.data.importing.msp import prepare_msp
 
     output = Path(given.output) if given.output else None
     raw = Path(settings.data.raw)

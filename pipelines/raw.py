@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from ser_mlops.commands import run_command
+from ser_mlops.data.folders import LINK_TO_RAW
 from ser_mlops.errors import DataError, SettingsError, one_of
-
-LINK = Path("data/raw")
 
 
 def main() -> None:
@@ -15,7 +14,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     if not folder:
         raise SettingsError("FROM is not given: make raw FROM=FOLDER, the folder that holds one folder per corpus")
-    link_raw(Path(folder).expanduser(), LINK)
+    link_raw(Path(folder).expanduser(), LINK_TO_RAW)
 
 
 def link_raw(folder: Path, link: Path) -> None:

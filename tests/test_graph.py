@@ -10,6 +10,7 @@ from tests.test_layers import house_imports_of
 
 STAGES = {name: stage for file in ("dvc.yaml", "data/dvc.yaml") for name, stage in YAML(typ="safe").load(ROOT / file)["stages"].items()}
 DECIDES_NOTHING = {
+    "ser_mlops.data.folders": "where a table lies is not what is in it, and dvc.yaml names the same places",
     "ser_mlops.errors": "what a message says is in no output",
     "ser_mlops.files": "how a file comes to be whole is not what is in it",
     "ser_mlops.settings.sections": "what params.yaml may hold; the values are params of the stage",

@@ -33,7 +33,7 @@ OWNERS = {
     "gradio": {"serving.page"},
     "matplotlib": {"scores.figures", "data.figures"},
     "mlflow": {"tracking", "serving", "pipelines.setup"},
-    "openpyxl": {"data.corpora", "data.demo"},
+    "openpyxl": {"data.corpora", "data.demo.scripts"},
     "optuna": {"experiments.study"},
     "pydantic": {"settings"},
     "ruamel": {"settings", "data.lock"},

@@ -7,6 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
+from ser_mlops.data.folders import audio_file, frame_file, index_file
 from ser_mlops.errors import DataError
 from ser_mlops.files import md5_of
 
@@ -53,8 +54,8 @@ def _version(corpus: str, stages: Mapping[str, Any], params: Mapping[str, Mappin
         for dotted, value in stages[name].get("params", {}).get("params.yaml", {}).items():
             _check_setting(corpus, dotted, value, params)
         outputs |= {output["path"]: output for output in stages[name]["outs"]}
-    frame, audio = Path(f"data/frames/{corpus}.parquet"), Path(f"data/audio/{corpus}.npy")
-    for path in (frame, audio.with_suffix(".parquet"), audio):
+    frame, audio = frame_file(corpus), audio_file(corpus)
+    for path in (frame, index_file(corpus), audio):
         if not path.is_file():
             raise DataError(f"frame of {corpus} is missing: no {path}, {REMEDY}")
         recorded = outputs.get(path.as_posix(), {"size": None})

@@ -6,39 +6,38 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_mlops.data.audio.decode import SAMPLE_RATE
+from ser_mlops.data.audio.format import SAMPLE_RATE
+from ser_mlops.data.folders import catalogue_file, index_file, left_out_file
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 
 LEFT_OUT_COLUMNS = ("path", "reason", "twin")
 DUPLICATE = "duplicate samples"
-SYNTHETIC_MARK = "SYNTHETIC.txt"
-"""The file by which a folder says that its clips are synthetic."""
 CONTRADICTION = "duplicate samples with another label"
 
 
-def read_stage(stage: str, corpus: str) -> pd.DataFrame:
-    """Read the table that a stage wrote for a corpus: "catalogue" or "audio"."""
-    path = Path("data") / stage / f"{corpus}.parquet"
-    if not path.is_file():
-        raise DataError(f"no {path}: run `dvc repro`")
-    return pd.read_parquet(path)
+def read_catalogue(corpus: str) -> pd.DataFrame:
+    """Read the catalogue of a corpus."""
+    return pd.read_parquet(_existing(catalogue_file(corpus)))
+
+
+def read_index(corpus: str) -> pd.DataFrame:
+    """Read the index of a corpus's audio file."""
+    return pd.read_parquet(_existing(index_file(corpus)))
 
 
 def read_left_out(corpus: str) -> pd.DataFrame:
-    """Read the table of files left out that the frames stage wrote for a corpus."""
-    path = Path("data/left_out") / f"{corpus}.csv"
+    """Read the list of the files of a corpus that are not in its frame."""
+    return pd.read_csv(_existing(left_out_file(corpus)), dtype="str", keep_default_na=False)
+
+
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"no {path}: run `dvc repro`")
-    return pd.read_csv(path, dtype="str", keep_default_na=False)
+    return path
 
 
-def is_synthetic(raw: Path, corpus: str) -> bool:
-    """Say whether the clips in a corpus's folder are synthetic."""
-    return (raw / corpus / SYNTHETIC_MARK).exists()
-
-
-def settle(catalogue: pd.DataFrame, index: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def resolve_defects(catalogue: pd.DataFrame, index: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the clips that can be used, and the files left out.
 
     Of clips with identical samples and one label the first by path is kept; with contradictory labels none is.

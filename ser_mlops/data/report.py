@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_mlops.data.audio.decode import SAMPLE_RATE
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.base import Corpus
 from ser_mlops.data.figures import genders, spread
+from ser_mlops.data.folders import left_out_file
 from ser_mlops.data.frames import GENDERS
 from ser_mlops.data.quality import Quality, class_counts, count_quality, speaker_counts
 from ser_mlops.emotions import EMOTIONS
@@ -142,7 +143,7 @@ def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame)
     if not examples.empty:
         lines += ["For example:", ""]
         lines += [f"- `{row.path}`: {row.reason}{f' (`{row.twin}`)' if row.twin else ''}" for row in examples.itertuples()]
-        lines += ["", f"All of them: `data/left_out/{corpus.name}.csv`.", ""]
+        lines += ["", f"All of them: `{left_out_file(corpus.name).as_posix()}`.", ""]
     return lines
 
 

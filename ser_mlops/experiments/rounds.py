@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from ser_mlops.data.demo.mark import is_synthetic
+from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.frames import read_frame
 from ser_mlops.data.lock import Version, read_versions
-from ser_mlops.data.quality import is_synthetic
 from ser_mlops.errors import CheckpointError, SettingsError, TrainingError
 from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
 from ser_mlops.experiments.recording import (
@@ -55,7 +56,6 @@ from ser_mlops.training.recipe import Recipe
 from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.stopping import raising_interrupted
 
-AUDIO = Path("data/audio")
 DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
 FREE_ON_RESUME = (
     "train.resume",

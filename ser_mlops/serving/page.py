@@ -16,7 +16,7 @@ import gradio
 import numpy as np
 import pandas as pd
 
-from ser_mlops.data.audio.decode import FULL_SCALE, SAMPLE_RATE
+from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import SerError, SettingsError
 from ser_mlops.scores.figures.recordings import over_time

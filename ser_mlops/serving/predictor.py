@@ -19,8 +19,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ser_mlops.data.audio.decode import SAMPLE_RATE, BadAudio, decode
-from ser_mlops.data.corpora.base import AUDIO_SUFFIXES, walk
+from ser_mlops.data.audio.decode import BadAudio, decode
+from ser_mlops.data.audio.format import AUDIO_SUFFIXES, SAMPLE_RATE
+from ser_mlops.data.corpora.base import walk
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError, ModelError, SettingsError, one_of
 from ser_mlops.files import replacing, write_text

@@ -25,7 +25,8 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext, scoring_server
 from mlflow.types.schema import ColSpec, DataType, Schema
 
-from ser_mlops.data.audio.decode import SAMPLE_RATE, decode
+from ser_mlops.data.audio.decode import decode
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.serving.predictor import Predictor

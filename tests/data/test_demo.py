@@ -10,7 +10,9 @@ import pytest
 from ser_mlops.data.corpora.catalogue import catalogue
 from ser_mlops.data.corpora.registry import CORPORA
 from ser_mlops.data.corpora.scan import scan
-from ser_mlops.data.demo import SCRIPTS, Line, rms, speak, write_demo
+from ser_mlops.data.demo.scripts import SCRIPTS
+from ser_mlops.data.demo.voices import Line, rms, speak
+from ser_mlops.data.demo.writing import write_demo
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import audio, catalogue, frames, report
 from ser_mlops.data.corpora.registry import CORPORA
-from ser_mlops.data.demo import write_demo
+from ser_mlops.data.demo.writing import write_demo
 from ser_mlops.data.frames import read_frame
 from ser_mlops.emotions import EMOTIONS
 

@@ -20,7 +20,9 @@ from ser_mlops.data.corpora.msp_podcast import MSP_PODCAST
 from ser_mlops.data.corpora.ravdess import RAVDESS
 from ser_mlops.data.corpora.registry import CORPORA
 from ser_mlops.data.corpora.scan import scan
-from ser_mlops.data.importing import import_frames, nearest, prepare_msp, read_pickle
+from ser_mlops.data.importing.msp import prepare_msp
+from ser_mlops.data.importing.old_frames import import_frames, nearest
+from ser_mlops.data.importing.pickles import read_pickle
 from ser_mlops.errors import DataError
 from tests.data.corpora.builders import lay_out
 

@@ -11,7 +11,8 @@ import torch
 from scipy.special import softmax
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
-from ser_mlops.data.audio.decode import SAMPLE_RATE, decode
+from ser_mlops.data.audio.decode import decode
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError, ModelError, SettingsError
 from ser_mlops.models.build import load_classifier

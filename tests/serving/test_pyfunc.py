@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from scipy.special import softmax
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from ser_mlops.data.audio.decode import SAMPLE_RATE
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.predictions import LOGITS
 from ser_mlops.serving.pyfunc import Limits

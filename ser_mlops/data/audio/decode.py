@@ -21,10 +21,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE
 from ser_mlops.errors import DataError
 
-SAMPLE_RATE = 16_000
-FULL_SCALE = 32_768
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 """Rates beyond these are broken headers; 1 Hz would blow a clip up 16,000 times."""
 MAX_SECONDS = 4 * 3600.0

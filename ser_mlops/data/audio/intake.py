@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_mlops.data.audio.decode import FULL_SCALE, SAMPLE_RATE, BadAudio, decode
+from ser_mlops.data.audio.decode import BadAudio, decode
+from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE, SAMPLE_TYPE
 
-SAMPLE_TYPE = np.dtype("<i2")
 WINDOW = SAMPLE_RATE // 50
 SILENCE_DB = -40.0
 MUCH_SILENCE = 0.6

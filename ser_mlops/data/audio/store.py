@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser_mlops.data.audio.decode import SAMPLE_RATE
-from ser_mlops.data.audio.intake import SAMPLE_TYPE, Entry, end_with_parent, take_in_part
+from ser_mlops.data.audio.format import SAMPLE_RATE, SAMPLE_TYPE
+from ser_mlops.data.audio.intake import Entry, end_with_parent, take_in_part
 from ser_mlops.errors import DataError
 from ser_mlops.files import DISK_FULL, remove, replacing
 

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from ser_mlops.errors import DataError
 
-AUDIO_SUFFIXES = (".wav", ".aiff", ".aif", ".flac", ".ogg", ".mp3")
 UNKNOWN = "unknown"
 
 

@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ser_mlops.data.corpora.base import AUDIO_SUFFIXES, UNKNOWN, Clip, Corpus, NotAClip, Table, walk
+from ser_mlops.data.audio.format import AUDIO_SUFFIXES
+from ser_mlops.data.corpora.base import UNKNOWN, Clip, Corpus, NotAClip, Table, walk
+from ser_mlops.data.folders import IMPORTED
 from ser_mlops.errors import DataError
 
-IMPORTED = Path("data/imported")
 IMPORTED_COLUMNS = ("path", "emotion", "speaker", "gender", "part")
 
 MERGED_INTO = {"calm": "neutral", "contempt": "disgust"}

@@ -9,7 +9,7 @@ from ser_mlops.data.corpora.base import NotAClip
 from ser_mlops.data.corpora.catalogue import catalogue
 from ser_mlops.data.corpora.registry import CORPORA, all_corpora, corpus_named
 from ser_mlops.data.corpora.scan import scan
-from ser_mlops.data.demo import SCRIPTS
+from ser_mlops.data.demo.scripts import SCRIPTS
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.settings.sections import CatalogueSettings

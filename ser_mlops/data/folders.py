@@ -1,0 +1,42 @@
+"""Where the stages of dvc.yaml keep their tables: one file per corpus in a folder per stage, relative to the project."""
+
+from pathlib import Path
+
+LINK_TO_RAW = Path("data/raw")
+DEMO = Path("data/demo")
+IMPORTED = Path("data/imported")
+CATALOGUE = Path("data/catalogue")
+AUDIO = Path("data/audio")
+FRAMES = Path("data/frames")
+LEFT_OUT = Path("data/left_out")
+REPORT = Path("reports/data")
+
+
+def catalogue_file(corpus: str) -> Path:
+    """Return where the catalogue of a corpus lies."""
+    return CATALOGUE / f"{corpus}.parquet"
+
+
+def listing_file(corpus: str) -> Path:
+    """Return where the list of the files to decode lies."""
+    return CATALOGUE / f"{corpus}.files.json"
+
+
+def audio_file(corpus: str) -> Path:
+    """Return where the decoded samples of a corpus lie."""
+    return AUDIO / f"{corpus}.npy"
+
+
+def index_file(corpus: str) -> Path:
+    """Return where the index of the decoded samples lies."""
+    return AUDIO / f"{corpus}.parquet"
+
+
+def frame_file(corpus: str) -> Path:
+    """Return where the frame of a corpus lies."""
+    return FRAMES / f"{corpus}.parquet"
+
+
+def left_out_file(corpus: str) -> Path:
+    """Return where the list of the files that are not in the frame lies."""
+    return LEFT_OUT / f"{corpus}.csv"

@@ -37,18 +37,10 @@ def ours(material: Material) -> Callable[[], Any]:
     from ser_mlops.models.build import load_classifier
     from ser_mlops.training.distributed import join_world
     from ser_mlops.training.evaluate import predict_logits
+    from ser_mlops.training.recipe import EvaluationRecipe
 
     classifier, world = load_classifier(material.model, seed=0), join_world()
-    return lambda: predict_logits(
-        classifier,
-        material.validation,
-        batch_size=EVAL_BATCH_SIZE,
-        features=None,
-        precision="float32",
-        max_samples=None,
-        evaluate_long="whole",
-        world=world,
-    )
+    return lambda: predict_logits(classifier, material.validation, EvaluationRecipe(EVAL_BATCH_SIZE), None, world)
 
 
 def one_by_one(material: Material) -> Callable[[], Any]:

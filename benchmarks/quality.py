@@ -39,30 +39,11 @@ def _train_ours(model: str, recipe: "Recipe", training: "Training", seed: int, f
     from ser_mlops.training.distributed import join_world
     from ser_mlops.training.evaluate import predict_logits
     from ser_mlops.training.fit import fit_round
+    from ser_mlops.training.round import Round
 
     train, validation, test = (Clips.from_frame(frame, AUDIO) for frame in (training.train, training.validation, training.tests[CORPUS]))
-    fitted = fit_round(
-        model=model,
-        recipe=recipe,
-        train=train,
-        validation=validation,
-        seed=seed,
-        round=0,
-        folder=folder,
-        features=None,
-        recorder=Silent(),
-        identity={},
-    )
-    return predict_logits(
-        fitted.classifier,
-        test,
-        batch_size=recipe.eval_batch_size,
-        features=None,
-        precision="float32",
-        max_samples=None,
-        evaluate_long="whole",
-        world=join_world(),
-    )
+    fitted = fit_round(Round(model, recipe, train, validation, seed, 0, None, {}), folder, Silent())
+    return predict_logits(fitted.classifier, test, recipe.evaluation, None, join_world())
 
 
 def _train_peer(model: str, recipe: "Recipe", training: "Training", seed: int, folder: Path) -> "np.ndarray":

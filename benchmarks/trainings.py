@@ -39,6 +39,7 @@ def ours(
         from ser_mlops.training.features import Features, open_features
         from ser_mlops.training.fit import fit_round
         from ser_mlops.training.recipe import Recipe
+        from ser_mlops.training.round import Round
 
         material = make_material(scaled(num_train, scale), scaled(num_validation, scale))
         recipe = Recipe(
@@ -62,8 +63,6 @@ def ours(
             gradient_checkpointing=False,
             max_seconds=None,
             evaluate_long="whole",
-            workers=0,
-            checkpoint_every=0,
         )
 
         def open_cache() -> Features | None:
@@ -83,18 +82,8 @@ def ours(
             start = time.process_time()
             features = open_cache()
             for round in range(rounds):
-                fit_round(
-                    model=material.model,
-                    recipe=recipe,
-                    train=material.train,
-                    validation=material.validation,
-                    seed=SEED,
-                    round=round,
-                    folder=material.folder / "checkpoints" / str(round),
-                    features=features,
-                    recorder=Silent(),
-                    identity={},
-                )
+                whole = Round(material.model, recipe, material.train, material.validation, SEED, round, features, {})
+                fit_round(whole, material.folder / "checkpoints" / str(round), Silent())
             return {"processor s per epoch": (time.process_time() - start) / (rounds * epochs), "epochs": rounds * epochs}
 
         if cache == "warm":

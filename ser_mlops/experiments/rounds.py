@@ -49,11 +49,12 @@ from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing
 from ser_mlops.tracking.views import links_to_rounds
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.distributed import World, join_world, leave_world
-from ser_mlops.training.evaluate import predict_logits, resolve_precision
+from ser_mlops.training.evaluate import predict_logits
 from ser_mlops.training.features import Features, open_features
 from ser_mlops.training.fit import Fitted, fit_round
 from ser_mlops.training.recipe import Recipe
 from ser_mlops.training.recorder import Recorder
+from ser_mlops.training.round import Round
 from ser_mlops.training.stopping import raising_interrupted
 
 DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
@@ -356,18 +357,14 @@ def train_round(
     """Train and test one round; the first process passes the run to record into."""
     started = time.perf_counter()
     fitted = fit(experiment, training, round, checkpoints_of(folder, training, round), features, EpochLog(run))
-    recipe = experiment.recipe
     logits = {
         name: predict_logits(
             fitted.classifier,
             Clips.from_frame(frame, AUDIO),
-            batch_size=recipe.eval_batch_size,
-            features=features,
-            precision=resolve_precision(recipe.precision, world.device),
-            max_samples=recipe.max_samples,
-            evaluate_long=recipe.evaluate_long,
-            world=world,
-            workers=recipe.workers,
+            experiment.recipe.evaluation,
+            features,
+            world,
+            experiment.settings.train.workers,
         )
         for name, frame in training.tests.items()
     }
@@ -385,15 +382,14 @@ def train_round(
 def fit(experiment: Experiment, training: Training, round: int, folder: Path, features: Features | None, recorder: Recorder) -> Fitted:
     """Train one round, or go on with it where `folder` holds its state."""
     train = experiment.settings.train
-    return fit_round(
+    whole = Round(
         model=train.model,
         recipe=experiment.recipe,
         train=Clips.from_frame(training.train, AUDIO),
         validation=Clips.from_frame(training.validation, AUDIO),
         seed=train.seed,
-        round=round,
-        folder=folder,
+        number=round,
         features=features,
-        recorder=recorder,
         identity=experiment.identity(),
     )
+    return fit_round(whole, folder, recorder, workers=train.workers, checkpoint_every=train.checkpoint_every)

@@ -16,34 +16,15 @@ from ser_mlops.training.batching import Clips, cut_windows, plan_evaluation
 from ser_mlops.training.distributed import World
 from ser_mlops.training.features import Features
 from ser_mlops.training.inputs import Inputs
+from ser_mlops.training.recipe import EvaluationRecipe
 from ser_mlops.training.stopping import Stop
 
 
 def predict_logits(
-    classifier: EmotionClassifier,
-    clips: Clips,
-    *,
-    batch_size: int,
-    features: Features | None,
-    precision: str,
-    max_samples: int | None,
-    evaluate_long: str,
-    world: World,
-    workers: int = 0,
+    classifier: EmotionClassifier, clips: Clips, recipe: EvaluationRecipe, features: Features | None, world: World, workers: int = 0
 ) -> np.ndarray:
     """Return logits_NE, float32, in the order of the clips; see `Evaluation`."""
-    evaluation = Evaluation(
-        classifier,
-        clips,
-        batch_size=batch_size,
-        features=features,
-        precision=precision,
-        max_samples=max_samples,
-        evaluate_long=evaluate_long,
-        world=world,
-        workers=workers,
-    )
-    return evaluation.logits(classifier)
+    return Evaluation(classifier, clips, recipe, features, world, workers).logits(classifier)
 
 
 class Evaluation:
@@ -58,28 +39,24 @@ class Evaluation:
         self,
         classifier: EmotionClassifier,
         clips: Clips,
-        *,
-        batch_size: int,
+        recipe: EvaluationRecipe,
         features: Features | None,
-        precision: str,
-        max_samples: int | None,
-        evaluate_long: str,
         world: World,
-        workers: int,
+        workers: int = 0,
     ):
         self.clips = clips
         self.owners_W = np.arange(len(clips))
         pieces = clips
-        if evaluate_long == "windows" and max_samples is not None:
-            pieces, self.owners_W = cut_windows(clips, max_samples)
+        if recipe.evaluate_long == "windows" and recipe.max_samples is not None:
+            pieces, self.owners_W = cut_windows(clips, recipe.max_samples)
             assert features is None or len(pieces) == len(clips), "outputs of a frozen part are those of whole clips"
         classifier.to(world.device)
         self.inputs = Inputs(classifier, pieces, features, workers, world.device)
-        plan = plan_evaluation(pieces.num_samples, batch_size if classifier.attention_mask else 1)
+        plan = plan_evaluation(pieces.num_samples, recipe.batch_size if classifier.attention_mask else 1)
         if self.inputs.pooled_NLH is not None:  # nothing is padded or read
             plan = [np.arange(len(pieces))]
         self.plan = plan[world.rank :: world.size]
-        self.precision = resolve_precision(precision, world.device)
+        self.precision = resolve_precision(recipe.precision, world.device)
         self.world = world
 
     @torch.no_grad()

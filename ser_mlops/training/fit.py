@@ -6,8 +6,7 @@ Shape letters: B batch, E emotions.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, fields
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,20 +25,17 @@ from ser_mlops.scores.metrics import score
 from ser_mlops.seeds import derive
 from ser_mlops.training import checkpoints
 from ser_mlops.training.augment import Alteration
-from ser_mlops.training.batching import Batch, Clips, plan_batches
+from ser_mlops.training.batching import Batch, plan_batches
 from ser_mlops.training.distributed import World, join_world
 from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
-from ser_mlops.training.features import Features
 from ser_mlops.training.inputs import Inputs
-from ser_mlops.training.recipe import Recipe
 from ser_mlops.training.recorder import Recorder
+from ser_mlops.training.round import Round
 from ser_mlops.training.state import State, best_epoch, seed_step
 from ser_mlops.training.stopping import Stop, heeding_signals
 
 STEPS_BETWEEN_LOOKS = 16
 """Losses stay on the device for so many steps: to look at each one would make a GPU wait for it."""
-WITHOUT_EFFECT = ("workers", "checkpoint_every")
-"""Settings that change no number: a resumed round may change them."""
 
 
 @dataclass(frozen=True)
@@ -62,53 +58,41 @@ class Fitted:
         self.classifier.save(folder)
 
 
-def fit_round(
-    *,
-    model: str,
-    recipe: Recipe,
-    train: Clips,
-    validation: Clips,
-    seed: int,
-    round: int,
-    folder: Path,
-    features: Features | None,
-    recorder: Recorder,
-    identity: Mapping[str, str],
-) -> Fitted:
-    """Train one round, or go on with it where `folder` holds its state.
+def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 0, checkpoint_every: int = 0) -> Fitted:
+    """Train one round, or resume it where `folder` holds its state.
 
     On a CPU the same call gives the same numbers bit for bit (same machine, number of threads and versions), interrupted or not. Metrics of
     an epoch: train/loss (mean over clips, as weighted and smoothed for training), val/… (all of `metrics.score`), lr (of its last step),
     seconds (the one number that differs from run to run).
 
     Args:
-        model: alias, hub id or folder; the head is drawn from seed and round.
         folder: the checkpoints of this round and of no other.
-        features: outputs of the frozen part for every clip, or None to compute from waveforms; only where `recipe.reads_waves` has
-            no objection.
-        identity: what else the numbers depend on (data, code, weights): a state made under another one is refused. Recipe, seed,
-            clips, device and number of processes are compared anyway.
+        workers: processes that read waveforms; 0: this one.
+        checkpoint_every: optimiser steps between saved states, besides epoch ends; 0: epoch ends only.
 
     Raises:
         CheckpointError: the state in `folder` is of something else.
         TrainingError: a loss is not finite, or memory or disk ran out.
         Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
-    assert features is None or (features.mode == recipe.freeze and not recipe.reads_waves(train, validation))
+    recipe, features = round.recipe, round.features
+    assert features is None or (features.mode == recipe.freeze and not recipe.reads_waves(round.train, round.validation))
     world = join_world()
     classifier = load_classifier(
-        model, seed=derive(seed, "head", round), attention_mask=recipe.attention_mask, share_encoder=recipe.freeze == "encoder"
+        round.model,
+        seed=derive(round.seed, "head", round.number),
+        attention_mask=recipe.attention_mask,
+        share_encoder=recipe.freeze == "encoder",
     )
     classifier.freeze(recipe.freeze)
     if recipe.gradient_checkpointing:
         classifier.net.gradient_checkpointing_enable({"use_reentrant": False})
-    identity = _identify(model, recipe, train, validation, seed, round, features, world) | dict(identity)
     advice = (
         "lower batch_size and raise accumulate by as much, set max_seconds, precision=bfloat16 or gradient_checkpointing=true, or "
         "freeze more"
     )
-    with heeding_signals() as stop, advising(f"in round {round} with {recipe.batch_size} clips per batch", advice):
-        trainer = _Trainer(classifier, recipe, train, validation, seed, round, features, world, recorder, folder, identity)
+    with heeding_signals() as stop, advising(f"in round {round.number} with {recipe.batch_size} clips per batch", advice):
+        trainer = _Trainer(classifier, round, world, folder, recorder, workers, checkpoint_every)
         with one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
             trainer.run(stop)
     history = trainer.state.history
@@ -135,40 +119,26 @@ class _Trainer:
     def __init__(
         self,
         classifier: EmotionClassifier,
-        recipe: Recipe,
-        train: Clips,
-        validation: Clips,
-        seed: int,
-        round: int,
-        features: Features | None,
+        round: Round,
         world: World,
-        recorder: Recorder,
         folder: Path,
-        identity: Mapping[str, str],
+        recorder: Recorder,
+        workers: int,
+        checkpoint_every: int,
     ):
+        recipe, train = round.recipe, round.train
         self.classifier = classifier.to(world.device)
+        self.round = round
         self.recipe = recipe
         self.train = train
-        self.validation = validation
-        self.seed = seed
-        self.round = round
         self.world = world
-        self.recorder = recorder
         self.folder = folder
-        self.identity = identity
+        self.recorder = recorder
+        self.checkpoint_every = checkpoint_every
+        self.identity = round.identify(world)
         self.precision = resolve_precision(recipe.precision, world.device)
-        self.inputs = Inputs(classifier, train, features, recipe.workers, world.device)
-        self.evaluation = Evaluation(
-            classifier,
-            validation,
-            batch_size=recipe.eval_batch_size,
-            features=features,
-            precision=recipe.precision,
-            max_samples=recipe.max_samples,
-            evaluate_long=recipe.evaluate_long,
-            world=world,
-            workers=recipe.workers,
-        )
+        self.inputs = Inputs(classifier, train, round.features, workers, world.device)
+        self.evaluation = Evaluation(classifier, round.validation, recipe.evaluation, round.features, world, workers)
         self.parameters = {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
         self.optimizer = AdamW(self.parameters.values(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         weights_E = recipe.weigh_classes(train.labels)
@@ -186,7 +156,7 @@ class _Trainer:
             total=self.recipe.epochs * self.steps_per_epoch,
             initial=self.state.step,
             unit="step",
-            desc=f"round {self.round}",
+            desc=f"round {self.round.number}",
             disable=None if self.world.is_first else True,
         ) as bar:
             while not self.state.is_finished:
@@ -199,13 +169,13 @@ class _Trainer:
                 except Interrupted as error:
                     self._save_last()
                     self.world.wait()  # torchrun ends the others as soon as one has ended
-                    place = f"step {self.state.step} (epoch {self.state.epoch}) of round {self.round}"
+                    place = f"step {self.state.step} (epoch {self.state.epoch}) of round {self.round.number}"
                     raise Interrupted(f"{error}: state saved after {place}") from None
                 self._end_epoch(scores)
         self.world.wait()  # until the first process has saved what the others read
         checkpoints.restore_best(self.folder, best_epoch(self.state.history, self.recipe.select_by), self.parameters)
         if self.world.count(bool(stop)):
-            raise Interrupted(f"{stop.signal_name or 'a signal'}: round {self.round} is finished and saved")
+            raise Interrupted(f"{stop.signal_name or 'a signal'}: round {self.round.number} is finished and saved")
 
     def _resume(self) -> None:
         saved = checkpoints.load_state(self.folder, self.identity)
@@ -220,14 +190,14 @@ class _Trainer:
 
     def _train_epoch(self, stop: Stop, bar: "tqdm[None]") -> None:
         """Take the steps of the epoch under way that are still to be taken."""
-        recipe, state = self.recipe, self.state
-        plan = plan_batches(self.train.num_samples, recipe.batch_size, seed=self.seed, round=self.round, epoch=state.epoch)
+        recipe, state, seed, number = self.recipe, self.state, self.round.seed, self.round.number
+        plan = plan_batches(self.train.num_samples, recipe.batch_size, seed=seed, round=number, epoch=state.epoch)
         steps = [plan[first : first + recipe.accumulate] for first in range(0, len(plan), recipe.accumulate)]
         steps = steps[state.step - len(state.history) * self.steps_per_epoch :]
         shares = [share for step in steps for batch in step if len(share := self.world.share(batch))]
         alteration = None
         if recipe.augment or recipe.max_samples is not None:
-            alteration = Alteration(recipe.augment, recipe.max_samples, self.seed, self.round, state.epoch)
+            alteration = Alteration(recipe.augment, recipe.max_samples, seed, number, state.epoch)
         self.classifier.train()
         with closing(self.inputs.batches(shares, alteration)) as loaded:
             for step in steps:
@@ -235,7 +205,7 @@ class _Trainer:
                 bar.update()
                 if is_asked_to_stop:
                     raise Interrupted(stop.signal_name or "a signal to another process")
-                if recipe.checkpoint_every and state.step % recipe.checkpoint_every == 0:
+                if self.checkpoint_every and state.step % self.checkpoint_every == 0:
                     self._save_last()
         self._look_at_losses()
 
@@ -248,7 +218,7 @@ class _Trainer:
         lr = recipe.learning_rate(state.step, recipe.epochs * self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        seed_step(self.seed, self.round, state.step, self.world.rank, self.world.device)
+        seed_step(self.round.seed, self.round.number, state.step, self.world.rank, self.world.device)
         total_weight = float(self.clip_weights[np.concatenate(batches)].sum())
         for batch in batches:
             has_share = len(self.world.share(batch)) > 0
@@ -283,14 +253,14 @@ class _Trainer:
         for (step, batch, _), value in zip(self.unseen_losses, values, strict=True):
             if not np.isfinite(value):
                 raise TrainingError(
-                    f"the loss is {value} at step {step} (epoch {self.state.epoch}) of round {self.round}, over the clips "
+                    f"the loss is {value} at step {step} (epoch {self.state.epoch}) of round {self.round.number}, over the clips "
                     f"{', '.join(self.train.paths[batch])}: lower lr, or set warmup or clip_norm"
                 )
             self.state.loss_sum += value
         self.unseen_losses.clear()
 
     def _evaluate(self, stop: Stop) -> dict[str, float]:
-        return score(self.evaluation.logits(self.classifier, stop), self.validation.labels, set(self.train.labels.tolist()))
+        return score(self.evaluation.logits(self.classifier, stop), self.evaluation.clips.labels, set(self.train.labels.tolist()))
 
     def _end_epoch(self, scores: Mapping[str, float]) -> None:
         recipe, state = self.recipe, self.state
@@ -322,27 +292,3 @@ class _Trainer:
         self.started = now
         if self.world.is_first:
             checkpoints.save_last(self.folder, self.state, self.identity, self.parameters, self.optimizer)
-
-
-def _identify(
-    model: str, recipe: Recipe, train: Clips, validation: Clips, seed: int, round: int, features: Features | None, world: World
-) -> dict[str, str]:
-    settings = {field.name: str(getattr(recipe, field.name)) for field in fields(recipe) if field.name not in WITHOUT_EFFECT}
-    return settings | {
-        "model": model,
-        "seed": str(seed),
-        "round": str(round),
-        "training clips": _digest(train),
-        "validation clips": _digest(validation),
-        "inputs": "waveforms" if features is None else f"outputs of the frozen {features.mode}",
-        "device": world.device.type,
-        "precision": resolve_precision(recipe.precision, world.device),
-        "processes": str(world.size),
-    }
-
-
-def _digest(clips: Clips) -> str:
-    digest = sha256()
-    for i in range(len(clips)):
-        digest.update(f"{clips.corpora[i]} {clips.starts[i]} {clips.num_samples[i]} {clips.labels[i]}\n".encode())
-    return digest.hexdigest()[:16]

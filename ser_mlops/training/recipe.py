@@ -12,8 +12,18 @@ from ser_mlops.training.batching import SAMPLE_RATE, Clips
 
 
 @dataclass(frozen=True)
+class EvaluationRecipe:
+    """How the logits of clips are computed."""
+
+    batch_size: int
+    precision: str = "float32"
+    max_samples: int | None = None
+    evaluate_long: str = "whole"
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """The part of TrainSettings that the engine needs, under the same names; meanings stand there, defaults in params.yaml."""
+    """The settings of `train` that the engine computes with, under the same names; TrainSettings says what each means."""
 
     freeze: str
     epochs: int
@@ -35,8 +45,6 @@ class Recipe:
     gradient_checkpointing: bool
     max_seconds: float | None
     evaluate_long: str
-    workers: int
-    checkpoint_every: int
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Recipe":
@@ -46,6 +54,10 @@ class Recipe:
     @property
     def max_samples(self) -> int | None:
         return None if self.max_seconds is None else round(self.max_seconds * SAMPLE_RATE)
+
+    @property
+    def evaluation(self) -> EvaluationRecipe:
+        return EvaluationRecipe(self.eval_batch_size, self.precision, self.max_samples, self.evaluate_long)
 
     def reads_waves(self, *sides: Clips) -> str:
         """Return why the outputs of a frozen part cannot stand in for the waveforms of these clips; empty if they can."""

@@ -20,6 +20,7 @@ from ser_mlops.serving.predictor import Predictor, Terms, check_format, cut, fin
 from ser_mlops.training.batching import Clips, cut_windows
 from ser_mlops.training.distributed import join_world
 from ser_mlops.training.evaluate import predict_logits
+from ser_mlops.training.recipe import EvaluationRecipe
 from tests.data.audio.sounds import encoded, noise, tone
 from tests.models.builders import some_waves, write_checkpoint
 
@@ -60,12 +61,9 @@ def evaluated(folder: Path, clips: Clips, max_samples: int | None = None) -> np.
     return predict_logits(
         Predictor.open(folder).classifier,
         clips,
-        batch_size=16,
-        features=None,
-        precision="float32",
-        max_samples=max_samples,
-        evaluate_long="windows" if max_samples else "whole",
-        world=join_world(),
+        EvaluationRecipe(16, max_samples=max_samples, evaluate_long="windows" if max_samples else "whole"),
+        None,
+        join_world(),
     )
 
 

@@ -17,6 +17,7 @@ from ser_mlops.training.batching import Clips
 from ser_mlops.training.features import Features, open_features
 from ser_mlops.training.fit import Fitted, fit_round
 from ser_mlops.training.recipe import Recipe
+from ser_mlops.training.round import Round
 
 PLAIN = Recipe(
     freeze="none",
@@ -39,8 +40,6 @@ PLAIN = Recipe(
     gradient_checkpointing=False,
     max_seconds=None,
     evaluate_long="whole",
-    workers=0,
-    checkpoint_every=0,
 )
 
 
@@ -102,7 +101,7 @@ class Told:
 
 @dataclass
 class Setup:
-    """A call of fit_round that tests change bit by bit."""
+    """A round that tests change bit by bit."""
 
     folder: Path
     train: Clips
@@ -114,19 +113,18 @@ class Setup:
     identity: dict[str, str] = field(default_factory=dict)
     told: Told = field(default_factory=Told)
 
-    def fit(self, checkpoints: str = "round", **changes: Any) -> Fitted:
-        return fit_round(
+    def fit(self, checkpoints: str = "round", workers: int = 0, checkpoint_every: int = 0, **changes: Any) -> Fitted:
+        whole = Round(
             model=self.model,
             recipe=recipe(**changes),
             train=self.train,
             validation=self.validation,
             seed=self.seed,
-            round=self.round,
-            folder=self.folder / checkpoints,
+            number=self.round,
             features=self.features,
-            recorder=self.told,
             identity=self.identity,
         )
+        return fit_round(whole, self.folder / checkpoints, self.told, workers=workers, checkpoint_every=checkpoint_every)
 
     def cache(self, mode: str) -> Features:
         classifier = load_classifier(self.model, seed=1)

@@ -13,6 +13,7 @@ import torch
 
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import predict_logits
+from ser_mlops.training.recipe import EvaluationRecipe
 from tests.training.builders import make_noisy_model, make_setup, without_time
 from tests.training.torchrun_rounds import UNEVEN
 
@@ -33,16 +34,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_two_processes_have_the_losses_and_logits_of_one(tmp_path: Path, outcomes: list[dict[str, Any]]) -> None:
     setup = make_setup(tmp_path, num_train=13)
     fitted = setup.fit(epochs=2, **UNEVEN)
-    logits = predict_logits(
-        fitted.classifier,
-        setup.validation,
-        batch_size=4,
-        features=None,
-        precision="float32",
-        max_samples=None,
-        evaluate_long="whole",
-        world=World(0, 1, torch.device("cpu")),
-    )
+    logits = predict_logits(fitted.classifier, setup.validation, EvaluationRecipe(4), None, World(0, 1, torch.device("cpu")))
     for outcome in outcomes:
         for together, alone in zip(outcome["history"], without_time(fitted.history), strict=True):
             assert together == pytest.approx(alone, abs=1e-5)

@@ -15,14 +15,15 @@ from ser_mlops.training import inputs
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import Evaluation, predict_logits, resolve_precision
+from ser_mlops.training.features import Features
+from ser_mlops.training.recipe import EvaluationRecipe
 from tests.training.builders import make_clips, make_setup
 
 CPU = World(0, 1, torch.device("cpu"))
 
 
-def _predict(classifier: EmotionClassifier, clips: Clips, **changes: Any) -> np.ndarray:
-    plain = {"batch_size": 4, "features": None, "precision": "float32", "max_samples": None, "evaluate_long": "whole", "world": CPU}
-    return predict_logits(classifier, clips, **{**plain, **changes})
+def _predict(classifier: EmotionClassifier, clips: Clips, features: Features | None = None, workers: int = 0, **changes: Any) -> np.ndarray:
+    return predict_logits(classifier, clips, EvaluationRecipe(**{"batch_size": 4, **changes}), features, CPU, workers)
 
 
 def _alone(classifier: EmotionClassifier, wave: np.ndarray) -> np.ndarray:
@@ -71,17 +72,7 @@ def test_outputs_too_large_for_memory_are_evaluated_in_batches(tmp_path: Path, m
     features = setup.cache("encoder")
     together = _predict(classifier, setup.validation, features=features)
     monkeypatch.setattr(inputs, "IN_MEMORY_BYTES", 0)
-    evaluation = Evaluation(
-        classifier,
-        setup.validation,
-        batch_size=4,
-        features=features,
-        precision="float32",
-        max_samples=None,
-        evaluate_long="whole",
-        world=CPU,
-        workers=0,
-    )
+    evaluation = Evaluation(classifier, setup.validation, EvaluationRecipe(4), features, CPU)
     assert max(map(len, evaluation.plan)) == 4
     np.testing.assert_allclose(evaluation.logits(classifier), together, atol=1e-6)
 

@@ -16,6 +16,7 @@ from ser_mlops.files import write_text
 from ser_mlops.training import checkpoints
 from ser_mlops.training.distributed import join_world, leave_world
 from ser_mlops.training.evaluate import predict_logits
+from ser_mlops.training.recipe import EvaluationRecipe
 from tests.training.builders import Told, make_setup, weights_of, without_time
 
 UNEVEN = {"batch_size": 3, "accumulate": 2, "class_weights": "balanced", "label_smoothing": 0.1, "clip_norm": 1.0, "augment": ("gain",)}
@@ -49,16 +50,7 @@ def run(folder: Path, noisy_model: str) -> None:
     setup = make_setup(folder / f"process{world.rank}", num_train=13)
     setup.folder = folder
     fitted = setup.fit("even", epochs=2, **UNEVEN)
-    logits = predict_logits(
-        fitted.classifier,
-        setup.validation,
-        batch_size=4,
-        features=None,
-        precision="float32",
-        max_samples=None,
-        evaluate_long="whole",
-        world=world,
-    )
+    logits = predict_logits(fitted.classifier, setup.validation, EvaluationRecipe(4), None, world)
     outcome = {"history": without_time(fitted.history), "told": without_time(list(setup.told.epochs.values())), "logits": logits.tolist()}
 
     setup.model = noisy_model

@@ -1,0 +1,51 @@
+"""What one round trains, and what its numbers depend on."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+
+from ser_mlops.training.batching import Clips
+from ser_mlops.training.distributed import World
+from ser_mlops.training.evaluate import resolve_precision
+from ser_mlops.training.features import Features
+from ser_mlops.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Round:
+    """One full training repeat: model, recipe, clips and the seeds of everything that is drawn."""
+
+    model: str
+    """Alias, hub id or folder; the head is drawn from seed and number."""
+    recipe: Recipe
+    train: Clips
+    validation: Clips
+    seed: int
+    number: int
+    """From 0; rounds of one experiment share the seed and differ in their number."""
+    features: Features | None
+    """Outputs of the frozen part for every clip, or None to compute from waveforms; only where `recipe.reads_waves` has no objection."""
+    identity: Mapping[str, str]
+    """What else the numbers depend on (data, code, packages)."""
+
+    def identify(self, world: World) -> dict[str, str]:
+        """Return all that the numbers depend on, as text: a saved state of another identity is refused."""
+        own = {
+            "model": self.model,
+            "seed": str(self.seed),
+            "round": str(self.number),
+            "training clips": _digest(self.train),
+            "validation clips": _digest(self.validation),
+            "inputs": "waveforms" if self.features is None else f"outputs of the frozen {self.features.mode}",
+            "device": world.device.type,
+            "precision": resolve_precision(self.recipe.precision, world.device),
+            "processes": str(world.size),
+        }
+        return {name: str(value) for name, value in asdict(self.recipe).items()} | own | dict(self.identity)
+
+
+def _digest(clips: Clips) -> str:
+    digest = sha256()
+    for i in range(len(clips)):
+        digest.update(f"{clips.corpora[i]} {clips.starts[i]} {clips.num_samples[i]} {clips.labels[i]}\n".encode())
+    return digest.hexdigest()[:16]

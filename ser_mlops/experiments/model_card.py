@@ -9,10 +9,10 @@ from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.plan import Training
 from ser_mlops.models.aliases import ALIASES, LICENCES
+from ser_mlops.scores.metrics import SELECTABLE, TABLE_SCORES
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.provenance import code_hash, commit_tags
 
-SCORES = ("uar", "accuracy", "f1_macro", "loss")
 SYNTHETIC = """> **SYNTHETIC.** This model was trained and tested on synthesised sounds. It shows the way that models take through the
 > laboratory; its scores say nothing about speech, and it must not be used on people."""
 LIMITS = """\
@@ -107,7 +107,11 @@ def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
     return (
         _table(
             pd.DataFrame(
-                [{"test set": name or "all together"} | {score: f"{scores[name][score]:.4f}" for score in SCORES} for name in shown]
+                [
+                    {"test set": name or "all together"}
+                    | {score: f"{scores[name][score]:.4f}" for score in TABLE_SCORES if score in SELECTABLE}
+                    for name in shown
+                ]
             )
         )
         + "\n\nRecall: "

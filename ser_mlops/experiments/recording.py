@@ -18,7 +18,7 @@ from ser_mlops.scores.figures.emotions import distribution
 from ser_mlops.scores.figures.style import save
 from ser_mlops.scores.figures.testing import confusion, cross_corpus, reliability
 from ser_mlops.scores.figures.training import round_curves, rounds_curves
-from ser_mlops.scores.metrics import score
+from ser_mlops.scores.metrics import SUMMARY_SCORES, TABLE_SCORES, score
 from ser_mlops.scores.predictions import LOGITS, confusion_of
 from ser_mlops.scores.resampling import Summary, summarise_rounds
 from ser_mlops.serving.predictor import CARD, Terms, save_model_folder
@@ -40,8 +40,6 @@ CODE_FILE = "code.sha256"
 HISTORY_FILE = "history.csv"
 MODEL = "model"
 """Name of the logged model that every round has."""
-TABLE_SCORES = ("uar", "uar_shared", "chance", "accuracy", "f1_macro", "loss")
-SUMMARY_SCORES = ("uar", "uar_shared", "accuracy", "f1_macro")
 
 
 @dataclass(frozen=True)

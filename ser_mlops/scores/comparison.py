@@ -22,11 +22,11 @@ from statsmodels.stats.multitest import multipletests
 
 from ser_mlops.errors import DataError
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
+from ser_mlops.scores.metrics import SELECTABLE, scores_of
 from ser_mlops.scores.predictions import LOGITS, in_one_order
 from ser_mlops.scores.resampling import (
     BATCH_CELLS,
     LEVEL,
-    METRICS,
     RESAMPLES,
     Statistic,
     Summary,
@@ -35,9 +35,8 @@ from ser_mlops.scores.resampling import (
     interval_notes,
     mean_scores,
     minus,
-    scores_of,
     summarise_rounds,
-    sums_of,
+    unit_sums,
     units_of,
 )
 from ser_mlops.seeds import rng
@@ -147,15 +146,17 @@ def _difference(
     pair: tuple[str, str], rounds: Mapping[str, Sequence[pd.DataFrame]], units: Units, swapped: Units, seed: int, resamples: int
 ) -> pd.DataFrame:
     baseline, experiment = pair
-    change = minus(mean_scores(sums_of(rounds[experiment], units), METRICS), mean_scores(sums_of(rounds[baseline], units), METRICS))
+    change = minus(
+        mean_scores(unit_sums(rounds[experiment], units), SELECTABLE), mean_scores(unit_sums(rounds[baseline], units), SELECTABLE)
+    )
     low, high = interval(change, units.count, seed, resamples)
-    first, second = sums_of(rounds[baseline], swapped), sums_of(rounds[experiment], swapped)
-    before, after = scores_of(first.sum(axis=0), METRICS), scores_of(second.sum(axis=0), METRICS)
+    first, second = unit_sums(rounds[baseline], swapped), unit_sums(rounds[experiment], swapped)
+    before, after = scores_of(first.sum(axis=0), SELECTABLE), scores_of(second.sum(axis=0), SELECTABLE)
     return pd.DataFrame(
         {
             "baseline": baseline,
             "experiment": experiment,
-            "score": METRICS,
+            "score": SELECTABLE,
             "difference": after.mean(axis=1) - before.mean(axis=1),
             "ci_low": low,
             "ci_high": high,
@@ -173,8 +174,8 @@ def _swap_p(first: np.ndarray, second: np.ndarray, seed: int, resamples: int) ->
     def of_swapped(left: np.ndarray, right: np.ndarray, axis: int) -> np.ndarray:
         is_swapped = np.atleast_2d(left) >= num_units
         moved = np.tensordot(is_swapped.astype(np.float64), change, axes=1)
-        after, before = scores_of(second.sum(axis=0) - moved, METRICS), scores_of(first.sum(axis=0) + moved, METRICS)
-        return (after - before).mean(axis=-1).T.reshape(*left.shape[:-1], len(METRICS))
+        after, before = scores_of(second.sum(axis=0) - moved, SELECTABLE), scores_of(first.sum(axis=0) + moved, SELECTABLE)
+        return (after - before).mean(axis=-1).T.reshape(*left.shape[:-1], len(SELECTABLE))
 
     units = np.arange(num_units)
     return stats.permutation_test(
@@ -227,7 +228,7 @@ def _by_group(
             chosen = (first[grouping] == value).to_numpy()
             units = units_of(first[chosen])
             known = {"grouping": grouping, "value": value, "clips": int(chosen.sum()), "speakers": units.num_speakers}
-            uar = {name: mean_scores(sums_of([table[chosen] for table in tables], units), ["uar"]) for name, tables in rounds.items()}
+            uar = {name: mean_scores(unit_sums([table[chosen] for table in tables], units), ["uar"]) for name, tables in rounds.items()}
             for name in rounds:
                 rows.append(known | {"experiment": name} | _estimate(uar[name], "uar", units, seed, resamples))
             for baseline, experiment in pairs:
@@ -251,7 +252,7 @@ def _score_rows(rounds: Mapping[str, Sequence[pd.DataFrame]], summaries: Mapping
         eces = pd.Series(
             [expected_calibration_error(calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())) for table in rounds[name]]
         )
-        scores = summary.table.loc[list(METRICS)]
+        scores = summary.table.loc[list(SELECTABLE)]
         scores.loc["ece", ["mean", "sd"]] = [eces.mean(), eces.std(ddof=1)]
         tables.append(scores.reset_index().assign(experiment=name, clips=len(rounds[name][0]), rounds=len(rounds[name])))
     columns = ["experiment", "score", "clips", "rounds", "mean", "sd", "ci_low", "ci_high"]

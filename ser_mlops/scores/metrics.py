@@ -1,26 +1,100 @@
-"""Scores of a whole test set, computed once over all its clips with a fixed label list.
+"""The scores of a test (or validation) set: one table of definitions, computed over all clips of the set with a fixed label list.
 
-N clips, E = 7 emotions. Definitions:
+N clips, E = 7 emotions, G sets of clips, F = 2 * E * E + 1 sums. Every score is a function of *sums* over the clips of a set: the confusion
+counts over all emotions, the confusion counts over the shared emotions (those that both training and test have), and the loss. Sums add up
+and can be subtracted, so a set without one speaker, or with two models' answers swapped, is scored by the same definitions.
 
-- uar: mean of the recalls of the emotions present in the test set (balanced accuracy, "UA"); argmax over all seven.
+- uar: mean recall over the emotions present in the set (balanced accuracy, "UA"); argmax over all seven.
 - uar_shared: the same over the clips whose emotion both training and test have, argmax restricted to those emotions;
   chance: 1 / their number.
 - accuracy: share of clips that are right ("WA").
-- f1_macro, f1_weighted: F1 per emotion present in the test set, averaged plainly or by support. The label list is that of the test
-  set, whatever was predicted, so a model cannot change what it is averaged over.
-- recall/<emotion>: per emotion present in the test set.
+- f1_macro, f1_weighted: F1 per emotion present in the set, averaged plainly or by support. The label list is that of the set, whatever
+  was predicted, so a model cannot change what it is averaged over.
+- recall/<emotion>: per emotion present in the set.
 - loss: mean cross-entropy over clips, in nats, unweighted and without smoothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_softmax
 
 from ser_mlops.emotions import EMOTIONS
 
-SELECTABLE = ("uar", "accuracy", "f1_macro", "f1_weighted", "loss")
-LOWER_IS_BETTER = frozenset({"loss"})
+NUM_EMOTIONS = len(EMOTIONS)
+SQUARE = NUM_EMOTIONS**2
+NONE_SHARED = np.array([], dtype=np.int64)
+
+
+def _confusion(sums: np.ndarray) -> np.ndarray:
+    """Return the confusion counts [..., E, E], true labels in rows."""
+    return sums[..., :SQUARE].reshape(*sums.shape[:-1], NUM_EMOTIONS, NUM_EMOTIONS)
+
+
+def _supports(sums: np.ndarray) -> np.ndarray:
+    return _confusion(sums).sum(axis=-1)
+
+
+def _recalls(sums: np.ndarray) -> np.ndarray:
+    """Return the recalls [..., E]; that of an emotion without clips is nan."""
+    return np.diagonal(_confusion(sums), axis1=-2, axis2=-1) / _supports(sums)
+
+
+def _f1s(sums: np.ndarray) -> np.ndarray:
+    """Return F1 by emotion [..., E]; that of an emotion without clips is 0."""
+    counts, support = _confusion(sums), _supports(sums)
+    return np.where(support > 0, 2 * np.diagonal(counts, axis1=-2, axis2=-1) / (support + counts.sum(axis=-2)), 0)
+
+
+def _over_present(values: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return the mean over the emotions that have clips."""
+    present = _supports(sums) > 0
+    return np.where(present, values, 0).sum(axis=-1) / present.sum(axis=-1)
+
+
+def _per_clip(total: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    return total / _supports(sums).sum(axis=-1)
+
+
+def _uar(sums: np.ndarray) -> np.ndarray:
+    return _over_present(_recalls(sums), sums)
+
+
+def _shared(sums: np.ndarray) -> np.ndarray:
+    """Return the sums with the shared emotions' confusion counts in front."""
+    return sums[..., SQUARE:]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: how it follows from the sums [..., F] of a set, and where it is shown."""
+
+    of: Callable[[np.ndarray], np.ndarray]
+    needs_training: bool = False
+    """It depends on which emotions the training clips have: it cannot choose an epoch, and is left out where the sides share none."""
+    lower_is_better: bool = False
+    in_tables: bool = True
+    """A column of the tables of rounds, of the matrix and of the model card."""
+    in_summary: bool = True
+    """A line of the summary that an experiment prints."""
+
+
+METRICS = {
+    "uar": Metric(_uar),
+    "uar_shared": Metric(lambda sums: _uar(_shared(sums)), needs_training=True),
+    "chance": Metric(lambda sums: 1 / (_supports(_shared(sums)) > 0).sum(axis=-1), needs_training=True, in_summary=False),
+    "accuracy": Metric(lambda sums: _per_clip(np.trace(_confusion(sums), axis1=-2, axis2=-1), sums)),
+    "f1_macro": Metric(lambda sums: _over_present(_f1s(sums), sums)),
+    "f1_weighted": Metric(lambda sums: _per_clip((_f1s(sums) * _supports(sums)).sum(axis=-1), sums), in_tables=False, in_summary=False),
+    "loss": Metric(lambda sums: _per_clip(sums[..., -1], sums), lower_is_better=True, in_summary=False),
+}
+"""Every score but the recalls. The lists below follow from it; the setting `select_by` names the selectable ones and a test compares."""
+SELECTABLE = tuple(name for name, metric in METRICS.items() if not metric.needs_training)
+LOWER_IS_BETTER = frozenset(name for name, metric in METRICS.items() if metric.lower_is_better)
+TABLE_SCORES = tuple(name for name, metric in METRICS.items() if metric.in_tables)
+SUMMARY_SCORES = tuple(name for name, metric in METRICS.items() if metric.in_summary)
+RECALL = "recall/"
 
 
 def score(logits_NE: np.ndarray, labels_N: np.ndarray, trained_labels: Collection[int]) -> dict[str, float]:
@@ -37,34 +111,55 @@ def score(logits_NE: np.ndarray, labels_N: np.ndarray, trained_labels: Collectio
     logits_NE = np.asarray(logits_NE, dtype=np.float64)
     labels_N = np.asarray(labels_N)
     assert len(labels_N) > 0
-    assert logits_NE.shape == (len(labels_N), len(EMOTIONS))
-    present = np.unique(labels_N)
-    predicted_N = logits_NE.argmax(axis=1)
-    recalls, f1s, supports = _by_emotion(labels_N, predicted_N, present)
-    scores = {
-        "uar": float(recalls.mean()),
-        "accuracy": float(np.mean(predicted_N == labels_N)),
-        "f1_macro": float(f1s.mean()),
-        "f1_weighted": float(np.average(f1s, weights=supports)),
-        "loss": float(-log_softmax(logits_NE, axis=1)[np.arange(len(labels_N)), labels_N].mean()),
-    }
-    shared = np.intersect1d(present, np.fromiter(trained_labels, dtype=np.int64))
-    if len(shared):
-        kept = np.isin(labels_N, shared)
-        restricted_N = shared[logits_NE[kept][:, shared].argmax(axis=1)]
-        scores["uar_shared"] = float(_by_emotion(labels_N[kept], restricted_N, shared)[0].mean())
-        scores["chance"] = 1.0 / len(shared)
-    for label, recall in zip(present, recalls, strict=True):
-        scores[f"recall/{EMOTIONS[label]}"] = float(recall)
-    return scores
+    assert logits_NE.shape == (len(labels_N), NUM_EMOTIONS)
+    shared = shared_labels(labels_N, trained_labels)
+    sums = sums_of(logits_NE, labels_N, shared, np.zeros(len(labels_N), dtype=np.int64), 1)[0]
+    names = score_names(labels_N, shared, with_chance=True)
+    return dict(zip(names, map(float, scores_of(sums, names)), strict=True))
 
 
-def _by_emotion(labels_N: np.ndarray, predicted_N: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return recall, F1 and number of clips of each emotion present, from the confusion matrix (true labels in rows)."""
-    num_emotions = len(EMOTIONS)
-    counts_EE = np.bincount(labels_N * num_emotions + predicted_N, minlength=num_emotions**2).reshape(num_emotions, num_emotions)
-    right, supports, predicted = (counts[present] for counts in (counts_EE.diagonal(), counts_EE.sum(axis=1), counts_EE.sum(axis=0)))
-    return right / supports, 2 * right / (supports + predicted), supports
+def shared_labels(labels_N: np.ndarray, trained_labels: Collection[int]) -> np.ndarray:
+    """Return the labels that both the set and the training clips have."""
+    return np.intersect1d(labels_N, np.fromiter(trained_labels, dtype=np.int64))
+
+
+def score_names(labels_N: np.ndarray, shared: np.ndarray, *, with_chance: bool = False) -> list[str]:
+    """Return the scores that a set with these labels has; chance, which no answer changes, only where it is asked for."""
+    plain = [name for name, metric in METRICS.items() if len(shared) or not metric.needs_training]
+    recalls = [f"{RECALL}{EMOTIONS[label]}" for label in np.unique(labels_N)]
+    return [name for name in plain if name != "chance" or with_chance] + recalls
+
+
+def sums_of(logits_NE: np.ndarray, labels_N: np.ndarray, shared: np.ndarray, sets_N: np.ndarray, num_sets: int) -> np.ndarray:
+    """Return the sums [G, F] of every set of clips, by the set that each clip is in."""
+    losses_N = -log_softmax(logits_NE, axis=1)[np.arange(len(labels_N)), labels_N]
+    # numpy's own sum rounds less than bincount, which adds clip by clip
+    losses = losses_N.sum(keepdims=True) if num_sets == 1 else np.bincount(sets_N, weights=losses_N, minlength=num_sets)
+    every = np.arange(NUM_EMOTIONS)
+    counts = [_confusions(logits_NE, labels_N, among, sets_N, num_sets) for among in (every, shared)]
+    return np.column_stack([*counts, losses])
+
+
+def _confusions(logits_NE: np.ndarray, labels_N: np.ndarray, among: np.ndarray, sets_N: np.ndarray, num_sets: int) -> np.ndarray:
+    """Return [G, E * E]: the confusion counts of each set's clips that have one of the labels, argmax restricted to these."""
+    kept = np.isin(labels_N, among)
+    if not kept.any():
+        return np.zeros((num_sets, SQUARE))
+    predicted = among[logits_NE[kept][:, among].argmax(axis=1)]
+    cells = (sets_N[kept] * NUM_EMOTIONS + labels_N[kept]) * NUM_EMOTIONS + predicted
+    return np.bincount(cells, minlength=num_sets * SQUARE).reshape(num_sets, SQUARE)
+
+
+def scores_of(sums: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return [M, ...]: the named scores of sums [..., F]; an emotion without clips has no recall (nan)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recalls = _recalls(sums)
+        return np.stack(
+            [
+                recalls[..., EMOTIONS.index(name.removeprefix(RECALL))] if name.startswith(RECALL) else METRICS[name].of(sums)
+                for name in names
+            ]
+        )
 
 
 def is_better(name: str, value: float, than: float) -> bool:

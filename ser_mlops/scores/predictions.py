@@ -7,9 +7,7 @@ import pandas as pd
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
-
-NUM_EMOTIONS = len(EMOTIONS)
-
+from ser_mlops.scores.metrics import NUM_EMOTIONS
 
 LOGITS = tuple(f"logit_{emotion}" for emotion in EMOTIONS)
 

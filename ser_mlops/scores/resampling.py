@@ -14,23 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.special import log_softmax
 
-from ser_mlops.emotions import EMOTIONS
-from ser_mlops.scores.predictions import LOGITS, NUM_EMOTIONS, in_one_order
+from ser_mlops.scores.metrics import NONE_SHARED, score_names, scores_of, shared_labels, sums_of
+from ser_mlops.scores.predictions import LOGITS, in_one_order
 from ser_mlops.seeds import rng
-
-METRICS = ("uar", "accuracy", "f1_macro", "f1_weighted", "loss")
-
 
 LEVEL = 0.05
 
 
 RESAMPLES = 9999
 """Draws of a bootstrap, and of a permutation test that has more ways to swap."""
-
-
-NONE_SHARED = np.array([], dtype=np.int64)
 
 
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -66,49 +59,13 @@ def units_of(table: pd.DataFrame, *, fewest: int = 2) -> Units:
     return Units(np.arange(len(table)), "clip", len(names))
 
 
-def sums_of(rounds: Sequence[pd.DataFrame], units: Units, shared: np.ndarray = NONE_SHARED) -> np.ndarray:
-    """Return [U, R, F] of every unit and round: the confusion counts over all emotions, those over the shared ones, and, last, the loss."""
-    blocks = []
-    for table in rounds:
-        logits_NE = table[list(LOGITS)].to_numpy(dtype=np.float64)
-        labels_N = table["labels"].to_numpy()
-        losses_N = -log_softmax(logits_NE, axis=1)[np.arange(len(labels_N)), labels_N]
-        counts = _confusions(units, labels_N, logits_NE, np.arange(NUM_EMOTIONS))
-        shared_counts = _confusions(units, labels_N, logits_NE, shared)
-        blocks.append(np.column_stack([counts, shared_counts, np.bincount(units.codes_N, weights=losses_N, minlength=units.count)]))
-    return np.stack(blocks, axis=1)
-
-
-def _confusions(units: Units, labels_N: np.ndarray, logits_NE: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Return [U, E * E]: the confusion counts of each unit's clips that have one of the labels, argmax restricted to these."""
-    kept = np.isin(labels_N, among)
-    if not kept.any():
-        return np.zeros((units.count, NUM_EMOTIONS**2))
-    predicted = among[logits_NE[kept][:, among].argmax(axis=1)]
-    cells = (units.codes_N[kept] * NUM_EMOTIONS + labels_N[kept]) * NUM_EMOTIONS + predicted
-    return np.bincount(cells, minlength=units.count * NUM_EMOTIONS**2).reshape(units.count, -1)
-
-
-def scores_of(sums: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Return [M, ...]: the named scores of sums [..., F]; an emotion without clips has no recall (nan)."""
-    square = NUM_EMOTIONS**2
-    confusion = sums[..., :square].reshape(*sums.shape[:-1], NUM_EMOTIONS, NUM_EMOTIONS)
-    support, right = confusion.sum(-1), np.diagonal(confusion, axis1=-2, axis2=-1)
-    clips, present = support.sum(-1), support > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        recall = right / support
-        f1 = np.where(present, 2 * right / (support + confusion.sum(-2)), 0)
-        values = {
-            "uar": np.where(present, recall, 0).sum(-1) / present.sum(-1),
-            "accuracy": right.sum(-1) / clips,
-            "f1_macro": f1.sum(-1) / present.sum(-1),
-            "f1_weighted": (f1 * support).sum(-1) / clips,
-            "loss": sums[..., -1] / clips,
-            **{f"recall/{emotion}": recall[..., label] for label, emotion in enumerate(EMOTIONS)},
-        }
-        if "uar_shared" in names:
-            values["uar_shared"] = scores_of(sums[..., square:], ["uar"])[0]
-    return np.stack([values[name] for name in names])
+def unit_sums(rounds: Sequence[pd.DataFrame], units: Units, shared: np.ndarray = NONE_SHARED) -> np.ndarray:
+    """Return the sums [U, R, F] of every unit and round."""
+    by_round = [
+        sums_of(table[list(LOGITS)].to_numpy(dtype=np.float64), table["labels"].to_numpy(), shared, units.codes_N, units.count)
+        for table in rounds
+    ]
+    return np.stack(by_round, axis=1)
 
 
 def _draw_sums(sums: np.ndarray, drawn_BU: np.ndarray) -> np.ndarray:
@@ -151,10 +108,10 @@ def summarise_rounds(
     """
     rounds = in_one_order(rounds, "rounds")
     units = units_of(rounds[0])
-    present = np.unique(rounds[0]["labels"])
-    shared = np.intersect1d(present, np.fromiter(trained_labels, dtype=np.int64))
-    names = [*METRICS, *(["uar_shared"] if len(shared) else []), *(f"recall/{EMOTIONS[label]}" for label in present)]
-    sums = sums_of(rounds, units, shared)
+    labels_N = rounds[0]["labels"].to_numpy()
+    shared = shared_labels(labels_N, trained_labels)
+    names = score_names(labels_N, shared)
+    sums = unit_sums(rounds, units, shared)
     scores_MR = scores_of(sums.sum(axis=0), names)
     low, high = interval(mean_scores(sums, names), units.count, seed, resamples)
     by_round = pd.DataFrame(scores_MR, index=pd.Index(names, name="score"))

@@ -69,7 +69,7 @@ def ours(freeze: str, epochs: int) -> Callable[[float], Work]:
         from ser_mlops.experiments import recording as notes
         from ser_mlops.experiments import rounds as laboratory
         from ser_mlops.settings.reading import read_settings
-        from ser_mlops.tracking.notebook import outbox
+        from ser_mlops.tracking import outbox
 
         number = scaled(epochs, scale)
         per_epoch, per_round, sending = Clock(), Clock(), Clock(time.thread_time)

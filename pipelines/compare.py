@@ -8,7 +8,7 @@ def main() -> None:
     from pathlib import Path
 
     from ser_mlops.experiments.comparison import conduct_comparison
-    from ser_mlops.tracking.notebook import explaining_failure
+    from ser_mlops.tracking.opened_run import explaining_failure
 
     chosen = settings.compare
     with explaining_failure("compare"):

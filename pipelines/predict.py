@@ -8,7 +8,7 @@ def main() -> int:
     from pathlib import Path
 
     from ser_mlops.serving.batch import conduct_prediction
-    from ser_mlops.tracking.notebook import explaining_failure
+    from ser_mlops.tracking.opened_run import explaining_failure
 
     chosen = settings.predict
     with explaining_failure("predict"):

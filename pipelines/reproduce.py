@@ -10,7 +10,7 @@ def main() -> int:
     if chosen.run_id is None:
         raise SettingsError("run_id is not given, expected the id of a finished experiment (the parent run)")
     from ser_mlops.experiments.reproduction import reproduce
-    from ser_mlops.tracking.notebook import explaining_failure
+    from ser_mlops.tracking.opened_run import explaining_failure
 
     with explaining_failure("reproduce"):
         return reproduce(chosen.run_id, paths=settings.paths, force=chosen.force)

@@ -15,7 +15,7 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "true")
 
 def main() -> None:
     argparse.ArgumentParser(description="Make `mlflow run .` use this environment, and create the local tracking store.").parse_args()
-    from ser_mlops.tracking.notebook import open_store
+    from ser_mlops.tracking.store import open_store
 
     environment = Path(sys.prefix)
     if environment.parent != Path.cwd():

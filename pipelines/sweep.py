@@ -10,7 +10,7 @@ def main() -> None:
     from ser_mlops.experiments.rounds import prepare
     from ser_mlops.experiments.sweep import prepare_sweep
     from ser_mlops.launching.dispatch import check_sweep_launch, launch_sweep
-    from ser_mlops.tracking.notebook import explaining_failure
+    from ser_mlops.tracking.opened_run import explaining_failure
 
     with explaining_failure("sweep"):
         settings = read_settings(given=given)

@@ -8,7 +8,7 @@ def main() -> None:
     given = parse_given(["train", "serving", "launch", "slurm"], description)
     from ser_mlops.experiments.rounds import prepare, resolve_settings
     from ser_mlops.launching.dispatch import check_launch, launch
-    from ser_mlops.tracking.notebook import explaining_failure
+    from ser_mlops.tracking.opened_run import explaining_failure
 
     with explaining_failure("train"):
         experiment = prepare(resolve_settings(given))

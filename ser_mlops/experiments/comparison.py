@@ -11,19 +11,10 @@ from ser_mlops.experiments.recording import draw
 from ser_mlops.scores.comparison import Comparison, compare
 from ser_mlops.scores.comparison_page import comparison_page
 from ser_mlops.scores.figures.comparison import comparison_figures
-from ser_mlops.tracking.notebook import (
-    PREDICTIONS_FOLDER,
-    MlflowClient,
-    Run,
-    children_of,
-    find_run,
-    open_notebook,
-    open_store,
-    parents_tagged,
-    read_artifact,
-)
+from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
+from ser_mlops.tracking.store import PREDICTIONS_FOLDER, MlflowClient, Run, children_of, find_run, open_store, parents_tagged, read_artifact
 
 NAME_CHARACTERS = 60
 TRAIN = "train."
@@ -95,7 +86,7 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
     title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}
     tags |= {f"compared.{number}": run.info.run_id for number, run in enumerate(named.values())}
-    with open_notebook(name=f"compare {title}", tags=tags, planned=[], folder=checkpoints / OUTBOX) as notebook:
+    with open_notebook(name=f"compare {title}", tags=tags, folder=checkpoints / OUTBOX) as notebook:
         run = notebook.parent
         page = comparison_page(comparison, title, note)
         run.text("comparison.md", page)

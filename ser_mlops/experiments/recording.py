@@ -25,8 +25,9 @@ from ser_mlops.serving.predictor import CARD, Terms, save_model_folder
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, save_pyfunc
 from ser_mlops.settings.reading import dump_settings, flatten_settings
 from ser_mlops.settings.sections import Settings
-from ser_mlops.tracking.notebook import MAX_TAG_CHARACTERS, PREDICTIONS_FOLDER, RunLog, read_artifact
 from ser_mlops.tracking.provenance import code_listing, environment_text
+from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS, RunLog
+from ser_mlops.tracking.store import PREDICTIONS_FOLDER, read_artifact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,19 +10,19 @@ from ser_mlops.experiments.recording import CODE_FILE, ENVIRONMENT_FILE, SETTING
 from ser_mlops.experiments.rounds import Experiment, conduct, prepare
 from ser_mlops.settings.reading import parse_settings
 from ser_mlops.settings.sections import PathsSettings
-from ser_mlops.tracking.notebook import (
-    MLFLOW_PARENT_RUN_ID,
+from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing, commit_tags, environment_text, machine_tags
+from ser_mlops.tracking.store import (
     STUDY_TAG,
     MlflowClient,
     Run,
+    child_key,
     children_of,
     find_run,
-    key_of,
     metric_points,
     open_store,
+    parent_id_of,
     read_artifact,
 )
-from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing, commit_tags, environment_text, machine_tags
 
 UNCOMPARED = ("seconds", "system/")
 """Metrics that time, not training, decides: names, or parts of names up to a slash."""
@@ -81,8 +81,8 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
         DataError: a frame is missing or stale.
     """
     run_id, tags = run.info.run_id, run.data.tags
-    if MLFLOW_PARENT_RUN_ID in tags:
-        raise TrackingError(f"run {run_id} is one training of experiment {tags[MLFLOW_PARENT_RUN_ID]}, reproduce that one")
+    if parent_id := parent_id_of(run):
+        raise TrackingError(f"run {run_id} is one round of experiment {parent_id}: reproduce that experiment")
     if STUDY_TAG in tags:
         raise TrackingError(f"run {run_id} is a sweep, expected an experiment: the same sweep under another name (study) repeats it")
     if run.info.status != "FINISHED" or "code" not in tags:
@@ -145,12 +145,12 @@ def first_difference(client: MlflowClient, run: Run, again: Run) -> str | None:
 
 def _paired(client: MlflowClient, run: Run, again: Run) -> Iterator[tuple[str, Mapping[str, list[float]], Mapping[str, list[float]]]]:
     """Yield (which run, its metrics, those of its repetition): the children by key, then the parents."""
-    repeated = {key_of(child): child for child in children_of(client, again)}
+    repeated = {child_key(child): child for child in children_of(client, again)}
     for child in children_of(client, run):
-        if key_of(child) not in repeated:
-            yield key_of(child), {"run": [1.0]}, {}
+        if child_key(child) not in repeated:
+            yield child_key(child), {"run": [1.0]}, {}
         else:
-            yield key_of(child), _numbers(client, child), _numbers(client, repeated[key_of(child)])
+            yield child_key(child), _numbers(client, child), _numbers(client, repeated[child_key(child)])
     yield "summary", _numbers(client, run), _numbers(client, again)
 
 

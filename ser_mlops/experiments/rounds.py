@@ -33,19 +33,12 @@ from ser_mlops.scores.predictions import prediction_table
 from ser_mlops.serving.champion import register_best
 from ser_mlops.settings.reading import flatten_settings, parse_settings, read_settings
 from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Settings
-from ser_mlops.tracking.notebook import (
-    STUDY_TAG,
-    Notebook,
-    Planned,
-    RunLog,
-    find_run,
-    open_notebook,
-    open_store,
-    read_artifact,
-    settle_earlier,
-)
+from ser_mlops.tracking.notebook import Notebook, Planned, open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing, commit_tags, machine_tags
+from ser_mlops.tracking.recovery import recover
+from ser_mlops.tracking.runlog import RunLog
+from ser_mlops.tracking.store import STUDY_TAG, find_run, open_store, read_artifact
 from ser_mlops.tracking.views import links_to_rounds
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.distributed import World, join_world, leave_world
@@ -155,7 +148,7 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
     client = open_store()
     if STUDY_TAG in find_run(client, run_id).data.tags:
         raise SettingsError(f"run {run_id} is a sweep, which goes on with its study: give the sweep's command again")
-    settle_earlier(client, Path(settings.paths.checkpoints) / OUTBOX, run_id)
+    recover(client, Path(settings.paths.checkpoints) / OUTBOX, run_id)
     stored = parse_settings(read_artifact(client, run_id, SETTINGS_FILE).read_text(encoding="utf-8"), f"settings.yaml of run {run_id}")
     now, then = flatten_settings(settings, (*RUN_SECTIONS, *LAUNCH_SECTIONS)), flatten_settings(stored)
     for name in given:

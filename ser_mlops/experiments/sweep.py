@@ -30,18 +30,11 @@ from ser_mlops.scores.metrics import LOWER_IS_BETTER, is_better
 from ser_mlops.seeds import derive
 from ser_mlops.settings.reading import dump_settings, flatten_settings, read_settings, with_train
 from ser_mlops.settings.sections import Choices, Range, SweepSettings
-from ser_mlops.tracking.notebook import (
-    STUDY_TAG,
-    Pages,
-    Planned,
-    RunLog,
-    open_notebook,
-    open_pages,
-    open_store,
-    read_artifact,
-    subordinate_opened_run,
-)
+from ser_mlops.tracking.notebook import ChildWriter, Planned, open_child_writer, open_notebook
+from ser_mlops.tracking.opened_run import put_opened_run_aside
 from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.runlog import RunLog
+from ser_mlops.tracking.store import STUDY_TAG, open_store, read_artifact
 from ser_mlops.training.distributed import join_world
 from ser_mlops.training.features import Features
 from ser_mlops.training.stopping import raising_interrupted
@@ -205,10 +198,10 @@ def work(sweep: Sweep, study: Study) -> None:
     """Run waiting trials until there is none. The leader has told the study which runs they write to."""
     parent, runs = study.told("parent"), study.told("runs")
     features = open_frozen(sweep.experiment, sweep.experiment.trainings, join_world())
-    with open_pages(parent, {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as pages:
+    with open_child_writer(parent, {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as writer:
         while not _is_orphan() and (trial := study.take()) is not None:
             try:
-                _run_trial(sweep, trial, pages, runs[str(trial.number)], sweep.checkpoints / parent / f"trial-{trial.number}", features)
+                _run_trial(sweep, trial, writer, runs[str(trial.number)], sweep.checkpoints / parent / f"trial-{trial.number}", features)
             finally:
                 trial.give_back()
 
@@ -219,12 +212,12 @@ def _is_orphan() -> bool:
     return starter is not None and not starter.is_alive()
 
 
-def _run_trial(sweep: Sweep, trial: TakenTrial, pages: Pages, run_id: str, folder: Path, features: Features | None) -> None:
+def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str, folder: Path, features: Features | None) -> None:
     """Train the rounds of a trial and tell the study their mean, once all that is logged of it is on its way."""
     experiment = sweep.with_values(trial.suggest())
     value = None
     try:
-        with pages.child(run_id, is_new=trial.is_new) as run:
+        with writer.child(run_id, is_new=trial.is_new) as run:
             begin_training(run, experiment.trainings[0], experiment.settings, experiment.versions)
             if trial.is_given_up:
                 raise TrainingError(trial.failures[-1])
@@ -237,7 +230,7 @@ def _run_trial(sweep: Sweep, trial: TakenTrial, pages: Pages, run_id: str, folde
     except TrainingError as error:
         remove(folder)
         if trial.fail(str(error)):
-            _run_trial(sweep, trial, pages, run_id, folder, features)
+            _run_trial(sweep, trial, writer, run_id, folder, features)
         return
     remove(folder)
     if value is None:
@@ -327,7 +320,7 @@ def _help(sweep: Sweep, study: Study) -> None:
         if time.time() > deadline:
             raise TrackingError(f"the leader of study {study.name!r} opened no runs: start the sweep again")
         time.sleep(0.5)
-    subordinate_opened_run(str(study.told("parent")))
+    put_opened_run_aside(str(study.told("parent")), "helping call")
     if sweep.settings.workers > 1:
         _run_processes(sweep, study, leads=False)
     else:

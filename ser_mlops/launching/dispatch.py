@@ -20,8 +20,10 @@ from ser_mlops.launching.preflight import check_caches, check_cluster
 from ser_mlops.launching.slurm_jobs import Round, Worker
 from ser_mlops.launching.slurm_queue import Jobs
 from ser_mlops.settings.sections import Settings
-from ser_mlops.tracking.notebook import attending, end_run, find_run, note_of, open_notebook, open_store
+from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.recovery import experiment_in_use
+from ser_mlops.tracking.store import end_run, find_run, note_of, open_store
 from ser_mlops.training.stopping import raising_interrupted
 
 
@@ -90,7 +92,7 @@ def launch(experiment: Experiment, fills: bool) -> None:
     is_local = where.launcher == "local"
     with ExitStack() as stack:
         if is_local and resume is not None and os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone records
-            stack.enter_context(attending(Path(experiment.settings.paths.checkpoints), resume))
+            stack.enter_context(experiment_in_use(Path(experiment.settings.paths.checkpoints), resume))
         if is_local and where.parallel == 1:
             conduct(experiment)
             return
@@ -99,7 +101,7 @@ def launch(experiment: Experiment, fills: bool) -> None:
         if where.detach and order.runs:
             return
         if is_local and resume is None:
-            stack.enter_context(attending(order.folder.parent, order.parent))
+            stack.enter_context(experiment_in_use(order.folder.parent, order.parent))
         _attend(order, workers, len(order.runs), lambda num_over: num_over, len(order.runs), experiment.name, "round")
     _tell(order, lambda: _read_table(order))
 
@@ -133,7 +135,6 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Order, Workers]:
     with open_notebook(
         name=experiment.name,
         tags=experiment.tags(),
-        planned=(),
         folder=checkpoints / OUTBOX,
         resume=settings.train.resume,
         stays_open=True,
@@ -168,7 +169,6 @@ def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Order, Jobs, Study]:
     with open_notebook(
         name=f"sweep {sweep.experiment.name}",
         tags=sweep.tags(),
-        planned=(),
         folder=sweep.checkpoints / OUTBOX,
         resume=study.told("parent"),
         stays_open=True,

@@ -34,22 +34,12 @@ from ser_mlops.experiments.sweep import conduct_sweep, prepare_sweep
 from ser_mlops.files import remove, write_text
 from ser_mlops.settings.reading import dump_settings, parse_settings, with_train
 from ser_mlops.settings.sections import Settings
-from ser_mlops.tracking.notebook import (
-    OPEN,
-    STUDY_TAG,
-    Run,
-    children_of,
-    end_run,
-    find_run,
-    note_of,
-    open_notebook,
-    open_pages,
-    open_store,
-    settle_earlier,
-)
-from ser_mlops.tracking.notebook import key_of as key_of_run
+from ser_mlops.tracking.notebook import open_child_writer, open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import machine_tags
+from ser_mlops.tracking.recovery import recover
+from ser_mlops.tracking.store import OPEN_STATUSES, STUDY_TAG, Run, children_of, end_run, find_run, note_of, open_store
+from ser_mlops.tracking.store import child_key as key_of_run
 from ser_mlops.training.distributed import World, join_world, leave_world
 from ser_mlops.training.features import Features
 from ser_mlops.training.stopping import raising_interrupted
@@ -151,9 +141,9 @@ def _record(order: Order, key: str, tags: Mapping[str, str], goes_on: Callable[[
     if not is_open:
         return
     parent = find_run(client, order.parent)
-    if parent.info.status not in OPEN:  # the rounds of a node that went down were stopped, and Slurm starts them again
+    if parent.info.status not in OPEN_STATUSES:  # the rounds of a node that went down were stopped, and Slurm starts them again
         client.update_run(order.parent, status="RUNNING")
-    with open_pages(order.parent, parent.data.tags, order.outboxes) as pages, pages.child(run_id, is_new=False) as run:
+    with open_child_writer(order.parent, parent.data.tags, order.outboxes) as writer, writer.child(run_id, is_new=False) as run:
         run.tags(machine_tags() | dict(tags))
         try:
             experiment = order.prepare()
@@ -180,16 +170,16 @@ def settle(order: Order, end_of: Callable[[str | None], tuple[str, str]]) -> Non
     `end_of` says with which status and reason a round ended; given None, a sweep.
     """
     client = open_store()
-    settle_earlier(client, order.outboxes, order.parent)
+    recover(client, order.outboxes, order.parent)
     for key, run_id in order.runs.items():
-        if find_run(client, run_id).info.status in OPEN:
+        if find_run(client, run_id).info.status in OPEN_STATUSES:
             end_run(client, run_id, *end_of(key))
     parent = find_run(client, order.parent)
     if STUDY_TAG not in parent.data.tags:
         close_if_over(order)
-    elif parent.info.status in OPEN:
+    elif parent.info.status in OPEN_STATUSES:
         for run in children_of(client, parent):
-            if run.info.status in OPEN:
+            if run.info.status in OPEN_STATUSES:
                 end_run(client, run.info.run_id, "KILLED", "Its sweep has ended.")
         end_run(client, order.parent, *end_of(None))
 
@@ -201,8 +191,8 @@ def close_if_over(order: Order) -> None:
         parent = find_run(client, order.parent)
         children = children_of(client, parent)
         unfinished = [run for run in children if run.info.status != "FINISHED"]
-        is_closed = parent.info.status == "FINISHED" or (parent.info.status not in OPEN and bool(unfinished))
-        if is_closed or any(run.info.status in OPEN for run in children):
+        is_closed = parent.info.status == "FINISHED" or (parent.info.status not in OPEN_STATUSES and bool(unfinished))
+        if is_closed or any(run.info.status in OPEN_STATUSES for run in children):
             return
         with suppress(TrainingError, Interrupted):  # which the parent run now tells
             _close(order, unfinished, len(children))

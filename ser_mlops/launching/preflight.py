@@ -19,7 +19,7 @@ from ser_mlops.launching.slurm_queue import queued
 from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
 from ser_mlops.models.build import load_classifier, locate
 from ser_mlops.settings.sections import Settings, SlurmSettings
-from ser_mlops.tracking.notebook import find_run, open_store, tracking_uri
+from ser_mlops.tracking.store import find_run, open_store, tracking_uri
 from ser_mlops.training.features import look_ahead
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")

@@ -30,7 +30,7 @@ def conduct_prediction(
     tags = {"kind": "predict", "model_uri": model_uri, "audio": audio, **commit_tags(), **machine_tags()}
     if predictor.terms.note:
         tags["model_note"] = predictor.terms.note
-    with open_notebook(name=f"predict {Path(audio).name} by {model_uri}", tags=tags, planned=[], folder=checkpoints / OUTBOX) as notebook:
+    with open_notebook(name=f"predict {Path(audio).name} by {model_uri}", tags=tags, folder=checkpoints / OUTBOX) as notebook:
         started = time.perf_counter()
         table = predict_files(predictor, files)
         seconds = time.perf_counter() - started

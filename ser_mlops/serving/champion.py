@@ -21,7 +21,7 @@ from ser_mlops.errors import ModelError, TrackingError
 from ser_mlops.scores.comparison import NOT_SHOWN, compare
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits
-from ser_mlops.tracking.notebook import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
+from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
 
 CHAMPION = "champion"
 """The alias of the version that is served."""

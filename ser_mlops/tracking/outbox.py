@@ -1,4 +1,4 @@
-"""Records that must reach a server exactly once: appended to a file first, then sent in order by a thread that outlives outages.
+"""Records that must reach a server exactly once: appended to a file first, then sent in order by a thread that survives outages.
 
 One outbox is one folder: `records.jsonl` (one JSON object a line, appended and never changed), `sent` (number of bytes that arrived),
 `lock` (held by the process that fills it) and, where the server refused any, `refused.jsonl`. Sending is at-least-once and in order; the
@@ -26,7 +26,7 @@ Deliver = Callable[[Sequence[Record]], None]
 BATCH_RECORDS = 500
 LONGEST_PAUSE_S = 30.0
 OUTBOX = "outbox"
-"""Folder under paths.checkpoints for records on their way to the tracking server."""
+"""Folder under paths.checkpoints that holds records until the tracking server has them."""
 RECORDS, SENT, REFUSED = "records.jsonl", "sent", "refused.jsonl"
 
 
@@ -34,24 +34,35 @@ class Unreachable(Exception):
     """The server did not answer; nothing is wrong with what was sent."""
 
 
-class Outbox:
-    """Append records; a thread sends them every `interval_s`, doubling the pause (to 30 s at most) while the server is away.
+@dataclass(frozen=True)
+class Pace:
+    """How often an outbox sends, and how long it waits for an unreachable server when it is closed."""
 
-    The thread calls `each_tick` every `interval_s`, too. A record that the server refuses is set aside, and the next `append`, `flush` or
-    `close` raises the refusal once; the records behind it are sent all the same.
+    interval_s: float = 2.0
+    patience_s: float = 20.0
+
+
+PACE = Pace()
+
+
+class Outbox:
+    """Append records; a thread sends them every `pace.interval_s`, doubling the pause (to 30 s at most) while the server is unreachable.
+
+    The thread also calls `each_tick` in that interval. A record that the server refuses is set aside, and the next `append`, `flush` or
+    `close` raises the refusal once; the records after it are sent all the same.
     """
 
-    def __init__(self, folder: Path, deliver: Deliver, interval_s: float = 2.0, each_tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, folder: Path, deliver: Deliver, pace: Pace = PACE, each_tick: Callable[[], None] = lambda: None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._deliver = deliver
-        self._interval_s = interval_s
+        self._pace = pace
         self._each_tick = each_tick
         self._lock = FileLock(folder / "lock")
         try:
             self._lock.acquire(timeout=1)
         except Timeout:
-            raise TrackingError(f"{folder.name} is logged to by another process, wait for it to end") from None
+            raise TrackingError(f"{folder.name} is being written by another process: wait for it to end") from None
         _cut_torn_line(folder / RECORDS)
         self._file = (folder / RECORDS).open("ab")
         self._writing, self._sending = threading.Lock(), threading.Lock()
@@ -61,7 +72,7 @@ class Outbox:
         self._thread.start()
 
     def append(self, record: Record) -> None:
-        """Keep a record on disk; it is sent soon after."""
+        """Write a record to disk; it is sent soon after."""
         line = json.dumps(record).encode() + b"\n"
         with self._writing:
             self._file.write(line)
@@ -69,7 +80,7 @@ class Outbox:
         self._raise_failure()
 
     def flush(self) -> bool:
-        """Send what waits; return whether the server took it."""
+        """Send what waits; return whether the server accepted it."""
         try:
             self._send()
         except Unreachable:
@@ -77,13 +88,13 @@ class Outbox:
         self._raise_failure()
         return True
 
-    def close(self, patience_s: float = 20.0) -> bool:
-        """Send what is left, trying for `patience_s` seconds; return whether nothing waits any more. The folder is removed if so."""
+    def close(self) -> bool:
+        """Send what is left, trying for `pace.patience_s` seconds; return whether all arrived. The folder is removed if so."""
         self._stop.set()
         self._thread.join()
         os.fsync(self._file.fileno())
         self._file.close()
-        deadline, pause_s = time.monotonic() + patience_s, 0.5
+        deadline, pause_s = time.monotonic() + self._pace.patience_s, 0.5
         try:
             while not self.flush():
                 if time.monotonic() >= deadline:
@@ -97,13 +108,13 @@ class Outbox:
             self._lock.release()
 
     def _run(self) -> None:
-        pause_s, resume_at = self._interval_s, 0.0
-        while not self._stop.wait(self._interval_s):
+        pause_s, resume_at = self._pace.interval_s, 0.0
+        while not self._stop.wait(self._pace.interval_s):
             try:
                 self._each_tick()
                 if time.monotonic() >= resume_at:
                     self._send()
-                    pause_s = self._interval_s
+                    pause_s = self._pace.interval_s
             except Unreachable:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 resume_at = time.monotonic() + pause_s
@@ -124,8 +135,8 @@ def send(folder: Path, deliver: Deliver) -> None:
     """Send the complete records of an outbox that have not arrived, in order, noting after each batch how far it got.
 
     Raises:
-        Unreachable: the server is away; the rest waits.
-        TrackingError: everything was sent, but for records that the server refused and that now stand in `refused.jsonl`.
+        Unreachable: the server is unreachable; the rest waits.
+        TrackingError: everything was sent, except for records that the server refused, which are kept in `refused.jsonl`.
     """
     sent, refusal = _num_sent_bytes(folder), None
     for lines in _batches(folder / RECORDS, sent):
@@ -154,7 +165,7 @@ def _batches(path: Path, start: int) -> Iterator[list[bytes]]:
 
 
 def _send_one_by_one(folder: Path, lines: Sequence[bytes], deliver: Deliver) -> TrackingError | None:
-    """Send records of which one was refused; set aside those that are, and return the last refusal."""
+    """Send records one at a time, because one of them was refused; set the refused ones aside and return the last refusal."""
     last = None
     for line in lines:
         try:
@@ -167,7 +178,7 @@ def _send_one_by_one(folder: Path, lines: Sequence[bytes], deliver: Deliver) -> 
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Cut a last line that a kill left without its end."""
+    """Remove a last line that a kill left incomplete."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
@@ -182,7 +193,7 @@ def _num_waiting_bytes(folder: Path) -> int:
 
 
 def _remove_sent(folder: Path) -> None:
-    """Remove an outbox whose records all arrived, but for what was refused; the caller holds its lock."""
+    """Remove an outbox whose records all arrived, keeping those that were refused; the caller holds its lock."""
     if (folder / REFUSED).exists():
         (folder / RECORDS).unlink()
         (folder / SENT).unlink()
@@ -192,17 +203,17 @@ def _remove_sent(folder: Path) -> None:
 
 @dataclass
 class Drained:
-    """What became of the outboxes of earlier processes, by folder."""
+    """What happened to the outboxes of earlier processes, by folder."""
 
     delivered: list[Path] = field(default_factory=list)
     waiting: list[Path] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
 
-def drain(root: Path, deliver: Deliver, settle: Callable[[Path], None] = lambda folder: None) -> Drained:
-    """Send what earlier processes left in the outboxes under `root`. Outboxes of processes that are alive are left to them.
+def drain(root: Path, deliver: Deliver, finish: Callable[[Path], None] = lambda folder: None) -> Drained:
+    """Send what earlier processes left in the outboxes under `root`. Outboxes of live processes are left to them.
 
-    `settle` is called with every outbox whose records arrived, before it is removed; raising Unreachable leaves it for the next start.
+    `finish` is called with every outbox whose records arrived, before it is removed; raising Unreachable leaves it for the next start.
     """
     drained = Drained()
     for records in sorted(root.glob(f"*/{RECORDS}")):
@@ -214,7 +225,7 @@ def drain(root: Path, deliver: Deliver, settle: Callable[[Path], None] = lambda 
                         send(folder, deliver)
                     except TrackingError as refusal:
                         drained.refusals.append(str(refusal))
-                    settle(folder)
+                    finish(folder)
                     _remove_sent(folder)
                     drained.delivered.append(folder)
         except Timeout:

@@ -10,7 +10,7 @@ from ser_mlops.experiments.plan import plan_trainings
 from ser_mlops.experiments.recording import Result, results_by_test, rounds_of, rounds_table, summary_text, trained_by_all
 from ser_mlops.scores.predictions import prediction_table
 from ser_mlops.scores.resampling import summarise_rounds
-from ser_mlops.tracking.notebook import MAX_TAG_CHARACTERS
+from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
 from tests.builders import parted_frame, tiny_frame
 
 FRAMES = {

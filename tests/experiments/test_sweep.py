@@ -36,11 +36,11 @@ from ser_mlops.experiments.study import Pruned, Search, Study, TrialState, open_
 from ser_mlops.experiments.sweep import Sweep, conduct_sweep, prepare_sweep
 from ser_mlops.settings.reading import parse_settings, read_settings
 from ser_mlops.settings.sections import Choices, Range
-from ser_mlops.tracking.notebook import open_store, read_artifact
+from ser_mlops.tracking.store import open_store, read_artifact
 from tests.builders import tiny_frame
 from tests.project import mlflow_run
 from tests.servers import Postgres
-from tests.tracking.test_notebook import in_store, told
+from tests.tracking.builders import content_of_experiment, in_store
 
 ROOT = Path(__file__).parents[2]
 GIVEN = {
@@ -166,7 +166,7 @@ class Lab:
         """Everything that study and store hold, but for times and what is drawn of them."""
         study = self.study(storage)
         client = open_store()
-        runs = told(client, study.user_attrs["parent"])
+        runs = content_of_experiment(client, study.user_attrs["parent"])
         for run in runs.values():
             run["metrics"] = {name: points for name, points in run["metrics"].items() if "seconds" not in name}
             run["tags"] = {name: re.sub("%22|[0-9a-f]{32}", "", text) for name, text in run["tags"].items()}
@@ -635,7 +635,7 @@ def test_a_sweep_that_is_interrupted_is_killed_in_mlflow_and_waits_in_optuna(lab
     assert "Traceback" not in command.finish(143)
     assert TrialState.RUNNING not in [trial.state for trial in lab.study().trials]
     assert parent_of(lab).info.status == "KILLED"
-    assert parent_of(lab).data.tags["mlflow.note.content"] == "Interrupted. Go on with the same command."
+    assert parent_of(lab).data.tags["mlflow.note.content"] == "Interrupted. To resume, give the same command again."
     assert "RUNNING" not in [run.info.status for run in children(lab, "").values()]
     lab.start().finish()
     check_equals_undisturbed(lab, swept)

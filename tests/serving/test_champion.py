@@ -13,9 +13,11 @@ from ser_mlops.models.build import load_classifier
 from ser_mlops.serving.champion import best_round, fetched, limits_of, register_best
 from ser_mlops.serving.predictor import Predictor, Terms, save_model_folder
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits, save_pyfunc
-from ser_mlops.tracking.notebook import PREDICTIONS_FOLDER, Planned, children_of, find_run, open_notebook, open_store
+from ser_mlops.tracking.notebook import Planned, open_notebook
+from ser_mlops.tracking.outbox import Pace
+from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store
 from tests.builders import tiny_predictions
-from tests.tracking.test_notebook import in_store
+from tests.tracking.builders import in_store
 
 NOTE = "mlflow.note.content"
 LIMITS = {"max_clips": 2, "max_seconds": 10.0, "max_megabytes": 1.0}
@@ -46,7 +48,7 @@ def experiment(
     """Record an experiment with one round per skill; return the parent."""
     keys = [f"A round {round}" for round in range(len(skills))]
     planned = [Planned(key, key, {"round": str(round), f"dvc.{corpus}": frame}) for round, key in enumerate(keys)]
-    with open_notebook(name="A", tags={"data": "synthetic"}, planned=planned, folder=Path("outbox"), interval_s=0.05) as notebook:
+    with open_notebook(name="A", tags={"data": "synthetic"}, planned=planned, folder=Path("outbox"), pace=Pace(0.05)) as notebook:
         notebook.parent.params({"train.select_by": score})
         notebook.parent.describe("the table of rounds")
         for round, skill in enumerate(skills):

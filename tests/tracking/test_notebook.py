@@ -9,39 +9,42 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 import pytest
 from filelock import FileLock
-from mlflow.entities import LoggedModel, Run, ViewType
-from mlflow.models import Model
 
 from ser_mlops.errors import Interrupted, SerError, TrackingError, TrainingError
-from ser_mlops.tracking.notebook import (
-    EXPERIMENT,
-    Notebook,
-    Planned,
-    RunLog,
-    _Sender,
-    attending,
-    children_of,
-    explaining_failure,
-    find_run,
-    open_notebook,
-    open_pages,
-    open_store,
-    read_artifact,
-)
-from ser_mlops.tracking.outbox import RECORDS, drain
+from ser_mlops.tracking.notebook import open_child_writer, open_notebook
+from ser_mlops.tracking.opened_run import explaining_failure
+from ser_mlops.tracking.outbox import RECORDS, Pace, drain
+from ser_mlops.tracking.recovery import experiment_in_use
+from ser_mlops.tracking.runlog import RunLog
+from ser_mlops.tracking.sender import Sender
+from ser_mlops.tracking.store import EXPERIMENT, children_of, find_run, open_store
 from tests.servers import MlflowServer, Postgres, free_port
+from tests.tracking.builders import (
+    EPOCHS,
+    NOTE,
+    PLANNED,
+    TICK_S,
+    content_of_experiment,
+    descriptions,
+    in_store,
+    log_end,
+    log_epoch,
+    log_experiment,
+    log_round,
+    log_start,
+    notebook_of,
+    parents,
+    serving,
+    statuses,
+    wait_until_sent,
+)
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 4
-TICK_S = 0.05
-NOTE = "mlflow.note.content"
-PLANNED = [Planned(f"A round {round}", f"A round {round} tiny", {"round": str(round)}) for round in range(3)]
 
 
 # Stores
@@ -70,7 +73,7 @@ def undisturbed(fresh_database, tmp_path_factory) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copy(fresh_database, folder)
     with in_store(f"sqlite:///{folder}/mlflow.db", folder):
-        history = told(open_store(), log_experiment(folder / "outbox"))
+        history = content_of_experiment(open_store(), log_experiment(folder / "outbox"))
     assert {run["status"] for run in history.values()} == {"FINISHED"}
     return history
 
@@ -80,15 +83,6 @@ def server(fresh_database, tmp_path) -> Iterator[MlflowServer]:
     """An mlflow server with a database of its own, in use as the store."""
     shutil.copy(fresh_database, tmp_path)
     yield from serving(MlflowServer(f"sqlite:///{tmp_path}/mlflow.db", tmp_path))
-
-
-def serving(server: MlflowServer) -> Iterator[MlflowServer]:
-    server.start()
-    try:
-        with in_store(server.uri, server.folder):
-            yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture
@@ -106,75 +100,6 @@ def postgres() -> Iterator[Postgres]:
     finally:
         postgres.stop()
         shutil.rmtree(folder)
-
-
-@contextmanager
-def in_store(uri: str, folder: Path) -> Iterator[None]:
-    """Use a tracking store from a folder, with a client that gives up on a server at once, and go back at the end."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-        mlflow.set_tracking_uri(uri)
-        yield
-        mlflow.set_tracking_uri(None)
-
-
-# An experiment, and what the store has of it
-
-
-def notebook_of(folder: Path, name: str = "indep A tiny", resume: str | None = None, patience_s: float = 20.0):
-    return open_notebook(
-        name=name,
-        tags={"kind": "indep", "data": "synthetic"},
-        planned=PLANNED,
-        folder=folder,
-        resume=resume,
-        interval_s=TICK_S,
-        patience_s=patience_s,
-    )
-
-
-def log_start(run: RunLog) -> None:
-    run.params({"train.lr": 1e-5, "train.model": "tiny"})
-    run.dataset("A", "d" * 32, "data/frames/A.parquet", "train", '{"clips": 6}')
-    run.dataset("A", "d" * 32, "data/frames/A.parquet", "validation", '{"clips": 3}')
-
-
-def log_epoch(run: RunLog, epoch: int) -> None:
-    run.metrics({"train/loss": 2.0 / (epoch + 1), "val/uar": epoch / 10}, step=epoch)
-
-
-def log_end(run: RunLog) -> None:
-    run.metrics({"test/uar": 0.5, "test/recall/sad": 0.0})
-    run.text("history.csv", "epoch,loss\n")
-    with run.artifact("test_A.parquet", "predictions") as path:
-        path.write_bytes(b"logits")
-    with run.model("model") as folder:
-        (folder / "transformers").mkdir(parents=True)
-        (folder / "transformers" / "config.json").write_text("{}")
-        Model().save(folder / "MLmodel")
-    run.tags({"validation.A": "by group"})
-
-
-def log_round(run: RunLog) -> None:
-    log_start(run)
-    for epoch in range(EPOCHS):
-        log_epoch(run, epoch)
-    log_end(run)
-
-
-def log_experiment(folder: Path) -> str:
-    with notebook_of(folder) as notebook:
-        notebook.parent.params({"train.lr": 1e-5})
-        for key in notebook.children:
-            with notebook.child(key) as run:
-                log_round(run)
-        notebook.parent.metrics({"test/uar_mean": 0.5})
-        notebook.parent.describe("| round | uar |")
-    return notebook.parent.run_id
 
 
 def stop_in_round_1(folder: Path, reason: BaseException) -> str:
@@ -196,82 +121,6 @@ def stop_in_round_1(folder: Path, reason: BaseException) -> str:
     with pytest.raises(type(reason)):
         experiment()
     return parent_ids[0]
-
-
-def told(client: mlflow.MlflowClient, parent_id: str) -> dict[str, dict]:
-    """Everything that the store has of an experiment, in words that are equal for equal experiments."""
-    parent = client.get_run(parent_id)
-    return {"parent": told_of(client, parent)} | {run.data.tags["training"]: told_of(client, run) for run in children_of(client, parent)}
-
-
-def told_of(client: mlflow.MlflowClient, run: Run) -> dict[str, object]:
-    run_id = run.info.run_id
-    keys = [key for key in run.data.metrics if not key.startswith("system/")]
-    ignored = ("mlflow.parentRunId", "mlflow.user", "mlflow.source.")
-    return {
-        "name": run.info.run_name,
-        "status": run.info.status,
-        "has ended": run.info.end_time is not None,
-        "metrics": {key: [(point.step, point.value) for point in client.get_metric_history(run_id, key)] for key in keys},
-        "params": run.data.params,
-        "tags": {key: value for key, value in run.data.tags.items() if not key.startswith(ignored) and value},
-        "inputs": sorted(
-            (data.dataset.name, data.dataset.digest, data.dataset.source, sorted((tag.key, tag.value) for tag in data.tags))
-            for data in run.inputs.dataset_inputs
-        ),
-        "artifacts": {path: read_artifact(client, run_id, path).read_bytes() for path in artifact_paths(client, run_id, "")},
-        "models": [told_of_model(client, model) for model in models_of(client, run)],
-    }
-
-
-def models_of(client: mlflow.MlflowClient, run: Run) -> list[LoggedModel]:
-    """The logged models that are of a run, finished or not, among them those that the run does not know."""
-    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
-    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id for model in models]
-    return list(models)
-
-
-def told_of_model(client: mlflow.MlflowClient, model: LoggedModel) -> dict[str, object]:
-    folder = Path(mlflow.artifacts.download_artifacts(model.model_uri))
-    description = Model.load(folder)
-    assert (description.model_id, description.run_id) == (model.model_id, model.source_run_id)
-    return {
-        "name": model.name,
-        "status": model.status.name,
-        "metrics": {(point.key, point.value, point.step) for point in model.metrics or []},
-        "params": {name: value for name, value in model.params.items() if name != "train.resume"},
-        "files": {path.relative_to(folder).as_posix() for path in folder.rglob("*")} - {"registered_model_meta"},  # MLflow's own
-    }
-
-
-def artifact_paths(client: mlflow.MlflowClient, run_id: str, folder: str) -> list[str]:
-    found = client.list_artifacts(run_id, folder)
-    return sorted(path for item in found for path in (artifact_paths(client, run_id, item.path) if item.is_dir else [item.path]))
-
-
-def statuses(client: mlflow.MlflowClient, parent_id: str) -> list[str]:
-    parent = client.get_run(parent_id)
-    return [parent.info.status, *(run.info.status for run in children_of(client, parent))]
-
-
-def descriptions(client: mlflow.MlflowClient, parent_id: str) -> list[str]:
-    parent = client.get_run(parent_id)
-    return [run.data.tags.get(NOTE, "") for run in (parent, *children_of(client, parent))]
-
-
-def parents(client: mlflow.MlflowClient) -> list[Run]:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)
-    return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-
-
-def wait_until_sent(notebook: Notebook, folder: Path) -> None:
-    records = next(folder.glob(f"*/{notebook.parent.run_id}/{RECORDS}"))
-    sent = records.with_name("sent")
-    deadline = time.monotonic() + 20
-    while not sent.exists() or int(sent.read_text()) < records.stat().st_size:
-        assert time.monotonic() < deadline, "records do not arrive"
-        time.sleep(TICK_S)
 
 
 # What is logged
@@ -381,7 +230,7 @@ def test_a_mistake_that_the_user_can_mend_is_told_in_its_own_words(store, tmp_pa
 def test_an_interruption_kills_and_says_how_to_go_on(store, tmp_path, interruption):
     parent_id = stop_in_round_1(tmp_path / "outbox", interruption)
     assert statuses(store, parent_id) == ["KILLED", "FINISHED", "KILLED", "KILLED"]
-    said = f"Interrupted. Go on with `mlflow run . -P resume={parent_id}`."
+    said = f"Interrupted. To resume: `mlflow run . -P resume={parent_id}`."
     assert descriptions(store, parent_id) == [said, "", said, ""]
 
 
@@ -465,7 +314,7 @@ def test_a_resumed_experiment_equals_an_undisturbed_one(store, undisturbed, tmp_
     opened = store.create_run(store.get_experiment_by_name(EXPERIMENT).experiment_id)
     monkeypatch.setenv("MLFLOW_RUN_ID", opened.info.run_id)
     assert go_on(tmp_path / "outbox", parent_id) == ["A round 1", "A round 2"]
-    assert without_resume(told(store, parent_id)) == undisturbed
+    assert without_resume(content_of_experiment(store, parent_id)) == undisturbed
     assert [run.info.run_id for run in children_of(store, store.get_run(parent_id))] == children
     assert store.get_run(opened.info.run_id).data.tags["mlflow.parentRunId"] == parent_id, "it stands among the experiments"
     assert len(parents(store)) == 1
@@ -482,15 +331,15 @@ def test_metrics_of_the_machine_go_on_after_the_last_step(store, tmp_path):
 
 def test_resuming_what_is_finished_runs_and_changes_nothing(store, tmp_path):
     parent_id = log_experiment(tmp_path / "outbox")
-    before = told(store, parent_id)
+    before = content_of_experiment(store, parent_id)
     assert go_on(tmp_path / "outbox", parent_id) == []
-    assert told(store, parent_id) == before
+    assert content_of_experiment(store, parent_id) == before
 
 
 def test_only_an_experiment_can_be_resumed(store, tmp_path):
     parent_id = log_experiment(tmp_path / "outbox")
     child_id = children_of(store, store.get_run(parent_id))[0].info.run_id
-    with pytest.raises(TrackingError, match=f"run {child_id} is one training of experiment {parent_id}, resume that one"):
+    with pytest.raises(TrackingError, match=f"run {child_id} is one round of experiment {parent_id}: resume that experiment"):
         go_on(tmp_path / "outbox", child_id)
     with pytest.raises(TrackingError, match=r"no run 'nonsense' in sqlite:.*, expected a run id as the MLflow UI shows it"):
         go_on(tmp_path / "outbox", "nonsense")
@@ -500,7 +349,7 @@ def test_only_an_experiment_can_be_resumed(store, tmp_path):
 
 
 def test_an_experiment_that_is_running_cannot_be_resumed_beside_it(store, tmp_path):
-    with notebook_of(tmp_path / "outbox") as notebook, pytest.raises(TrackingError, match="is logged to by another process"):
+    with notebook_of(tmp_path / "outbox") as notebook, pytest.raises(TrackingError, match="is being written by another process"):
         go_on(tmp_path / "outbox", notebook.parent.run_id)
 
 
@@ -510,11 +359,11 @@ WRITER = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from ser_mlops.tracking.notebook import open_pages
-from tests.tracking.test_notebook import log_epoch, log_start
+from ser_mlops.tracking.notebook import open_child_writer
+from tests.tracking.builders import log_epoch, log_start
 
 parent_id, run_id = sys.argv[1:]
-with open_pages(parent_id, {{}}, Path("outbox")) as pages, pages.child(run_id, is_new=True) as run:
+with open_child_writer(parent_id, {{}}, Path("outbox")) as writer, writer.child(run_id, is_new=True) as run:
     log_start(run)
     log_epoch(run, 0)
     log_epoch(run, 1)
@@ -525,7 +374,7 @@ with open_pages(parent_id, {{}}, Path("outbox")) as pages, pages.child(run_id, i
 
 def test_a_writer_goes_on_where_one_that_was_killed_stopped(store, undisturbed, tmp_path):
     tags = {"kind": "indep", "data": "synthetic"}
-    with open_notebook(name="indep A tiny", tags=tags, planned=[], folder=tmp_path / "outbox", interval_s=TICK_S) as notebook:
+    with open_notebook(name="indep A tiny", tags=tags, folder=tmp_path / "outbox", pace=Pace(TICK_S)) as notebook:
         parent_id, run_ids = notebook.parent.run_id, notebook.schedule(PLANNED)
         assert notebook.schedule(PLANNED) == run_ids
         victim = subprocess.Popen(
@@ -534,41 +383,41 @@ def test_a_writer_goes_on_where_one_that_was_killed_stopped(store, undisturbed, 
         assert victim.stdout.readline() == "half\n"
         victim.kill()
         victim.communicate()
-        with open_pages(parent_id, tags, tmp_path / "outbox") as pages:
+        with open_child_writer(parent_id, tags, tmp_path / "outbox") as writer:
             for number, run_id in enumerate(run_ids.values()):
-                with pages.child(run_id, is_new=number > 0) as run:
+                with writer.child(run_id, is_new=number > 0) as run:
                     log_round(run)
         notebook.parent.params({"train.lr": 1e-5})
         notebook.parent.metrics({"test/uar_mean": 0.5})
         notebook.parent.describe("| round | uar |")
-    assert told(store, parent_id) == undisturbed
+    assert content_of_experiment(store, parent_id) == undisturbed
 
 
 def test_what_a_writer_left_is_sent_at_its_leaders_word(store, tmp_path):
-    with open_notebook(name="indep A tiny", tags={}, planned=[], folder=tmp_path / "outbox", interval_s=TICK_S) as notebook:
+    with open_notebook(name="indep A tiny", tags={}, folder=tmp_path / "outbox", pace=Pace(TICK_S)) as notebook:
         parent_id, run_id = notebook.parent.run_id, notebook.schedule(PLANNED)["A round 0"]
         victim = subprocess.Popen([sys.executable, "-c", WRITER, parent_id, run_id], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         assert victim.stdout.readline() == "half\n"
         victim.kill()
         victim.communicate()
         notebook.collect()
-        assert told(store, parent_id)["A round 0"]["metrics"]["train/loss"] == [(0, 2.0), (1, 1.0)]
+        assert content_of_experiment(store, parent_id)["A round 0"]["metrics"]["train/loss"] == [(0, 2.0), (1, 1.0)]
         assert store.get_run(parent_id).info.status == "RUNNING"
     assert statuses(store, parent_id)[1:] == ["RUNNING", "SCHEDULED", "SCHEDULED"]
 
 
 def test_what_a_command_left_that_died_with_its_writers_is_closed_at_the_next_start(store, tmp_path):
     tags = {"kind": "indep", "data": "synthetic"}
-    with open_notebook(name="indep A tiny", tags=tags, planned=[], folder=tmp_path / "outbox", stays_open=True) as notebook:
+    with open_notebook(name="indep A tiny", tags=tags, folder=tmp_path / "outbox", stays_open=True) as notebook:
         parent_id, run_id = notebook.parent.run_id, notebook.schedule(PLANNED)["A round 0"]
-    attended = tmp_path / parent_id / "attended.lock"
-    attended.parent.mkdir()
-    with FileLock(attended):
+    in_use = tmp_path / parent_id / "in_use.lock"
+    in_use.parent.mkdir()
+    with FileLock(in_use):
         victim = subprocess.Popen([sys.executable, "-c", WRITER, parent_id, run_id], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         assert victim.stdout.readline() == "half\n"
         victim.kill()
         victim.communicate()
-        with pytest.raises(TrackingError, match="is attended to by another command"), attending(tmp_path, parent_id):
+        with pytest.raises(TrackingError, match="is in use by another command"), experiment_in_use(tmp_path, parent_id):
             pass
         log_experiment(tmp_path / "outbox")
         assert statuses(store, parent_id) == ["RUNNING", "RUNNING", "SCHEDULED", "SCHEDULED"]
@@ -584,7 +433,7 @@ VICTIM = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from tests.tracking.test_notebook import log_epoch, log_round, log_start, notebook_of
+from tests.tracking.builders import log_epoch, log_round, log_start, notebook_of
 
 with notebook_of(Path("outbox")) as notebook:
     notebook.parent.params({{"train.lr": 1e-5}})
@@ -618,18 +467,18 @@ def test_the_next_start_on_the_same_store_closes_the_runs_of_a_killed_process_an
     assert list((tmp_path / "outbox").glob(f"*/{parent_id}/{RECORDS}"))
 
     log_experiment(tmp_path / "outbox")
-    history = told(store, parent_id)
+    history = content_of_experiment(store, parent_id)
     assert [history[key]["status"] for key in history] == ["KILLED", "FINISHED", "KILLED", "KILLED"]
     assert all(run["has ended"] for run in history.values())
     assert history["A round 1"]["metrics"] == {"train/loss": [(0, 2.0), (1, 1.0)], "val/uar": [(0, 0.0), (1, 0.1)]}
-    said = f"The process ended without a word. Go on with `mlflow run . -P resume={parent_id}`."
+    said = f"The process died without reporting. To resume: `mlflow run . -P resume={parent_id}`."
     assert [run["tags"].get(NOTE) for run in history.values()] == [said, None, said, said]
 
 
 def test_a_killed_experiment_that_is_resumed_equals_an_undisturbed_one(store, undisturbed, tmp_path):
     parent_id = run_and_kill(tmp_path)
     assert go_on(tmp_path / "outbox", parent_id) == ["A round 1", "A round 2"]
-    assert without_resume(told(store, parent_id)) == undisturbed
+    assert without_resume(content_of_experiment(store, parent_id)) == undisturbed
 
 
 def test_runs_of_a_live_process_are_left_to_it(store, tmp_path):
@@ -648,9 +497,9 @@ def test_records_that_come_twice_change_nothing(store, tmp_path):
         (folder,) = (tmp_path / "outbox").glob("*/*")
         shutil.copytree(folder, tmp_path / "again" / folder.name)
     (tmp_path / "again" / folder.name / "sent").unlink()
-    before = told(store, notebook.parent.run_id)
-    assert drain(tmp_path / "again", _Sender(store).deliver).refusals == []
-    after = told(store, notebook.parent.run_id)
+    before = content_of_experiment(store, notebook.parent.run_id)
+    assert drain(tmp_path / "again", Sender(store).deliver).refusals == []
+    after = content_of_experiment(store, notebook.parent.run_id)
     assert after["parent"]["status"] == "RUNNING"  # what the records said before the end
     assert {key: run for key, run in after.items() if key != "parent"} == {key: run for key, run in before.items() if key != "parent"}
 
@@ -659,7 +508,7 @@ BEGINNER = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from tests.tracking.test_notebook import log_experiment
+from tests.tracking.builders import log_experiment
 
 print(log_experiment(Path("outbox")))
 """
@@ -671,7 +520,7 @@ def test_several_processes_start_on_one_fresh_store(tmp_path):
         outputs = [process.communicate(timeout=120)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0, 0]
         client = open_store()
-        histories = [told(client, output.split()[-1]) for output in outputs]
+        histories = [content_of_experiment(client, output.split()[-1]) for output in outputs]
     assert histories[0] == histories[1] == histories[2]
     assert {run["status"] for history in histories for run in history.values()} == {"FINISHED"}
 
@@ -703,20 +552,20 @@ def log_through_outage(folder: Path, server: MlflowServer | Postgres, is_back: b
 
 def test_a_server_that_is_killed_and_comes_back_has_the_history_of_an_undisturbed_run(server, undisturbed, tmp_path):
     parent_id = log_through_outage(tmp_path / "outbox", server, is_back=True)
-    assert told(mlflow.MlflowClient(server.uri), parent_id) == undisturbed
+    assert content_of_experiment(mlflow.MlflowClient(server.uri), parent_id) == undisturbed
 
 
 def test_a_database_that_is_stopped_under_its_server_gets_the_history_of_an_undisturbed_run(postgres, undisturbed, tmp_path, capsys):
     for server in serving(MlflowServer(postgres.uri, tmp_path)):
         client = mlflow.MlflowClient(server.uri)
-        assert told(client, log_experiment(tmp_path / "outbox")) == undisturbed
-        assert told(client, log_through_outage(tmp_path / "outbox", postgres, is_back=True)) == undisturbed
+        assert content_of_experiment(client, log_experiment(tmp_path / "outbox")) == undisturbed
+        assert content_of_experiment(client, log_through_outage(tmp_path / "outbox", postgres, is_back=True)) == undisturbed
 
         parent_id = log_through_outage(tmp_path / "outbox", postgres, is_back=False)
-        assert "the tracking server is away: what it has not got is kept in" in capsys.readouterr().out
+        assert "the tracking server is unreachable; unsent records are kept in" in capsys.readouterr().out
         postgres.start()
         log_experiment(tmp_path / "outbox")
-        assert told(client, parent_id) == undisturbed
+        assert content_of_experiment(client, parent_id) == undisturbed
 
 
 def test_a_store_that_cannot_be_reached_is_named(tmp_path):

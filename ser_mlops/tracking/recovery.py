@@ -1,0 +1,104 @@
+"""What a process leaves behind when it dies: records that were not sent, and runs that still claim to be running.
+
+The next start sends the records and closes the runs. A process that is alive holds the lock of its outbox, or that of its experiment.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from ser_mlops.errors import TrackingError
+from ser_mlops.tracking.outbox import Unreachable, drain
+from ser_mlops.tracking.sender import Sender
+from ser_mlops.tracking.store import OPEN_STATUSES, STUDY_TAG, children_of, end_run, is_outage, one_line, tracking_uri, using_store
+
+WRITER = "."
+"""Between the id of a parent and the name of a process, in the name of the outbox of a process that writes children of that parent."""
+IN_USE = "in_use.lock"
+"""In the folder of an experiment's states: held by the command whose processes write its children. A kill leaves the file, not the lock."""
+
+
+@contextmanager
+def experiment_in_use(checkpoints: Path, run_id: str) -> Iterator[None]:
+    """Hold an experiment whose rounds are written by processes of this machine, so that no other command resumes it meanwhile.
+
+    Raises:
+        TrackingError: another command holds it.
+    """
+    path = checkpoints / run_id / IN_USE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrackingError(f"run {run_id} is in use by another command: wait for it to end, or stop it") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):  # it holds states, or is gone
+            path.parent.rmdir()
+
+
+def _has_died(path: Path) -> bool:
+    """Whether the command that held a lock of `experiment_in_use` is gone without having released it."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def outboxes_of(folder: Path) -> Path:
+    """Return the folder for the outboxes of the store in use, so that no record is sent to another store."""
+    return folder.resolve() / hashlib.sha256(tracking_uri().encode()).hexdigest()[:12]
+
+
+def recover(client: MlflowClient, folder: Path, resuming: str) -> None:
+    """Send what earlier processes left in the outboxes of a folder, so that all that they logged of the run `resuming` can be read."""
+    with using_store():
+        recover_outboxes(client, Sender(client), outboxes_of(folder), resuming)
+
+
+def recover_outboxes(client: MlflowClient, sender: Sender, outboxes: Path, resuming: str | None) -> None:
+    """Send what earlier processes left, and mark the runs KILLED that died with their process; the run `resuming` stays open."""
+
+    def close(outbox: Path) -> None:
+        run_id, is_writer, _ = outbox.name.partition(WRITER)
+        if run_id != resuming and (not is_writer or _has_died(outboxes.parent.parent / run_id / IN_USE)):
+            _close_abandoned(client, run_id)
+
+    drained = drain(outboxes, sender.deliver, close)
+    for refusal in drained.refusals:
+        print(f"records of an earlier process: {refusal}")
+    for waiting in drained.waiting:
+        print(f"{waiting.name}: the tracking server is still unreachable; unsent records are kept in {waiting}")
+        if waiting.name.partition(WRITER)[0] == resuming:
+            raise TrackingError(f"run {resuming} cannot be resumed yet: records of it still wait for the tracking server")
+
+
+def _close_abandoned(client: MlflowClient, run_id: str) -> None:
+    """Mark a run and its children KILLED, where they claim to be open."""
+    try:
+        owner = client.get_run(run_id)
+        runs = [owner, *children_of(client, owner)] if owner.info.lifecycle_stage == "active" else []
+        for run in runs:
+            if run.info.status in OPEN_STATUSES:
+                end_run(client, run.info.run_id, "KILLED", f"The process died without reporting. {resume_hint(run_id, owner.data.tags)}")
+    except MlflowException as error:
+        if is_outage(error):
+            raise Unreachable(str(error)) from error
+        print(f"run {run_id} of an earlier process no longer exists: {one_line(error, 200)}")
+
+
+def resume_hint(parent_id: str, tags: Mapping[str, object]) -> str:
+    """Say how an interrupted command is resumed."""
+    return "To resume, give the same command again." if STUDY_TAG in tags else f"To resume: `mlflow run . -P resume={parent_id}`."

@@ -1,0 +1,173 @@
+"""The tracking store: opened, asked for runs, and how it says that it is down.
+
+MLflow's defaults are set here, before anything imports mlflow: a server that is down is given up within seconds instead of minutes.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+import requests
+from filelock import FileLock
+from mlflow import MlflowClient as MlflowClient  # other rooms name these types, too, and import them from here
+from mlflow.entities import Run as Run
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    DEADLINE_EXCEEDED,
+    INTERNAL_ERROR,
+    REQUEST_LIMIT_EXCEEDED,
+    TEMPORARILY_UNAVAILABLE,
+    ErrorCode,
+)
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+
+from ser_mlops.errors import TrackingError
+from ser_mlops.files import DISK_FULL
+from ser_mlops.tracking.views import experiment_tags
+
+EXPERIMENT = "ser"
+CHILD_KEY_TAG = "training"
+"""Tag that tells the child runs of one parent apart: "CREMA fold 0 round 1"."""
+STUDY_TAG = "study"
+"""Tag of a sweep's runs: the name of its study, which resumes it."""
+OPEN_STATUSES = ("SCHEDULED", "RUNNING")
+PREDICTIONS_FOLDER = "predictions"
+"""Folder of a run's artifacts that holds its prediction tables."""
+RETRIED_CODES = frozenset(map(ErrorCode.Name, (DEADLINE_EXCEEDED, INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE)))
+RETRIED_HTTP_CODES = frozenset({408, 429})
+"""Besides every code from 500."""
+
+
+def open_store() -> MlflowClient:
+    """Return a client of the tracking store in use, created if it is a fresh database, with the experiment and its views in it.
+
+    Several processes that start on a fresh database at once would crash creating its tables, so they take turns.
+    """
+    with FileLock(".mlflow.lock"), using_store():
+        client = MlflowClient()
+        experiment = client.get_experiment_by_name(EXPERIMENT) or client.get_experiment(client.create_experiment(EXPERIMENT))
+        for key, value in experiment_tags(experiment.experiment_id).items():
+            if key not in experiment.tags:  # somebody may have changed a view to their liking
+                client.set_experiment_tag(experiment.experiment_id, key, value)
+    return client
+
+
+def tracking_uri() -> str:
+    """Return the URI of the tracking store in use."""
+    return mlflow.get_tracking_uri()
+
+
+@contextmanager
+def using_store() -> Iterator[None]:
+    """Turn what MLflow raises in the block into a TrackingError that names the store."""
+    try:
+        yield
+    except MlflowException as error:
+        raise _unusable(error) from error
+
+
+def _unusable(error: MlflowException) -> TrackingError:
+    return TrackingError(f"tracking store {tracking_uri()} cannot be used: {one_line(error, 300)}")
+
+
+def one_line(error: Exception, length: int) -> str:
+    """Return an error's message without line breaks, cut."""
+    return " ".join(str(error).split())[:length]
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run:
+    """Return a run, or say that there is none."""
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in RETRIED_CODES:
+            raise _unusable(error) from error
+        raise TrackingError(f"no run {run_id!r} in {tracking_uri()}, expected a run id as the MLflow UI shows it") from error
+    if run.info.lifecycle_stage != "active":
+        raise TrackingError(f"run {run_id!r} was deleted, restore it in the MLflow UI first")
+    return run
+
+
+def children_of(client: MlflowClient, run: Run) -> list[Run]:
+    """Return the trainings of a parent, in the order in which they were planned."""
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [run.info.experiment_id],
+            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run.info.run_id}'",
+            ViewType.ACTIVE_ONLY,
+            max_results=1000,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        found.extend(run for run in page if CHILD_KEY_TAG in run.data.tags)
+        token = page.token
+        if not token:
+            return found
+
+
+def parents_tagged(client: MlflowClient, key: str, value: str) -> list[Run]:
+    """Return the finished experiments (parent runs) with a tag, oldest first."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    found = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.`{key}` = '{value}' and attributes.status = 'FINISHED'",
+        ViewType.ACTIVE_ONLY,
+        max_results=1000,
+        order_by=["attributes.start_time ASC"],
+    )
+    return [run for run in found if MLFLOW_PARENT_RUN_ID not in run.data.tags and "code" in run.data.tags]  # compare and predict have none
+
+
+def end_run(client: MlflowClient, run_id: str, status: str, note: str) -> None:
+    """End a run whose own process does not: say why, and mark it KILLED or FAILED."""
+    client.set_tag(run_id, MLFLOW_RUN_NOTE, note)
+    client.set_terminated(run_id, status)
+
+
+def parent_id_of(run: Run) -> str | None:
+    """Return the id of a child's parent; None for a parent."""
+    return run.data.tags.get(MLFLOW_PARENT_RUN_ID)
+
+
+def note_of(run: Run) -> str:
+    """Return a run's description."""
+    return run.data.tags.get(MLFLOW_RUN_NOTE, "")
+
+
+def child_key(child: Run) -> str:
+    """Return the key of a child run, unique within its parent: CREMA fold 0 round 1."""
+    return child.data.tags[CHILD_KEY_TAG]
+
+
+def metric_points(client: MlflowClient, run: Run) -> dict[str, list[float]]:
+    """Return the values of every metric of a run, in the order of their steps."""
+    histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    return {name: [point.value for point in sorted(history, key=lambda point: point.step)] for name, history in histories.items()}
+
+
+def read_artifact(client: MlflowClient, run_id: str, path: str) -> Path:
+    """Return a local copy of an artifact of a run."""
+    try:
+        return Path(client.download_artifacts(run_id, path))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"run {run_id} holds no {path}: it is no experiment or round of this project, or not a finished one") from error
+
+
+def is_outage(error: MlflowException | OSError) -> bool:
+    """Say whether sending the same again later may succeed."""
+    if isinstance(error, MlflowException):
+        return error.error_code in RETRIED_CODES
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code >= 500 or error.response.status_code in RETRIED_HTTP_CODES
+    return isinstance(error, requests.RequestException | ConnectionError | TimeoutError) or error.errno in DISK_FULL

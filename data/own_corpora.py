@@ -1,3 +1,3 @@
-"""Corpora of your own, beside the seven: docs/adding-a-corpus.md says how to write one."""
+"""Corpora of your own, in addition to the seven: docs/adding-a-corpus.md says how to define one."""
 
 CORPORA = []

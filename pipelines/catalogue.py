@@ -36,7 +36,7 @@ def main() -> None:
             print(f"  {what}: {count} {reason}")
     divided = table.loc[table["group"].str.contains("@", regex=False), "speaker"].nunique()
     if divided:
-        print(f"  warning: {divided} speakers are on several sides of the official division")
+        print(f"  warning: {divided} speakers are on several sides of the official split")
 
 
 if __name__ == "__main__":

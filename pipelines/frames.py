@@ -1,4 +1,4 @@
-"""Write the DataFrame of a corpus: defects and duplicates settled, folds assigned. `python -m pipelines.frames --corpus CREMA`"""
+"""Write the DataFrame of a corpus: defects and duplicates resolved, folds assigned. `python -m pipelines.frames --corpus CREMA`"""
 
 import argparse
 from pathlib import Path

@@ -10,13 +10,13 @@ def main() -> None:
     settings = parse_arguments(["import_frames"], "Write data/imported/CORPUS.parquet from pickled DataFrames; the catalogue reads it.")
     folder = settings.import_frames.folder
     if folder is None:
-        raise SettingsError("folder is not given, expected a folder with D.CORPUS_train_DF.p and D.CORPUS_test_DF.p")
+        raise SettingsError("folder is missing, expected a folder with D.CORPUS_train_DF.p and D.CORPUS_test_DF.p")
     from ser_mlops.data.corpora.registry import all_corpora
     from ser_mlops.data.importing.old_frames import import_frames
 
     counts = import_frames(Path(folder), Path(settings.data.raw), all_corpora(settings.data.own_corpora))
     for corpus, count in counts.items():
-        print(f"{corpus}: {count['found']} clips found, {count['moved']} found again by name, {count['lost']} not found")
+        print(f"{corpus}: {count['found']} clips found, {count['moved']} found under another path, {count['lost']} not found")
     print("next: dvc repro")
 
 

@@ -13,12 +13,12 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="folder with one folder per corpus (CREMA, RAVDESS, …)")
     folder = parser.parse_args().folder
     if not folder:
-        raise SettingsError("FROM is not given: make raw FROM=FOLDER, the folder that holds one folder per corpus")
+        raise SettingsError("FROM is missing: run make raw FROM=FOLDER with the folder that holds one folder per corpus")
     link_raw(Path(folder).expanduser(), LINK_TO_RAW)
 
 
 def link_raw(folder: Path, link: Path) -> None:
-    """Make `link` point to `folder`, and say what comes next. A link that was there is replaced, anything else is not."""
+    """Make `link` point to `folder`, and say what comes next. An existing link is replaced; anything else is refused."""
     from ser_mlops.data.corpora.base import walk
     from ser_mlops.data.corpora.registry import CORPORA
     from ser_mlops.data.corpora.scan import path_in_tables
@@ -31,14 +31,14 @@ def link_raw(folder: Path, link: Path) -> None:
         raise DataError(f"{folder}: {one_of('corpus folder', ', '.join(others) or 'none', CORPORA)}")
     for file in (file for name in found for file in walk(folder / name)):
         if not file.exists():
-            raise DataError(f"{path_in_tables(str(file))} is a link to nothing, at which DVC stops: mend it, or remove it")
+            raise DataError(f"{path_in_tables(str(file))} is a broken link, and DVC stops at those: fix it or remove it")
         if not _is_utf8(file):
             raise DataError(
-                f"the name of {path_in_tables(str(file))} is not UTF-8, and DVC keeps no other: "
-                f"`convmv -r -f cp850 -t utf8 --notest {folder}` mends such names of old zip files"
+                f"the name of {path_in_tables(str(file))} is not UTF-8, and DVC keeps only UTF-8 names: "
+                f"`convmv -r -f cp850 -t utf8 --notest {folder}` fixes such names from old zip files"
             )
     if link.exists() and not link.is_symlink():
-        raise DataError(f"{link} is there and is no link: move it away first")
+        raise DataError(f"{link} exists and is not a link: move it away first")
     link.unlink(missing_ok=True)
     link.symlink_to(folder.resolve(), target_is_directory=True)
     print(f"{link} links to {folder}, which holds: {', '.join(found)}")

@@ -13,30 +13,30 @@ REPORT = Path("reports/data")
 
 
 def catalogue_file(corpus: str) -> Path:
-    """Return where the catalogue of a corpus lies."""
+    """Return the path of a corpus's catalogue."""
     return CATALOGUE / f"{corpus}.parquet"
 
 
 def listing_file(corpus: str) -> Path:
-    """Return where the list of the files to decode lies."""
+    """Return the path of the list of files to decode."""
     return CATALOGUE / f"{corpus}.files.json"
 
 
 def audio_file(corpus: str) -> Path:
-    """Return where the decoded samples of a corpus lie."""
+    """Return the path of a corpus's decoded samples."""
     return AUDIO / f"{corpus}.npy"
 
 
 def index_file(corpus: str) -> Path:
-    """Return where the index of the decoded samples lies."""
+    """Return the path of the index of the decoded samples."""
     return AUDIO / f"{corpus}.parquet"
 
 
 def frame_file(corpus: str) -> Path:
-    """Return where the frame of a corpus lies."""
+    """Return the path of a corpus's frame."""
     return FRAMES / f"{corpus}.parquet"
 
 
 def left_out_file(corpus: str) -> Path:
-    """Return where the list of the files that are not in the frame lies."""
+    """Return the path of the list of files that are not in the frame."""
     return LEFT_OUT / f"{corpus}.csv"

@@ -1,4 +1,4 @@
-"""What dvc.lock says of a corpus: the version of its frame, and whether the files and settings at hand are still those."""
+"""What dvc.lock says about a corpus: the version of its frame, and whether the current files and settings still match it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ REMEDY = "run `dvc repro`"
 
 @dataclass(frozen=True)
 class Version:
-    """The data of one corpus as DVC knows it."""
+    """The data of one corpus as DVC recorded it."""
 
     frame: Path
     frame_md5: str
@@ -26,9 +26,9 @@ class Version:
 
 
 def read_versions(corpora: tuple[str, ...], params: Mapping[str, Mapping[str, Any]], lock_file: Path = LOCK_FILE) -> dict[str, Version]:
-    """Return the version of each corpus, having checked that nothing is stale: files, settings, and that no stage ran after its user.
+    """Return the version of each corpus, having checked that nothing is stale: files, settings, and the order in which stages ran.
 
-    `params` are the present settings of the data sections (data, catalogue, audio, frames). The frame and the index of the audio file
+    `params` are the current settings of the data sections (data, catalogue, audio, frames). The frame and the index of the audio file
     are hashed; of the audio file itself, which may be many gigabytes, the size is compared.
 
     Raises:
@@ -50,7 +50,7 @@ def _version(corpus: str, stages: Mapping[str, Any], params: Mapping[str, Mappin
             raise DataError(f"frame of {corpus} is missing: dvc.lock has no stage {name}, {REMEDY}")
         for used in stages[name].get("deps", []):
             if used["path"] in outputs and used["md5"] != outputs[used["path"]]["md5"]:
-                raise DataError(f"frame of {corpus} is stale: {used['path']} was made anew after it, {REMEDY}")
+                raise DataError(f"frame of {corpus} is stale: {used['path']} was recomputed after it, {REMEDY}")
         for dotted, value in stages[name].get("params", {}).get("params.yaml", {}).items():
             _check_setting(corpus, dotted, value, params)
         outputs |= {output["path"]: output for output in stages[name]["outs"]}
@@ -65,7 +65,7 @@ def _version(corpus: str, stages: Mapping[str, Any], params: Mapping[str, Mappin
 
 
 def _check_setting(corpus: str, dotted: str, locked: Any, params: Mapping[str, Mapping[str, Any]]) -> None:
-    """Compare a setting (data.raw), or all settings of a section (audio), with those that a stage was run with."""
+    """Compare a setting (data.raw), or all settings of a section (audio), with those of the stage's last run."""
     section, _, key = dotted.partition(".")
     now = params.get(section, {})
     then = {key: locked} if key else locked

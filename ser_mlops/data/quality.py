@@ -1,4 +1,4 @@
-"""Which clips of a corpus can be used: its catalogue joined with its audio index, defects and duplicates settled, and all of it counted."""
+"""Which clips of a corpus can be used: the catalogue joined with the audio index, defects and duplicates resolved, everything counted."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ def resolve_defects(catalogue: pd.DataFrame, index: pd.DataFrame) -> tuple[pd.Da
     Of clips with identical samples and one label the first by path is kept; with contradictory labels none is.
 
     Returns:
-        The rows of the catalogue that are kept, with what the index says of them, in the order of paths; and a table of path, reason and
+        The rows of the catalogue that are kept, with their columns of the index, in the order of paths; and a table of path, reason and
         twin (the file that a copy or duplicate equals, else ""), in the order of paths.
 
     Raises:
@@ -67,7 +67,7 @@ def resolve_defects(catalogue: pd.DataFrame, index: pd.DataFrame) -> tuple[pd.Da
 
 
 def _duplicates(clips: pd.DataFrame) -> pd.DataFrame:
-    """List the clips, in the order of paths, whose samples another one has too, but for those that stay."""
+    """List the clips, in the order of paths, whose samples another clip has too, except for those that stay."""
     same = clips.groupby("sha256", sort=False)
     is_contradicted = same["labels"].transform("nunique") > 1
     first = same["path"].transform("first")
@@ -88,13 +88,13 @@ class Quality:
     left_out: dict[str, int]
     """By reason."""
     warnings: dict[str, int]
-    """Clips that are kept, by what is odd about them; and 1 where the number of clips is not that of the release."""
+    """Kept clips by what is odd about them; and 1 where the number of clips differs from the release."""
     rules: dict[str, int]
     """Clips that a label rule changed or left out, by rule."""
     other_files: dict[str, int]
     """Files without an audio suffix, by suffix."""
     clips: int
-    """Files that are clips of the corpus by their names, whatever became of them."""
+    """Files that are clips of the corpus by their names, kept or not."""
     release_clips: int
     """The same in the official release; 0 where releases differ."""
     speakers: int

@@ -1,4 +1,4 @@
-"""The data report: what is in the frames, what was left out and why, as counts (quality.json), tables (csv), figures and a page."""
+"""The data report: what is in the frames, and what was left out and why, as counts (quality.json), tables (csv), figures and a page."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ LEVEL_BINS = np.arange(-80, 1, 5.0)
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What the report needs of one corpus."""
+    """What the report needs to know about one corpus."""
 
     corpus: Corpus
     catalogue: pd.DataFrame

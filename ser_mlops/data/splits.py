@@ -1,11 +1,11 @@
-"""Which clips are kept apart: folds, validation and halves over whole groups, and the check that no group is on two sides.
+"""Divide clips into folds, validation and halves, groups kept whole; and check that no group is on two sides.
 
 Everything here is a function of the clips and a seed: row order, machine and library versions do not matter. One rule deals groups
-out everywhere (`_deal`): the largest group first, each to the side where it adds least to
+to sides everywhere (`_deal`): the largest group first, each to the side where it adds least to
 
     sum over sides b and strata s of  n[b, s]^2 / (total[s] * share[b]),
 
-the strata being the emotions, and the emotions of each gender. The sum is least where every side has its share of every stratum.
+where the strata are the emotions, and the emotions of each gender. The sum is least where every side has its share of every stratum.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def divide(
 ) -> tuple[pd.Series, np.ndarray]:
     """Return the group and the fold of every clip of a corpus.
 
-    Official partitions win (fold NO_FOLD); `split` says otherwise: "groups", or "stratified", where each clip is a group of its own.
+    Official partitions win (fold NO_FOLD). Otherwise `split` decides: "groups", or "stratified", where each clip is a group of its own.
     """
     has_part = table["part"] != ""
     if has_part.all():
@@ -44,8 +44,8 @@ def divide(
 def assign_folds(table: pd.DataFrame, num_folds: int, seed: int, fold_table: Mapping[str, int] | None = None) -> np.ndarray:
     """Return the fold (0 to num_folds - 1) of every clip, groups kept whole and balanced by emotion and gender.
 
-    `table` has the columns labels, gender, speaker and group. `fold_table` gives the fold of speakers, named without their corpus,
-    whom the protocol fixes; the others are dealt around them. With fewer groups than folds some folds stay empty.
+    `table` has the columns labels, gender, speaker and group. `fold_table` gives the folds that the protocol fixes,
+    by speaker without the corpus; the other groups are dealt around them. With fewer groups than folds some folds stay empty.
     """
     group_names, groups = np.unique(table["group"].to_numpy(str), return_inverse=True)
     fixed: dict[int, int] = {}
@@ -73,7 +73,7 @@ def stratified_folds(table: pd.DataFrame, test_ratio: float, seed: int) -> np.nd
 def draw_validation(frame: pd.DataFrame, share: float, seed: int) -> tuple[np.ndarray, str]:
     """Draw a share of one training corpus for validation, balanced like folds: at least one unit, and never all.
 
-    Returns a mask over the clips, and what was kept whole: "group"; "text" where fewer than MIN_UNITS groups are there (TESS with one
+    Returns a mask over the clips, and what was kept whole: "group"; "text" where there are fewer than MIN_UNITS groups (TESS with one
     actress held out); "clip" where texts are too few as well. Clips without a text are then a unit each.
     """
     if len(frame) < 2:

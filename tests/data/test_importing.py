@@ -122,7 +122,7 @@ def test_a_hostile_pickle_is_refused_by_name_and_does_not_run(tmp_path, hostile,
     frame = old_frame().astype(object)
     frame.loc[0, "path"] = hostile(mark)
     (tmp_path / "hostile.p").write_bytes(pickle.dumps(frame, protocol=protocol))
-    with pytest.raises(DataError, match=rf"hostile\.p: refused: the pickle asks for {named}, expected nothing but pandas"):
+    with pytest.raises(DataError, match=rf"hostile\.p: refused: the pickle asks for {named}, expected only pandas"):
         read_pickle(tmp_path / "hostile.p")
     assert not mark.exists()
 
@@ -387,7 +387,7 @@ def test_the_commands_import_and_say_what_they_did(msp, ravdess):
     (msp / "data").mkdir(exist_ok=True)
     (msp / "data/own_corpora.py").write_text("CORPORA = []\n")
     done = run(msp, "import_frames", "--folder", "old")
-    assert "RAVDESS: 6 clips found, 0 found again by name, 0 not found" in done.stdout, done.stderr
+    assert "RAVDESS: 6 clips found, 0 found under another path, 0 not found" in done.stdout, done.stderr
     done = run(msp, "prepare_msp", "--annotations", "labels.csv", "--audio_dir", "raw/MSP_PODCAST/Audios")
     assert "MSP_PODCAST: 5 rows found, 1 rows lost, 1 rows without a partition" in done.stdout, done.stderr
     assert sorted(path.name for path in (msp / "data/imported").iterdir()) == ["MSP_PODCAST.parquet", "RAVDESS.parquet"]

@@ -1,4 +1,4 @@
-"""A frame is used only if it is the one that dvc.lock describes, made with the present settings."""
+"""A frame is used only if it is the one that dvc.lock describes, made with the current settings."""
 
 from pathlib import Path
 
@@ -145,8 +145,8 @@ def test_a_small_number_is_the_same_however_it_is_written():
 
 
 def test_a_stage_that_ran_without_the_one_that_uses_it_makes_the_frame_stale():
-    edit_lock(md5_of(Path("data/catalogue/CREMA.parquet")), "0" * 32)  # the catalogue's own entry stands first
-    assert "data/catalogue/CREMA.parquet was made anew after it" in refusal()
+    edit_lock(md5_of(Path("data/catalogue/CREMA.parquet")), "0" * 32)  # the catalogue's own entry comes first
+    assert "data/catalogue/CREMA.parquet was recomputed after it" in refusal()
 
 
 @pytest.mark.parametrize("stage", ["catalogue", "audio", "frames"])

@@ -1,4 +1,4 @@
-"""Defects and duplicates are settled with a reason each, and counted."""
+"""Defects and duplicates are resolved with a reason each, and counted."""
 
 import hashlib
 

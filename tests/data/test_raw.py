@@ -10,7 +10,7 @@ from ser_mlops.errors import DataError
 from tests.data.corpora.builders import lay_out
 
 
-def test_the_folder_is_linked_and_a_link_that_was_there_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_folder_is_linked_and_an_existing_link_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lay_out(tmp_path / "first", "CREMA/1001_IEO_ANG_HI.wav")
     lay_out(tmp_path / "second", "TESS/OAF_back_angry.wav", "notes/readme.txt")
     for folder in ("first", "second"):
@@ -19,7 +19,7 @@ def test_the_folder_is_linked_and_a_link_that_was_there_is_replaced(tmp_path: Pa
     assert "corpora: [TESS]" in capsys.readouterr().out
 
 
-def test_names_that_dvc_cannot_keep_are_refused_with_what_mends_them(tmp_path: Path) -> None:
+def test_names_that_dvc_cannot_keep_are_refused_with_the_command_that_fixes_them(tmp_path: Path) -> None:
     os.makedirs(os.fsencode(tmp_path / "CAFE") + b"/Col\x8are")
     with open(os.fsencode(tmp_path / "CAFE") + b"/Col\x8are/01-C-1-1.wav", "wb"):
         pass
@@ -28,15 +28,15 @@ def test_names_that_dvc_cannot_keep_are_refused_with_what_mends_them(tmp_path: P
     assert not (tmp_path / "raw").exists()
 
 
-def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_broken_link_is_refused(tmp_path: Path) -> None:
     lay_out(tmp_path / "recordings", "CREMA/1001_IEO_ANG_HI.wav")
     (tmp_path / "recordings/CREMA/1002_IEO_ANG_HI.wav").symlink_to(tmp_path / "gone.wav")
-    with pytest.raises(DataError, match=r"CREMA/1002_IEO_ANG_HI.wav is a link to nothing, at which DVC stops: mend it, or remove it"):
+    with pytest.raises(DataError, match=r"CREMA/1002_IEO_ANG_HI.wav is a broken link, and DVC stops at those: fix it or remove it"):
         link_raw(tmp_path / "recordings", tmp_path / "raw")
 
 
-def test_what_is_no_link_is_left_alone(tmp_path: Path) -> None:
+def test_what_is_not_a_link_is_left_alone(tmp_path: Path) -> None:
     lay_out(tmp_path / "recordings", "CREMA/1001_IEO_ANG_HI.wav")
     (tmp_path / "raw").mkdir()
-    with pytest.raises(DataError, match="is there and is no link: move it away first"):
+    with pytest.raises(DataError, match="exists and is not a link: move it away first"):
         link_raw(tmp_path / "recordings", tmp_path / "raw")

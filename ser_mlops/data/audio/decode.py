@@ -1,4 +1,4 @@
-"""Decoding: one function with one result, mono int16 at 16 kHz, for ingest, prediction and serving alike.
+"""Decode audio files: one function with one result, mono int16 at 16 kHz, for ingest, prediction and serving alike.
 
 - The format follows from the content, never from the suffix: wav of every width, aiff, flac, ogg, mp3, and streams of unknown length.
 - Mono is the mean of the channels.
@@ -27,12 +27,12 @@ from ser_mlops.errors import DataError
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 """Rates beyond these are broken headers; 1 Hz would blow a clip up 16,000 times."""
 MAX_SECONDS = 4 * 3600.0
-"""A small file can claim, and compress, days of silence."""
+"""A small file can claim, or compress, days of silence."""
 BLOCK_FRAMES = 32_768
 HEAD_BYTES = 512
 WHOLE_IN_INT16 = frozenset({"PCM_16", "PCM_S8", "PCM_U8"})
 """Sample formats that int16 holds exactly, and that libsndfile reads six times faster that way."""
-PASSING = frozenset(
+TRANSIENT = frozenset(
     {
         errno.EIO,
         errno.ESTALE,
@@ -49,7 +49,7 @@ PASSING = frozenset(
         errno.EAGAIN,
     }
 )
-"""Errors of storage and machine, not of a file: as a defect, an outage would leave its clips out for good."""
+"""Errors of the storage or the machine, not of a file: recorded as a defect, an outage would leave its clips out for good."""
 CONTAINER_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff")
 CONTROL_BYTES = frozenset({*range(32), 127} - {9, 10, 12, 13})
 
@@ -72,7 +72,7 @@ class Defect(StrEnum):
 
 
 class BadAudio(DataError):
-    """Audio that cannot be used, and why."""
+    """Audio that cannot be used; the message says why."""
 
     def __init__(self, defect: Defect, detail: str = "") -> None:
         super().__init__(f"{defect}: {detail}" if detail else str(defect))
@@ -81,7 +81,7 @@ class BadAudio(DataError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """One clip, and how its source was."""
+    """One clip, and what its source was like."""
 
     samples: np.ndarray
     """int16, mono, at 16 kHz."""
@@ -96,7 +96,7 @@ def decode(source: Path | bytes | BinaryIO, min_seconds: float = 0.0, max_second
 
     Raises:
         BadAudio: it cannot be used; see `Defect`.
-        DataError: the storage does not answer, which says nothing of the file.
+        DataError: the storage is unreachable, which says nothing about the file.
     """
     try:
         if isinstance(source, Path):
@@ -106,14 +106,14 @@ def decode(source: Path | bytes | BinaryIO, min_seconds: float = 0.0, max_second
     except soundfile.LibsndfileError as error:
         raise BadAudio(Defect.UNREADABLE, error.error_string) from error
     except OSError as error:
-        if error.errno in PASSING:
+        if error.errno in TRANSIENT:
             name = source if isinstance(source, Path) else "the recording"
-            raise DataError(f"{name} cannot be read now ({error.strerror}): try again when the storage answers") from error
+            raise DataError(f"{name} cannot be read right now ({error.strerror}): try again when the storage is reachable") from error
         raise BadAudio(Defect.UNREADABLE, error.strerror or str(error)) from error
 
 
 def _decode(file: io.FileIO | io.BytesIO, min_seconds: float, max_seconds: float) -> Decoded:
-    _refuse_what_is_no_audio(file.read(HEAD_BYTES))
+    _refuse_other_content(file.read(HEAD_BYTES))
     file.seek(0)
     with _open(file) as sound:
         if not sound.frames and sound.format in ("WAV", "WAVEX"):
@@ -134,7 +134,7 @@ def _open(file: io.FileIO | io.BytesIO) -> _ForwardFile:
     return _ForwardFile(file.fileno(), closefd=False) if isinstance(file, io.FileIO) else _ForwardFile(file)
 
 
-def _refuse_what_is_no_audio(head: bytes) -> None:
+def _refuse_other_content(head: bytes) -> None:
     if not head:
         raise BadAudio(Defect.EMPTY)
     if head.startswith(b"version https://git-lfs"):
@@ -147,14 +147,14 @@ def _refuse_what_is_no_audio(head: bytes) -> None:
 
 def _is_text(head: bytes) -> bool:
     try:
-        getincrementaldecoder("utf-8")().decode(head)  # a character cut at the end of the head is no error
+        getincrementaldecoder("utf-8")().decode(head)  # a character cut off at the end of the head is fine
     except UnicodeDecodeError:
         return False
     return CONTROL_BYTES.isdisjoint(head)
 
 
 def _with_open_end(content: bytes) -> bytes:
-    """Let an empty data chunk, as writers to a pipe leave it, reach to the end of the file, unless another chunk follows."""
+    """Extend an empty data chunk, which writers to a pipe leave behind, to the end of the file, unless another chunk follows."""
     start = 12
     while start + 8 <= len(content):
         name, size = content[start : start + 4], int.from_bytes(content[start + 4 : start + 8], "little")
@@ -189,12 +189,12 @@ def _read(sound: soundfile.SoundFile, min_seconds: float, max_seconds: float) ->
         wave = _mono(block)
         pieces.append(_to_int16(resampler.resample_chunk(wave, last=len(block) < BLOCK_FRAMES) if resampler else wave, unit))
     samples = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-    _refuse_useless(samples, num_frames, low, high, min_seconds)
+    _refuse_unusable(samples, num_frames, low, high, min_seconds)
     return Decoded(samples, rate, sound.channels, num_clipped)
 
 
 def _blocks(sound: soundfile.SoundFile, dtype: str) -> Iterator[np.ndarray]:
-    """Yield blocks of frames and channels; only the last one, perhaps empty, has less than BLOCK_FRAMES frames."""
+    """Yield blocks of frames and channels; only the last one, which may be empty, has fewer than BLOCK_FRAMES frames."""
     while True:
         block = sound.read(BLOCK_FRAMES, dtype=dtype, always_2d=True)
         yield block
@@ -212,7 +212,7 @@ def _to_int16(wave: np.ndarray, unit: int) -> np.ndarray:
     return np.clip(rounded, -FULL_SCALE, FULL_SCALE - 1, out=rounded).astype(np.int16)
 
 
-def _refuse_useless(samples: np.ndarray, num_frames: int, low: float, high: float, min_seconds: float) -> None:
+def _refuse_unusable(samples: np.ndarray, num_frames: int, low: float, high: float, min_seconds: float) -> None:
     if num_frames == 0 or len(samples) == 0:
         raise BadAudio(Defect.NO_SAMPLES)
     if not samples.any():

@@ -1,4 +1,4 @@
-"""What the index says of one audio file: where it came from, what is wrong with it, how loud it is. Free of pandas: workers start fast.
+"""Decode one file for a corpus and describe it: its source, what is wrong with it, how loud it is. No pandas, so that workers start fast.
 
 Levels are measured on the decoded clip: peak relative to full scale; rms_db in dB relative to full scale; silence_share, the share of
 20 ms windows whose power lies 40 dB or more below that of the loudest one (recordings differ in gain, so silence is relative).
@@ -29,7 +29,7 @@ MANY_CLIPPED = 10
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the index, but for where the samples start; a defect leaves everything after it empty."""
+    """One row of the index, except for `start`. A defect leaves all fields after it empty."""
 
     path: str
     defect: str
@@ -43,7 +43,7 @@ class Entry:
     silence_share: float = 0.0
 
 
-def take_in(path: str, file: Path, min_seconds: float) -> tuple[Entry, np.ndarray]:
+def ingest(path: str, file: Path, min_seconds: float) -> tuple[Entry, np.ndarray]:
     """Decode one file; return its entry under the name `path`, and its samples (none if it has a defect)."""
     try:
         clip = decode(file, min_seconds)
@@ -57,13 +57,13 @@ def take_in(path: str, file: Path, min_seconds: float) -> tuple[Entry, np.ndarra
     return entry, clip.samples
 
 
-def take_in_part(files: Sequence[tuple[str, Path]], min_seconds: float, part: Path) -> list[Entry]:
-    """Decode some files, write their samples to `part` end to end, and return their entries."""
+def ingest_part(files: Sequence[tuple[str, Path]], min_seconds: float, part: Path) -> list[Entry]:
+    """Decode some files, write their samples to the file `part`, end to end, and return their entries."""
     np.empty(KEPT_BYTES, dtype=np.uint8)
     entries = []
     with part.open("wb") as samples_file:
         for path, file in files:
-            entry, samples = take_in(path, file, min_seconds)
+            entry, samples = ingest(path, file, min_seconds)
             samples_file.write(samples.astype(SAMPLE_TYPE, copy=False).data)
             entries.append(entry)
     return entries
@@ -84,14 +84,14 @@ def measure(samples: np.ndarray) -> tuple[float, float, float]:
     return round(peak, 4), round(float(rms_db), 4), round(float(silent.mean()), 4)
 
 
-def end_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone: a pool's workers would wait for ever for one that was killed."""
+def exit_with_parent() -> None:
+    """Leave Ctrl-C to the parent, and exit when the parent is gone: a pool's workers would wait forever for one that was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
 
-    def wait_and_end() -> None:
+    def wait_and_exit() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=wait_and_end, daemon=True).start()
+    threading.Thread(target=wait_and_exit, daemon=True).start()

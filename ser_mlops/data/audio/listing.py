@@ -1,7 +1,7 @@
-"""Which files of a corpus are to be decoded: a JSON object from path in tables to place on disk, written with the catalogue.
+"""The files of a corpus to decode: a JSON object that maps the path in tables to the path on disk, written with the catalogue.
 
-The audio stage knows nothing else of a corpus, so that neither a label rule nor a change to a corpus's module decodes anything anew as
-long as the same files are clips. File names that are no text survive: JSON escapes their lone surrogates.
+The audio stage knows nothing else about a corpus. So neither a label rule nor a change to a corpus's module makes it decode again, as long
+as the same files are clips. File names that are not valid text survive: JSON escapes their lone surrogates.
 """
 
 import json
@@ -13,12 +13,12 @@ from ser_mlops.files import write_text
 
 
 def write_listing(files: Iterable[tuple[str, Path]], path: Path) -> None:
-    """Write files, each given by its path in tables and its place on disk."""
+    """Write files, each given by its path in tables and its path on disk."""
     write_text(path, json.dumps({name: str(file) for name, file in files}, indent=0) + "\n")
 
 
 def read_listing(path: Path) -> list[tuple[str, Path]]:
-    """Read the files back in their order."""
+    """Read the files, in the order in which they were written."""
     if not path.is_file():
         raise DataError(f"no {path}: run `dvc repro`")
     return [(name, Path(file)) for name, file in json.loads(path.read_text(encoding="utf-8")).items()]

@@ -1,8 +1,8 @@
 """The audio file of a corpus, CORPUS.npy, and its index, CORPUS.parquet.
 
 The audio file is a one-dimensional int16 array at 16 kHz, the clips end to end in the order of their paths, to be memory-mapped. The
-index has a row per file tried: what `intake.Entry` lists, and `start`, the clip's first sample. Both follow from the files alone,
-however many processes decode.
+index has one row per file: the fields of `intake.Entry`, and `start`, the clip's first sample. Both depend on the files alone, not on the
+number of processes.
 """
 
 import os
@@ -23,23 +23,23 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_mlops.data.audio.format import SAMPLE_RATE, SAMPLE_TYPE
-from ser_mlops.data.audio.intake import Entry, end_with_parent, take_in_part
+from ser_mlops.data.audio.intake import Entry, exit_with_parent, ingest_part
 from ser_mlops.errors import DataError
 from ser_mlops.files import DISK_FULL, remove, replacing
 
 FILES_PER_PART = 16
 MIN_FILES_PER_WORKER = 64
-"""A process takes half a second to start, in which one decodes a few hundred files."""
+"""A process takes half a second to start; a running one decodes a few hundred files in that time."""
 NUMBERS = {"start": "int64", "num_samples": "int64", "source_rate": "int64", "source_channels": "int64"}
 
 
 def write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_seconds: float, workers: int) -> pd.DataFrame:
     """Decode files, each given by its path in tables and its place on disk, and write the audio file with its index; return the index.
 
-    Processes decode parts of the files to parts on disk, which are joined in order: memory holds one clip per process.
+    Each process decodes parts of the file list to parts on disk, which are then joined in order: memory holds one clip per process.
 
     Raises:
-        DataError: a worker was killed, the disk is full or does not answer; the old files stay as they were.
+        DataError: a worker was killed, or the disk is full or unreachable; the old files stay as they were.
     """
     try:
         return _write_audio(files, destination, min_seconds, workers)
@@ -61,7 +61,7 @@ def _write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_secon
         parts = [files[first : first + FILES_PER_PART] for first in range(0, len(files), FILES_PER_PART)]
         places = [Path(folder) / str(number) for number in range(len(parts))]
         with _workers(min(workers, len(files) // MIN_FILES_PER_WORKER)) as run, aside.open("wb") as file:
-            taken = run(take_in_part, parts, repeat(min_seconds), places)
+            taken = run(ingest_part, parts, repeat(min_seconds), places)
             entries = _join(zip(places, taken, strict=True), len(files), file)
         index = _index(entries)
         index.to_parquet(index_aside, index=False)
@@ -75,21 +75,21 @@ def available_cores() -> int:
 
 @contextmanager
 def _workers(number: int) -> Iterator[Callable[..., Iterable[list[Entry]]]]:
-    """Yield a `map` over so many processes, or over this one."""
+    """Yield a `map` that runs on this many processes, or in this one."""
     if number <= 1:
         yield map
         return
-    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=end_with_parent)
+    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=exit_with_parent)
     try:
         yield pool.map
     except BrokenProcessPool:
-        raise DataError("a decoding process was killed, most likely for memory: nothing was written") from None
+        raise DataError("a decoding process was killed, most likely because memory ran out: nothing was written") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _join(parts: Iterable[tuple[Path, list[Entry]]], num_files: int, file: BinaryIO) -> list[Entry]:
-    """Join the parts behind a header, whose length numpy keeps free of the number of samples, so that it is corrected at the end."""
+    """Join the parts after a header. Its length does not depend on the number of samples, which is filled in at the end."""
     entries: list[Entry] = []
     _write_header(file, 0)
     header_bytes = file.tell()

@@ -22,7 +22,7 @@ class Clip:
     code: str
     """The corpus's own emotion code ("ANG", "02", "dis"); the emotion table and the rules turn it into an emotion."""
     speaker: str
-    """Speaker id within the corpus ("1001"); UNKNOWN where nobody knows."""
+    """Speaker id within the corpus ("1001"); UNKNOWN where it is not known."""
     recording: str
     """Id of the recording within the corpus: files that share one are copies (a doubled tree, another rate or format)."""
     gender: str = UNKNOWN
@@ -30,7 +30,7 @@ class Clip:
     text: str = ""
     """Sentence or word id, where the corpus has one."""
     scene: str = ""
-    """What else may never be separated, besides the clips of a speaker: an EMOFILM scene with its dubs."""
+    """Clips that share a scene are never separated by a split, like the clips of a speaker: an EMOFILM scene with its dubs."""
     part: str = ""
     """Official partition: train, validation, test, test1, test2; empty where the corpus has none."""
     perceived: str = ""
@@ -45,7 +45,7 @@ class NotAClip(Exception):
 
 
 Table = Mapping[str, Mapping[str, str]]
-"""Facts that stand beside the audio, by key: demographics by actor, label rows by file stem. Empty where there are none."""
+"""Facts in files beside the audio, by key: demographics by actor, label rows by file stem. Empty where there are none."""
 
 
 def no_table(folder: Path) -> Table:
@@ -70,7 +70,7 @@ class Corpus:
     layout: str
     """An example of a path inside the corpus's folder, for the message about a folder without clips."""
     emotions: Mapping[str, str]
-    """The corpus's code -> one of EMOTIONS, or another name ("calm", "contempt", "other") that a rule settles or leaves out."""
+    """The corpus's code -> one of EMOTIONS, or another name ("calm", "contempt", "other") that a rule maps or leaves out."""
     num_folds: int
     """0: official partitions instead of folds."""
     parse: Callable[[PurePosixPath, Table], Clip]
@@ -78,15 +78,15 @@ class Corpus:
     read_table: Callable[[Path], Table] = no_table
     """Read the facts beside the audio from the corpus's folder."""
     lists_clips: bool = False
-    """The table has one row per clip: a row without its audio file is counted as left out."""
+    """Whether the table has one row per clip, so that a row without its audio file is counted as left out."""
     fold_table: Mapping[str, int] = field(default_factory=dict)
-    """speaker -> fold where the protocol names actors; empty means that folds are balanced over groups."""
+    """speaker -> fold, where the protocol names actors; if empty, folds are balanced over groups."""
     rule: str = ""
-    """The setting of the catalogue that this corpus obeys: calm, contempt or labels."""
+    """The setting of the catalogue that applies to this corpus: calm, contempt or labels."""
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield every file of a folder in one order on every machine; links are followed once, dot folders are yielded and not entered."""
+    """Yield every file of a folder, in the same order on every machine. Links are followed once; dot folders are yielded, not entered."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse_folder):
         seen.add(os.path.realpath(place))
@@ -108,7 +108,7 @@ def find_beside(folder: Path, *names: str) -> Path | None:
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Read a csv file as text, "NA" and empty cells included, and insist on these columns."""
+    """Read a csv file as text, "NA" and empty cells included, and require these columns."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")

@@ -1,4 +1,4 @@
-"""The catalogue of a corpus: one row per file found, with the label rules applied and what they did written down.
+"""The catalogue of a corpus: one row per file found, with the label rules applied and their effect recorded.
 
 | column | what |
 |---|---|
@@ -29,11 +29,11 @@ def catalogue(corpus: Corpus, scan: Scan, rules: Mapping[str, str]) -> pd.DataFr
 
     Args:
         corpus: which one.
-        scan: what lies in its folder.
+        scan: what is in its folder.
         rules: the choice for each rule: calm, contempt, labels.
 
     Raises:
-        DataError: no clip is left, or perceived labels are asked for where there are none.
+        DataError: no clip is left, or perceived labels are requested where there are none.
     """
     choice = rules[corpus.rule] if corpus.rule else ""
     if choice == "perceived" and not any(item.clip is not None and item.clip.perceived for item in scan.found):
@@ -52,19 +52,19 @@ def _row(corpus: Corpus, item: Found, group: str, choice: str) -> tuple[str | in
     clip = item.clip
     if clip is None:
         return (item.path, "", "", NO_LABEL, "", "", "", "", "", "", item.reason, "")
-    emotion, reason, rule = settle(corpus, clip, item.emotion, choice)
+    emotion, reason, rule = apply_rule(corpus, clip, item.emotion, choice)
     described = (f"{corpus.name}/{clip.speaker}", clip.gender, clip.language, clip.text, group, clip.part)
     return (item.path, clip.code, emotion, LABELS.get(emotion, NO_LABEL), *described, reason, rule)
 
 
-def settle(corpus: Corpus, clip: Clip, emotion: str, choice: str) -> tuple[str, str, str]:
-    """Apply the corpus's rule to one clip; return its emotion, or "" and why it is left out, and the rule if it acted.
+def apply_rule(corpus: Corpus, clip: Clip, emotion: str, choice: str) -> tuple[str, str, str]:
+    """Apply the corpus's rule to one clip; return its emotion, or "" and why it is left out, and the rule if it had an effect.
 
     Args:
         corpus: whose rule.
         clip: the clip.
         emotion: what the emotion table says of its code.
-        choice: what the settings choose for the corpus's rule: calm: neutral | drop; contempt: drop | disgust; labels: acted | perceived.
+        choice: the setting of the corpus's rule: calm: neutral | drop; contempt: drop | disgust; labels: acted | perceived.
     """
     rule = ""
     if corpus.rule == "labels" and choice == "perceived":

@@ -1,8 +1,8 @@
 """EMOFILM: EmoFilm, 1115 clips from films in English, Italian and Spanish, about 200 speakers; on request, for research.
 
-`wav_corpus/f_ans001aen.wav`: gender, emotion code, scene number, take letter, language; 16 kHz copies append `_16k`. Speakers stand only in
-`f_m_corpus_it_es_en_legend.xlsx` (sheets female and male, columns file, film, speaker; `?` where unknown). The dubs of a scene share
-number and letter. `dis` is *disprezzo*: contempt.
+`wav_corpus/f_ans001aen.wav`: gender, emotion code, scene number, take letter, language; 16 kHz copies append `_16k`. Speakers are named
+only in `f_m_corpus_it_es_en_legend.xlsx` (sheets female and male, columns file, film, speaker; `?` where unknown). The dubs of a scene
+share number and letter. `dis` is *disprezzo*: contempt.
 """
 
 import re
@@ -43,7 +43,7 @@ def parse(path: PurePosixPath, table: Table) -> Clip:
 
 
 def read_table(folder: Path) -> Table:
-    """Read the speakers from the legend, if it is there."""
+    """Read the speakers from the legend, if there is one."""
     legend = find_beside(folder, LEGEND)
     if legend is None:
         return {}

@@ -1,4 +1,4 @@
-"""The corpora by name: an explicit table of seven, and those of a user's own Python file."""
+"""The corpora by name: an explicit table of seven, and those that users define in a Python file of their own."""
 
 import runpy
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def all_corpora(own: str | None = None) -> Mapping[str, Corpus]:
     """Return every corpus by name: the seven, and those that the Python file `own` lists as CORPORA.
 
     Raises:
-        DataError: the file is missing, lists no corpora, or takes a name that is taken.
+        DataError: the file is missing, lists no corpora, or uses a name that is taken.
     """
     return CORPORA if own is None else {**CORPORA, **_read_own(Path(own))}
 

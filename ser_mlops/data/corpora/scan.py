@@ -1,6 +1,6 @@
-"""What lies in a corpus's folder: every audio file with what its name says, or the reason it is left out; nothing is decoded.
+"""Scan a corpus's folder: every audio file with what its name says, or the reason it is left out. Nothing is decoded.
 
-The catalogue applies the label rules to it, and lists for the audio stage every file that has a clip here, whatever the rules. A corpus
+The catalogue applies the label rules to it, and lists every file that is a clip for the audio stage, whatever the rules. A corpus
 with imported frames takes emotions and partitions from them instead of from names.
 """
 
@@ -20,7 +20,7 @@ from ser_mlops.errors import DataError
 IMPORTED_COLUMNS = ("path", "emotion", "speaker", "gender", "part")
 
 MERGED_INTO = {"calm": "neutral", "contempt": "disgust"}
-"""What older frames hold the clips of an emotion as that a rule of a corpus is about."""
+"""The emotion that older frames give to clips which a rule of a corpus is about."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Found:
     """One audio file, or one label row without its file."""
 
     path: str
-    """Relative to the raw folder, corpus folder first, forward slashes; bytes that are no text are written %8A."""
+    """Relative to the raw folder, corpus folder first, forward slashes; bytes that are not UTF-8 are written %8A."""
     file: Path
-    """Where it lies on disk; read through this, not through `path`."""
+    """The path on disk; read the file through this, not through `path`."""
     clip: Clip | None
     """None: left out by its name."""
     emotion: str
@@ -54,7 +54,7 @@ def scan(raw: Path, corpus: Corpus, imported: Path = IMPORTED) -> Scan:
     Args:
         raw: folder with one folder per corpus.
         corpus: which one.
-        imported: folder that may hold `CORPUS.parquet`, frames that were imported.
+        imported: folder that may hold `CORPUS.parquet`, the rows of imported frames.
 
     Raises:
         DataError: the folder is missing, or holds no clip; the message says what was expected in it.
@@ -86,7 +86,7 @@ def scan(raw: Path, corpus: Corpus, imported: Path = IMPORTED) -> Scan:
 
 
 def read_imported(folder: Path, corpus: str) -> dict[str, dict[str, str]] | None:
-    """Return the imported rows of a corpus by path, or None where nothing was imported (see importing.py)."""
+    """Return the imported rows of a corpus by path, or None where nothing was imported (see the package importing)."""
     path = folder / f"{corpus}.parquet"
     if not path.is_file():
         return None

@@ -21,8 +21,8 @@ def prepare_msp(annotations: Path, audio_dir: Path, raw: Path, output: Path | No
 
     Args:
         annotations: `labels_consensus.csv`.
-        audio_dir: folder with the audio files, in folders of its own or not.
-        raw: folder with one folder per corpus; paths are stored as they lie in `raw/MSP_PODCAST`, or as if `audio_dir` were that folder.
+        audio_dir: folder with the audio files, in subfolders or not.
+        raw: folder with one folder per corpus; paths are stored relative to `raw/MSP_PODCAST`, or as if `audio_dir` were that folder.
         output: folder for the pair of pickles of the seven emotions (Train and Development, Test1 and Test2), or None.
         imported: folder to write to.
 

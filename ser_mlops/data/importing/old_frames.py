@@ -27,11 +27,11 @@ FOUND, MOVED, LOST = "found", "moved", "lost"
 
 
 def import_frames(folder: Path, raw: Path, corpora: Mapping[str, Corpus], imported: Path = IMPORTED) -> dict[str, dict[str, int]]:
-    """Import every pair of pickles in a folder; return per corpus how many files were found, found elsewhere (moved) and lost.
+    """Import every pair of pickles in a folder; return per corpus how many files were found, found under another path (moved) and lost.
 
     Args:
-        folder: where `D.{CORPUS}_train_DF.p` and `D.{CORPUS}_test_DF.p` lie.
-        raw: folder with one folder of recordings per corpus; a path that is no longer there is found again by its name.
+        folder: with `D.{CORPUS}_train_DF.p` and `D.{CORPUS}_test_DF.p`.
+        raw: folder with one folder of recordings per corpus; a file that has moved is found by its name.
         corpora: every corpus by name.
         imported: folder to write to.
     """
@@ -52,7 +52,7 @@ def import_frames(folder: Path, raw: Path, corpora: Mapping[str, Corpus], import
         tables[name] = pd.concat([rows_of(read_pickle(path), str(path), corpora[name], part) for part, path in paths.items()])
     counts = {}
     for name, table in tables.items():
-        placed, counts[name] = find_again(table, raw, name)
+        placed, counts[name] = relocate(table, raw, name)
         write_imported(placed, imported / f"{name}.parquet")
     return counts
 
@@ -93,8 +93,8 @@ def _refuse(frame: pd.DataFrame, offending: "pd.Series[bool]", origin: str, colu
         raise DataError(f"{origin}: {column} {str(row[column])!r} of {row['path']!r} ({offending.sum()} such), expected {expected}")
 
 
-def find_again(table: pd.DataFrame, raw: Path, corpus: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Replace old paths by those of the raw folder: of the files with the same name, the one that shares most folders.
+def relocate(table: pd.DataFrame, raw: Path, corpus: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Replace old paths by those in the raw folder: of the files with the same name, take the one that shares most folders.
 
     Raises:
         DataError: no file is found, or two files share the name and as many folders.
@@ -118,7 +118,7 @@ def find_again(table: pd.DataFrame, raw: Path, corpus: str) -> tuple[pd.DataFram
 
 
 def nearest(old: str, candidates: list[str]) -> str | None:
-    """Return the candidate whose last folders equal those of the old path furthest, None if there are no candidates.
+    """Return the candidate that shares most of its last folders with the old path, or None if there are no candidates.
 
     >>> nearest("/home/me/SAVEE/DC/sa01.wav", ["SAVEE/AudioData/DC/sa01.wav", "SAVEE/AudioData/JE/sa01.wav"])
     'SAVEE/AudioData/DC/sa01.wav'
@@ -138,10 +138,10 @@ def nearest(old: str, candidates: list[str]) -> str | None:
 
 
 def write_imported(table: pd.DataFrame, path: Path) -> None:
-    """Write imported rows, each file once.
+    """Write imported rows, one per file.
 
     Raises:
-        DataError: a file has two emotions, or is on two sides of the division.
+        DataError: a file has two emotions, or is on two sides of the split.
     """
     table = table[list(IMPORTED_COLUMNS)].drop_duplicates().sort_values("path", ignore_index=True)
     twice = table[table["path"].duplicated(keep=False)]

@@ -47,7 +47,7 @@ HARMLESS = {
     "pandas.core.internals.managers": {"BlockManager"},
     "pyarrow.lib": {"chunked_array", "py_buffer", "type_for_alias"},
 }
-"""Everything that a pickled DataFrame of numbers and strings needs, of pandas 1.0 to 3; nothing here runs or reads anything."""
+"""Everything that a pickled DataFrame of numbers and strings needs, from pandas 1.0 to 3; nothing here runs or reads anything."""
 FORMER_MODULES = {
     "__builtin__": "builtins",
     "copy_reg": "copyreg",
@@ -65,7 +65,7 @@ class RestrictedUnpickler(PandasUnpickler):
         if (module, name) == ("pyarrow.lib", "_restore_array"):
             return restore_array
         if name not in HARMLESS.get(FORMER_MODULES.get(module, module), ()):
-            raise DataError(f"refused: the pickle asks for {module}.{name}, expected nothing but pandas, numpy and plain containers")
+            raise DataError(f"refused: the pickle asks for {module}.{name}, expected only pandas, numpy and plain containers")
         return super().find_class(module.replace("numpy.core.", "numpy._core."), name)
 
     def load_build(self) -> None:
@@ -77,14 +77,14 @@ class RestrictedUnpickler(PandasUnpickler):
 
 
 def encode_latin1(text: str, encoding: str) -> bytes:
-    """Stand in for codecs.encode as pickle uses it for bytes: one encoding, none looked up."""
+    """Replace codecs.encode, which pickle uses for bytes, by one that knows a single encoding."""
     if encoding != "latin1":
         raise DataError(f"refused: the pickle asks for the encoding {encoding!r}, expected 'latin1'")
     return text.encode("latin1")
 
 
 def restore_array(data: tuple[Any, ...]) -> pa.Array:
-    """Stand in for pyarrow's own function, which believes what a pickle says of lengths and buffers, beyond their ends too."""
+    """Replace pyarrow's own function, which trusts the lengths that a pickle states, beyond the ends of its buffers too."""
     kind, length, null_count, offset, buffers, children, dictionary, *_ = data
     if children or dictionary is not None:
         raise DataError(f"refused: the pickle holds an array of {kind}, expected numbers and strings")

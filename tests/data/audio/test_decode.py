@@ -183,7 +183,7 @@ def test_hours_of_compressed_sound_are_refused_early():
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that fails to be read")
 def test_storage_that_does_not_answer_is_no_defect_of_a_file():
-    with pytest.raises(DataError, match=r"/proc/self/mem cannot be read now \(Input/output error\): try again") as caught:
+    with pytest.raises(DataError, match=r"/proc/self/mem cannot be read right now \(Input/output error\): try again") as caught:
         decode(Path("/proc/self/mem"))
     assert not isinstance(caught.value, BadAudio)
 

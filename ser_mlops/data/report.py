@@ -1,7 +1,7 @@
 """The data report: what is in the frames, and what was left out and why, as counts (quality.json), tables (csv), figures and a page."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.files import write_text
 from ser_mlops.scores.figures.emotions import distribution
 from ser_mlops.scores.figures.style import save
+from ser_mlops.scores.tables import markdown
 
 SYNTHETIC_NOTE = "SYNTHETIC demo data"
 FIGURES = ("emotions", "durations", "levels", "speakers")
@@ -113,10 +114,7 @@ def page(reports: list[CorpusReport], quality: Mapping[str, Quality], tables: Ma
     lines = ["# Data report", ""]
     if synthetic:
         lines += [f"**SYNTHETIC: the clips of {', '.join(synthetic)} are made by this project; nobody is heard in them.**", ""]
-    header = ["corpus", "found", "kept", "left out", "speakers", "hours", "warnings"]
-    lines += _table(
-        header, [[name, q.found, q.kept, q.found - q.kept, q.speakers, q.hours, sum(q.warnings.values())] for name, q in quality.items()]
-    )
+    lines += [markdown(pd.DataFrame([_overview(name, counts) for name, counts in quality.items()])), ""]
     for name in FIGURES:
         lines += [f"![{name}]({name}.png)", ""]
     for report in reports:
@@ -124,29 +122,39 @@ def page(reports: list[CorpusReport], quality: Mapping[str, Quality], tables: Ma
     return "\n".join(lines)
 
 
+def _overview(name: str, counts: Quality) -> dict[str, object]:
+    """Return a corpus's row of the first table."""
+    return {
+        "corpus": name,
+        "found": counts.found,
+        "kept": counts.kept,
+        "left out": counts.found - counts.kept,
+        "speakers": counts.speakers,
+        "hours": counts.hours,
+        "warnings": sum(counts.warnings.values()),
+    }
+
+
 def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame) -> list[str]:
     corpus = report.corpus
     size = f" The release has {quality.release_clips:,} clips, this copy {quality.clips:,}." if quality.release_clips else ""
     lines = [f"## {corpus.name}{' (SYNTHETIC)' if report.is_synthetic else ''}", "", f"{corpus.title}; {corpus.licence}.{size}", ""]
     own = folds[folds["corpus"] == corpus.name].drop(columns="corpus")
-    lines += _table(list(own.columns), own.to_numpy().tolist())
+    lines += [markdown(own), ""]
     counted = {
         "left out": quality.left_out,
         "warned about and kept": quality.warnings,
         "changed or left out by a rule": quality.rules,
         "not an audio file": quality.other_files,
     }
-    rows: list[list[object]] = [[title, what, number] for title, counts in counted.items() for what, number in counts.items()]
+    rows = [
+        {"what happened": title, "to what": what, "number": number} for title, counts in counted.items() for what, number in counts.items()
+    ]
     if rows:
-        lines += _table(["", "what", "number"], rows)
+        lines += [markdown(pd.DataFrame(rows)), ""]
     examples = report.left_out.drop_duplicates("reason")
     if not examples.empty:
         lines += ["For example:", ""]
         lines += [f"- `{row.path}`: {row.reason}{f' (`{row.twin}`)' if row.twin else ''}" for row in examples.itertuples()]
         lines += ["", f"All of them: `{left_out_file(corpus.name).as_posix()}`.", ""]
     return lines
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    lines: list[Sequence[object]] = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines] + [""]

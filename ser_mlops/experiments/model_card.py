@@ -10,6 +10,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.plan import Training
 from ser_mlops.models.aliases import ALIASES, LICENCES
 from ser_mlops.scores.metrics import SELECTABLE, TABLE_SCORES
+from ser_mlops.scores.tables import markdown
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.provenance import code_hash, commit_tags
 
@@ -69,7 +70,7 @@ def model_card(
 
 def _sides(training: Training) -> str:
     tests = {f"test {name}": frame for name, frame in training.tests.items()}
-    return _table(
+    return markdown(
         pd.DataFrame(
             [
                 {"side": side, "corpus": corpus, "clips": len(clips), "speakers": clips["speaker"].nunique()}
@@ -91,7 +92,7 @@ def _split(training: Training, settings: Settings) -> str:
 
 
 def _versions(versions: Mapping[str, Version]) -> str:
-    return _table(
+    return markdown(
         pd.DataFrame(
             [
                 {"corpus": corpus, "frame (MD5, DVC)": version.frame_md5, "audio (MD5, DVC)": version.audio_md5}
@@ -105,11 +106,10 @@ def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
     shown = [name for name in scores if name or len(scores) > 2]
     recalls = {name: value for name, value in scores[""].items() if name.startswith("recall/")}
     return (
-        _table(
+        markdown(
             pd.DataFrame(
                 [
-                    {"test set": name or "all together"}
-                    | {score: f"{scores[name][score]:.4f}" for score in TABLE_SCORES if score in SELECTABLE}
+                    {"test set": name or "all together"} | {score: scores[name][score] for score in TABLE_SCORES if score in SELECTABLE}
                     for name in shown
                 ]
             )
@@ -129,8 +129,3 @@ def _code() -> str:
     commit = commit_tags()
     changes = " with changes" if commit["dirty"] == "true" else ""
     return f"commit {commit['commit'][:12]}{changes}, SHA-256 of ser_mlops {code_hash()[:16]}"
-
-
-def _table(table: pd.DataFrame) -> str:
-    rows = [table.columns, ["---"] * table.shape[1], *table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)

@@ -1,9 +1,7 @@
 """The comparison as a Markdown page, the claims first."""
 
-import numpy as np
-import pandas as pd
-
 from ser_mlops.scores.comparison import GROUPINGS, Comparison
+from ser_mlops.scores.tables import markdown
 
 
 def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
@@ -19,16 +17,16 @@ def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
         *([f"**{note}**"] if note else []),
         "\n".join(claims),
         "## Scores",
-        _markdown(comparison.scores),
+        markdown(comparison.scores),
         "## Differences (experiment minus baseline)",
-        _markdown(comparison.differences),
+        markdown(comparison.differences),
         "p_units: permutation over speakers (or clips, see the notes); p_rounds: t test over rounds; p: the larger of the two; "
         "p_holm: corrected over the pairs. A difference is claimed where p_holm is below 0.05, the interval leaves 0 out, and both "
         "experiments were made with one seed.",
         "## Who is served how well (UAR)",
         *(part for grouping in GROUPINGS for part in _group_section(comparison, grouping)),
         "### Largest gaps",
-        _markdown(comparison.gaps),
+        markdown(comparison.gaps),
         "## Notes",
         "\n".join(f"- {text}" for text in comparison.notes),
     ]
@@ -42,18 +40,6 @@ def _group_section(comparison: Comparison, grouping: str) -> list[str]:
         return [f"### By {grouping}", f"All clips: {chosen['value'].iloc[0]}."]
     return [
         f"### By {grouping}",
-        _markdown(chosen.drop(columns="grouping")),
-        _markdown(changes.drop(columns=["grouping", "clips", "speakers"])),
+        markdown(chosen.drop(columns="grouping")),
+        markdown(changes.drop(columns=["grouping", "clips", "speakers"])),
     ]
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown; an open value (nan) is empty."""
-    rows = [table.columns, ["---"] * table.shape[1], *table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.4f}"
-    return str(value)

@@ -1,4 +1,4 @@
-"""Pictures of the data report, in the look of `figures`: how values spread in each corpus, and who speaks."""
+"""Figures of the data report: how values are spread in each corpus, and who speaks."""
 
 from collections.abc import Mapping
 

@@ -25,8 +25,8 @@ from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.metrics import SELECTABLE, scores_of
 from ser_mlops.scores.predictions import LOGITS, in_one_order
 from ser_mlops.scores.resampling import (
+    ALPHA,
     BATCH_CELLS,
-    LEVEL,
     RESAMPLES,
     Statistic,
     Summary,
@@ -139,7 +139,7 @@ def _fewest_to_swap(num_pairs: int) -> int:
     >>> _fewest_to_swap(1), _fewest_to_swap(3)
     (6, 7)
     """
-    return int(np.floor(np.log2(2 * num_pairs / LEVEL))) + 1
+    return int(np.floor(np.log2(2 * num_pairs / ALPHA))) + 1
 
 
 def _difference(
@@ -204,7 +204,7 @@ def _judged(differences: pd.DataFrame, training_seeds: Mapping[str, str]) -> pd.
     """Return the differences with p, its Holm correction over the pairs (score by score) and the verdict."""
     judged = differences.assign(p=differences[["p_units", "p_rounds"]].max(axis=1))
     judged["p_holm"] = judged.groupby("score")["p"].transform(_holm)
-    is_clear = (judged["p_holm"] < LEVEL) & ((judged["ci_low"] > 0) | (judged["ci_high"] < 0))
+    is_clear = (judged["p_holm"] < ALPHA) & ((judged["ci_low"] > 0) | (judged["ci_high"] < 0))
     is_redivided = judged["baseline"].map(training_seeds) != judged["experiment"].map(training_seeds)
     is_one_round = judged["p_rounds"].isna()
     judged["verdict"] = np.select(

@@ -19,7 +19,7 @@ from ser_mlops.scores.metrics import NONE_SHARED, score_names, scores_of, shared
 from ser_mlops.scores.predictions import LOGITS, in_one_order
 from ser_mlops.seeds import rng
 
-LEVEL = 0.05
+ALPHA = 0.05
 
 
 RESAMPLES = 9999
@@ -140,7 +140,7 @@ def interval(statistic: Statistic, num_units: int, seed: int, resamples: int) ->
             method="percentile",
             rng=rng(seed, "bootstrap"),
         )
-    low, high = np.nanquantile(result.bootstrap_distribution, (LEVEL / 2, 1 - LEVEL / 2), axis=-1)
+    low, high = np.nanquantile(result.bootstrap_distribution, (ALPHA / 2, 1 - ALPHA / 2), axis=-1)
     return low, high
 
 

@@ -127,7 +127,7 @@ def texts_of(figure: Figure) -> list[Text]:
 
 
 def assert_whole(figure: Figure) -> None:
-    """Nothing that is drawn, words above all, reaches beyond the picture."""
+    """Nothing that is drawn, above all no text, reaches beyond the figure."""
     figure.draw_without_rendering()
     drawn_box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(drawn_box.x0, drawn_box.y0) > -0.01

@@ -117,8 +117,8 @@ def group_bars(groups: pd.DataFrame, title: str, note: str = "") -> Figure:
         spread = np.array([rows["uar"] - rows["ci_low"], rows["ci_high"] - rows["uar"]]).clip(min=0)
         axes.errorbar(at, rows["uar"], spread, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
     first = groups[groups["experiment"] == experiments[0]].set_index("value").loc[values]
-    told = [f"{row.Index}\n{row.clips:,} clips, {row.speakers:,} speaker{'s' * (row.speakers > 1)}" for row in first.itertuples()]
-    axes.set_xticks(range(len(values)), told)
+    ticks = [f"{row.Index}\n{row.clips:,} clips, {row.speakers:,} speaker{'s' * (row.speakers > 1)}" for row in first.itertuples()]
+    axes.set_xticks(range(len(values)), ticks)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
     axes.set_ylim(0, 1.02)

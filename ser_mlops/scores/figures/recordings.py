@@ -11,7 +11,7 @@ from ser_mlops.scores.figures.style import BLUE, EMOTION_COLOURS, PERCENT, legen
 
 @styled
 def over_time(wave: np.ndarray, sample_rate: int, windows: pd.DataFrame, title: str, note: str = "") -> Figure:
-    """Draw a recording's waveform and, beneath it, the probabilities of each window, stacked to 1.
+    """Draw a recording's waveform and, below it, the probabilities of each window, stacked to 1.
 
     Args:
         wave: samples of which 1 is full scale.

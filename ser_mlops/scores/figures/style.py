@@ -1,7 +1,7 @@
 """The look of every figure: colours, fonts, titles and legends, and how a figure is saved.
 
-Colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart by colour-blind readers; each emotion keeps its own in
-every figure. Nothing here touches pyplot or the global style: a figure is drawn inside `STYLE` and belongs to its caller.
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), which colour-blind readers can tell apart; an emotion has the same
+colour in every figure. Nothing here touches pyplot or the global style: a figure is drawn inside `STYLE` and belongs to its caller.
 `note` is written in the corner of the figure, where a reader cannot miss it ("synthetic data").
 """
 
@@ -36,7 +36,7 @@ SHADES = "Blues"
 
 
 TITLE_LETTER_INCHES, LETTER_INCHES = 0.12, 0.085
-"""Width of a letter of the title and of the legend, on the safe side: to break lines before they leave the picture."""
+"""Width of a letter of the title and of the legend, generously estimated: lines are broken before they leave the figure."""
 
 
 LABEL_LETTERS = 26

@@ -159,7 +159,7 @@ def trial_parallel(
 
 @styled
 def trial_curves(values: pd.DataFrame, metric: str, title: str, note: str = "", pruned: Collection[int] = ()) -> Figure:
-    """Draw what each trial reported on its way; pruned trials are grey, the best final value is on top.
+    """Draw the values that each trial reported while it ran; pruned trials are grey, the trial with the best final value is on top.
 
     Args:
         values: one row per report with the columns number, step and value.

@@ -29,7 +29,7 @@ from ser_mlops.scores.figures.style import (
 
 @styled
 def confusion(counts_EE: np.ndarray, title: str, note: str = "") -> Figure:
-    """Draw a confusion matrix: the share of each emotion's clips by colour and number, the count beneath.
+    """Draw a confusion matrix: the share of each emotion's clips by colour and number, the count below.
 
     Args:
         counts_EE: clips by true label (rows) and predicted label (columns), all seven of each; rows without clips are left out.
@@ -77,7 +77,7 @@ def _shade_bar(figure: Figure, axes: Axes, image: matplotlib.image.AxesImage, la
 
 @styled
 def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "") -> Figure:
-    """Draw how often the model is right when it is so sure, and how often it is so sure.
+    """Draw the accuracy in each bin of confidence, and the number of clips in each bin.
 
     Args:
         bins: one row per bin of confidence, as `calibration` returns them: low, high, clips, confidence, accuracy.
@@ -115,7 +115,7 @@ def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "") -> F
 
 @styled
 def cross_corpus(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, title: str, note: str = "") -> Figure:
-    """Draw the UAR of every training (row) on every test set (column), chance beneath; cells without a value stay empty.
+    """Draw the UAR of every training (row) on every test set (column), chance below; cells without a value stay empty.
 
     Chance is that of the emotions which both sides have, so where a side lacks some, the UAR over the shared ones stands beside it.
 

@@ -50,8 +50,10 @@ ui: setup       ## open the laboratory's notebook: MLflow on http://localhost:50
 try: setup      ## open a page to try a model on a recording, the champion or another: make try MODEL=RUN_ID
 	@python -m pipelines.try_page $(if $(MODEL),--model_uri "$(MODEL)")
 
+# Every extra but egemaps: openSMILE is not free for every use, so whoever wants it installs it knowingly.
+LOCKED := $(addprefix --extra ,dashboard try slurm postgresql dev)
 lock: setup     ## resolve requirements.lock anew from pyproject.toml
-	uv pip compile --universal --no-annotate --no-header --python-version 3.11 --all-extras pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --no-annotate --no-header --python-version 3.11 $(LOCKED) pyproject.toml --output-file requirements.lock
 
 clean:          ## remove what can be made again (not data, not the tracking store, not checkpoints)
 	rm -rf .venv cache .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -34,9 +34,12 @@ OWNERS = {
     "matplotlib": {"scores.figures", "data.figures"},
     "mlflow": {"tracking", "serving", "pipelines.setup"},
     "openpyxl": {"data.corpora", "data.demo.scripts"},
+    "opensmile": {"models.vectors"},
     "optuna": {"experiments.study"},
     "pydantic": {"settings"},
     "ruamel": {"settings", "data.lock"},
+    "skops": {"models.baseline"},
+    "sklearn": {"models.baseline"},
     "soundfile": {"data.audio"},
     "soxr": {"data.audio"},
     "transformers": {"models"},
@@ -45,7 +48,9 @@ OWNERS = {
 
 ENGINE = ("models", "training")
 ENGINE_NEEDS = {"torch", "torchaudio", "transformers", "numpy", "pandas", "sklearn", "scipy", "safetensors", "huggingface_hub", "tqdm"}
-"""torch, transformers, numpy, pandas and scikit-learn, and what comes with them."""
+ENGINE_NEEDS |= {"threadpoolctl", "skops", "opensmile"}
+"""torch, transformers, numpy, pandas and scikit-learn, and what comes with them; skops writes what scikit-learn fitted, openSMILE is
+optional."""
 
 
 def modules() -> dict[str, Path]:

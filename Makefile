@@ -7,7 +7,7 @@ PYTEST := --numprocesses auto --dist loadfile --no-loadscope-reorder
 DEMO := -P test_dataset=CREMA -P model=tiny -P lr=3.0e-3 -P batch_size=8 -P epochs=20
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo raw test test-slow check bench ui try lock clean
+.PHONY: help setup demo raw test test-slow coverage docs check bench ui try lock clean
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -35,10 +35,19 @@ test: setup     ## run the tests
 test-slow: setup ## run the thorough variants too
 	python -m pytest $(PYTEST) -m "slow or not slow"
 
-check: setup    ## what a contributor runs before every push: lint, format, types, tests
+coverage: setup ## run the tests and show which lines they reach: a table, and pages in coverage/
+	rm -rf coverage .coverage*
+	python -m pytest $(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html
+
+docs: setup     ## build docs/ and a reference of the package into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+check: setup    ## what a contributor runs before every push: lint, format, types, spelling, docs, tests
 	ruff check .
 	ruff format --check .
 	mypy
+	codespell
+	$(MAKE) --no-print-directory docs
 	python -m pytest $(PYTEST)
 
 bench: setup    ## measure every claim beside its peer and rewrite the tables (forty minutes; SCALE=4: four times the work)
@@ -52,9 +61,9 @@ try: setup      ## open a page to try a model on a recording, the champion or an
 
 # Every extra but egemaps: openSMILE is not free for every use, so whoever wants it installs it knowingly.
 LOCKED := $(addprefix --extra ,dashboard try slurm postgresql dev)
-lock: setup     ## resolve requirements.lock anew from pyproject.toml
-	uv pip compile --universal --no-annotate --no-header --python-version 3.11 $(LOCKED) pyproject.toml --output-file requirements.lock
+lock:           ## resolve requirements.lock from pyproject.toml; pins that still fit stay (LOCK=--upgrade: the newest)
+	uv pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 $(LOCKED) $(LOCK) pyproject.toml --output-file requirements.lock
 
-clean:          ## remove what can be made again (not data, not the tracking store, not checkpoints)
-	rm -rf .venv cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean:          ## remove what can be rebuilt (not data, not the tracking store, not checkpoints)
+	rm -rf .venv cache site coverage .coverage* .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -81,7 +81,8 @@ def page_of(result: Mapping[str, Any]) -> str:
     facts = list(dict.fromkeys(name for row in result["rows"] for name in row.get("facts", {})))
     has_gpu = any(row.get("gpu_peak_mib") for row in result["rows"])
     unit = result["unit"]
-    head = ["contender", f"s per {unit}", "range", f"{_plural(unit)} per s", "repeats", "peak MiB", *(["GPU MiB"] if has_gpu else []), *facts]
+    gpu = ["GPU MiB"] if has_gpu else []
+    head = ["contender", f"s per {unit}", "range", f"{_plural(unit)} per s", "repeats", "peak MiB", *gpu, *facts]
     lines = [f"# {result['claim']}", "", result["question"], "", *_row(head), *_row(["---"] * len(head))]
     for row in result["rows"]:
         lines += _row(_measured(row, has_gpu, facts) if "seconds" in row else [row["name"], *[""] * (len(head) - 1)])

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.frozen import Material, keep_folder, write_model
 from benchmarks.machine import ROOT
-from benchmarks.workloads import Material, keep_folder, write_model
 
 FOREIGN = ("MLFLOW_", "DVC_", "GIT_", "SLURM_", "MAKE", "MFLAGS")
 """Beginnings of variables that would bring the caller's own runs along."""
@@ -80,7 +80,8 @@ def enter_with_material(corpus: str) -> Material:
     """Make a copy with the frames of a corpus the working directory; return the clips of its training, and HuBERT of base size."""
     project = copy_project([corpus])
     project.enter()
-    from ser_mlops.experiments.rounds import AUDIO, prepare
+    from ser_mlops.data.folders import AUDIO
+    from ser_mlops.experiments.experiment import prepare
     from ser_mlops.settings.reading import read_settings
     from ser_mlops.training.batching import Clips
 

@@ -34,7 +34,7 @@ LEARNING_RATE = 3e-3
 
 def _train_ours(model: str, recipe: "Recipe", training: "Training", seed: int, folder: Path) -> "np.ndarray":
     """Return the logits of the held-out clips."""
-    from ser_mlops.experiments.rounds import AUDIO
+    from ser_mlops.data.folders import AUDIO
     from ser_mlops.training.batching import Clips
     from ser_mlops.training.distributed import join_world
     from ser_mlops.training.evaluate import predict_logits
@@ -48,7 +48,7 @@ def _train_ours(model: str, recipe: "Recipe", training: "Training", seed: int, f
 
 def _train_peer(model: str, recipe: "Recipe", training: "Training", seed: int, folder: Path) -> "np.ndarray":
     """Return the logits of the held-out clips, as Trainer predicts them."""
-    from ser_mlops.experiments.rounds import AUDIO
+    from ser_mlops.data.folders import AUDIO
     from ser_mlops.scores.metrics import score
     from ser_mlops.training.batching import Clips
 
@@ -83,7 +83,7 @@ def both(scale: float) -> Work:
     import pandas as pd
     import torch
 
-    from ser_mlops.experiments.rounds import prepare
+    from ser_mlops.experiments.experiment import prepare
     from ser_mlops.models.build import load_classifier
     from ser_mlops.scores.comparison import compare
     from ser_mlops.scores.predictions import prediction_table

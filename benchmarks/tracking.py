@@ -67,20 +67,21 @@ def ours(freeze: str, epochs: int) -> Callable[[float], Work]:
         project.enter()
         model = write_model(project.root / "model")
         from ser_mlops.experiments import recording as notes
-        from ser_mlops.experiments import rounds as laboratory
+        from ser_mlops.experiments import rounds
+        from ser_mlops.experiments.experiment import prepare
         from ser_mlops.settings.reading import read_settings
         from ser_mlops.tracking import outbox
 
         number = scaled(epochs, scale)
         per_epoch, per_round, sending = Clock(), Clock(), Clock(time.thread_time)
         per_epoch.watch(notes.EpochLog, "epoch")
-        per_round.watch(laboratory, "describe_experiment", "begin_training", "record_result", "record_model", "record_summary")
+        per_round.watch(rounds, "describe_experiment", "begin_training", "record_result", "record_model", "record_summary")
         per_round.watch(outbox.Outbox, "flush", "close")
         sending.watch(outbox, "send")
         given = {"test_dataset": CORPUS, "model": model, "freeze": freeze, "epochs": str(number), "rounds": "1", "precision": "float32"}
 
         def conduct() -> None:
-            laboratory.conduct(laboratory.prepare(read_settings(given={f"train.{name}": value for name, value in given.items()})))
+            rounds.conduct(prepare(read_settings(given={f"train.{name}": value for name, value in given.items()})))
 
         def run() -> Mapping[str, float]:
             per_epoch.seconds = per_round.seconds = sending.seconds = 0.0

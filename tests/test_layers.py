@@ -35,7 +35,7 @@ OWNERS = {
     "mlflow": {"tracking", "serving", "pipelines.setup"},
     "openpyxl": {"data.corpora", "data.demo.scripts"},
     "opensmile": {"models.vectors"},
-    "optuna": {"experiments.study"},
+    "optuna": {"experiments.study", "experiments.study_storage"},
     "pydantic": {"settings"},
     "ruamel": {"settings", "data.lock"},
     "skops": {"models.baseline"},

@@ -12,7 +12,7 @@ from filelock import FileLock
 from mlflow.entities import Run
 
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.experiments.rounds import resolve_settings
+from ser_mlops.experiments.resuming import resolve_settings
 from ser_mlops.files import md5_of
 from tests.models.test_build import write_to_cache
 from tests.project import Project, metrics_of, mlflow_run, parents_of, train

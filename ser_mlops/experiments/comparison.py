@@ -63,8 +63,8 @@ def names_of(runs: Sequence[Run]) -> dict[str, Run]:
     """Name the experiments: their run names, cut; those that share one by the settings in which they differ, or else by their ids."""
     cut = [run.info.run_name[:NAME_CHARACTERS] for run in runs]
     alike = {name: [run for run, other in zip(runs, cut, strict=True) if other == name] for name in cut}
-    told = [f"{name}{_differing(run, alike[name])}" for name, run in zip(cut, runs, strict=True)]
-    names = [name if told.count(name) == 1 else f"{name} {run.info.run_id[:6]}" for name, run in zip(told, runs, strict=True)]
+    labels = [f"{name}{_differing(run, alike[name])}" for name, run in zip(cut, runs, strict=True)]
+    names = [name if labels.count(name) == 1 else f"{name} {run.info.run_id[:6]}" for name, run in zip(labels, runs, strict=True)]
     return dict(zip(names, runs, strict=True))
 
 
@@ -93,8 +93,7 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
         for name, table in _tables(comparison).items():
             run.text(f"{name}.csv", table.to_csv(index=name == "rounds"))
         drawn = comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note)
-        for name, figure in drawn.items():
-            draw(run, name.removesuffix(".png"), figure)
+        draw(run, ((name.removesuffix(".png"), figure) for name, figure in drawn.items()))
         for number, row in enumerate(comparison.differences.itertuples()):
             values = {"difference": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm}
             pair = f"{number // comparison.differences['score'].nunique()}/" if len(named) > 2 else ""

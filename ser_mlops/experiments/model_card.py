@@ -14,7 +14,7 @@ from ser_mlops.scores.tables import markdown
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.provenance import code_hash, commit_tags
 
-SYNTHETIC = """> **SYNTHETIC.** This model was trained and tested on synthesised sounds. It shows the way that models take through the
+SYNTHETIC = """> **SYNTHETIC.** This model was trained and tested on synthesised sounds. It shows how a model goes through the
 > laboratory; its scores say nothing about speech, and it must not be used on people."""
 LIMITS = """\
 - The corpora are acted or chosen speech of few speakers: expect lower scores on everyday speech, other languages and microphones.
@@ -69,12 +69,11 @@ def model_card(
 
 
 def _sides(training: Training) -> str:
-    tests = {f"test {name}": frame for name, frame in training.tests.items()}
     return markdown(
         pd.DataFrame(
             [
                 {"side": side, "corpus": corpus, "clips": len(clips), "speakers": clips["speaker"].nunique()}
-                for side, frame in {"train": training.train, "validation": training.validation, **tests}.items()
+                for side, frame in training.sides.items()
                 for corpus, clips in frame.groupby("corpus", observed=True)
             ]
         )

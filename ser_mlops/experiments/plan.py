@@ -61,8 +61,13 @@ class Training:
         return shown if self.fold is None else f"{shown} fold {self.fold}"
 
     @property
+    def sides(self) -> dict[str, pd.DataFrame]:
+        """Its sets of clips by name: `train`, `validation`, and `test CREMA` for each test set."""
+        return {"train": self.train, "validation": self.validation, **{f"test {name}": test for name, test in self.tests.items()}}
+
+    @property
     def speakers(self) -> str:
-        """What is known of speakers on both the trained and the tested side: one of SPEAKERS."""
+        """What is known about speakers who are on both the training and the test side: one of SPEAKERS."""
         heard = {*self.train["speaker"], *self.validation["speaker"]}
         common = heard & {speaker for test in self.tests.values() for speaker in test["speaker"]}
         if any(not speaker.endswith("/unknown") for speaker in common):

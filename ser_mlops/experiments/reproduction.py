@@ -1,4 +1,4 @@
-"""Runs an experiment again from its record alone and says whether every number is equal."""
+"""Reproduces an experiment from its record alone and says whether every number is equal."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from ser_mlops.errors import SerError, TrackingError
+from ser_mlops.experiments.experiment import Experiment, prepare
 from ser_mlops.experiments.recording import CODE_FILE, ENVIRONMENT_FILE, SETTINGS_FILE
-from ser_mlops.experiments.rounds import Experiment, conduct, prepare
+from ser_mlops.experiments.rounds import conduct
 from ser_mlops.settings.reading import parse_settings
 from ser_mlops.settings.sections import PathsSettings
 from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing, commit_tags, environment_text, machine_tags
@@ -34,18 +35,18 @@ class NotReproducible(SerError):
 
 @dataclass(frozen=True)
 class Check:
-    """What was verified of a run's record before it is run again."""
+    """What was verified of a run's record before it is rerun."""
 
     differences: list[str]
-    """What makes the same numbers impossible, or luck."""
+    """What makes equal numbers impossible, or a coincidence."""
     notes: list[str]
-    """What differs and cannot matter."""
+    """What differs but cannot matter."""
     threads: int
-    """How many computed the rounds, and shall again: sums are cut up by them."""
+    """How many computed the rounds, and will again: how sums are split depends on it."""
 
 
 def reproduce(run_id: str, *, paths: PathsSettings, force: bool) -> int:
-    """Verify a finished experiment's record, run it again as a new run linked to it, and compare every metric bit for bit.
+    """Verify a finished experiment's record, rerun it as a new run linked to it, and compare every metric bit for bit.
 
     Returns the exit code: 0 where all are equal, else 1.
 
@@ -58,7 +59,7 @@ def reproduce(run_id: str, *, paths: PathsSettings, force: bool) -> int:
     for note in check.notes:
         print(f"note: {note}")
     if check.differences and not force:
-        raise NotReproducible(f"run {run_id} cannot be reproduced here: {'; '.join(check.differences)} (force=true runs it all the same)")
+        raise NotReproducible(f"run {run_id} cannot be reproduced here: {'; '.join(check.differences)} (force=true reruns it anyway)")
     for difference in check.differences:
         print(f"differs: {difference}")
     torch.set_num_threads(check.threads)
@@ -74,7 +75,7 @@ def reproduce(run_id: str, *, paths: PathsSettings, force: bool) -> int:
 
 
 def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experiment, Check]:
-    """Rebuild the experiment of a run, with its big things under other `paths`, and compare commit, code, data and packages.
+    """Rebuild the experiment of a run, with checkpoints and caches under other `paths`, and compare commit, code, data and packages.
 
     Raises:
         TrackingError: the run is no finished experiment.
@@ -84,9 +85,9 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
     if parent_id := parent_id_of(run):
         raise TrackingError(f"run {run_id} is one round of experiment {parent_id}: reproduce that experiment")
     if STUDY_TAG in tags:
-        raise TrackingError(f"run {run_id} is a sweep, expected an experiment: the same sweep under another name (study) repeats it")
+        raise TrackingError(f"run {run_id} is a sweep, expected an experiment: run the same sweep under another name (study) instead")
     if run.info.status != "FINISHED" or "code" not in tags:
-        raise TrackingError(f"run {run_id} is {run.info.status} and may be no experiment, expected a FINISHED parent run of rounds")
+        raise TrackingError(f"run {run_id} is {run.info.status} and may not be an experiment, expected a FINISHED parent run of rounds")
     settings = parse_settings(_read(client, run, SETTINGS_FILE), f"settings.yaml of run {run_id}")
     train = settings.train.model_copy(update={"resume": None, "register": None})
     settings = settings.model_copy(update={"train": train, "paths": paths})
@@ -100,7 +101,7 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
     elif tags["commit"] != now["commit"]:
         notes.append(f"commit was {tags['commit'][:12]}, is {now['commit'][:12]}; the code of ser_mlops is the same")
     if now["dirty"] == "true" and tags["code"] == code_hash():
-        notes.append("the tree has changes that are not committed, outside ser_mlops")
+        notes.append("the tree has uncommitted changes outside ser_mlops")
     for corpus, version in experiment.versions.items():
         if tags.get(f"dvc.{corpus}") != version.frame_md5:
             differences.append(f"frame of {corpus} was {tags.get(f'dvc.{corpus}')}, is {version.frame_md5}")
@@ -116,12 +117,12 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
     if len(machines["threads"]) > 1:
         differences.append(f"rounds were computed in {' or '.join(machines['threads'])} threads")
     elif machines["threads"] != [here["threads"]]:
-        notes.append(f"computed in as many threads as then ({machines['threads'][0]}), instead of {here['threads']}")
+        notes.append(f"computed in as many threads as the run was ({machines['threads'][0]}), instead of {here['threads']}")
     return experiment, Check(differences, notes, max(map(int, machines["threads"])))
 
 
 def _machines_of(client: MlflowClient, run: Run, here: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return what computed the rounds of an experiment, every value once; what its runs do not say is taken to be as it is here."""
+    """Return what computed the rounds of an experiment, every value once; what its runs do not record is assumed to be as it is here."""
     rounds = [child.data.tags for child in children_of(client, run)]
     return {name: sorted({tags.get(name, here[name]) for tags in rounds}) for name in ("gpu", "processes", "threads")}
 
@@ -144,7 +145,7 @@ def first_difference(client: MlflowClient, run: Run, again: Run) -> str | None:
 
 
 def _paired(client: MlflowClient, run: Run, again: Run) -> Iterator[tuple[str, Mapping[str, list[float]], Mapping[str, list[float]]]]:
-    """Yield (which run, its metrics, those of its repetition): the children by key, then the parents."""
+    """Yield (which run, its metrics, those of its reproduction): the children by key, then the parents."""
     repeated = {child_key(child): child for child in children_of(client, again)}
     for child in children_of(client, run):
         if child_key(child) not in repeated:

@@ -1,8 +1,8 @@
 """The study of a sweep, in Optuna: its trials wait from the start, each is taken once, and one whose worker died waits again.
 
-What a trial is given follows from (seed, number) and the finished trials alone, so a study goes on as if it had never stopped. One
-process leads: only it adds trials and puts those of dead workers back, so that nothing is done twice. A worker of this machine is dead
-when its process is gone, one of another machine when its heartbeat stopped.
+What a trial is given follows from (seed, number) and the finished trials alone, so a resumed study continues as if it had never stopped.
+One process leads: only it adds trials and requeues those of dead workers, so that nothing is done twice. A worker of this machine is
+dead when its process is gone, one of another machine when its heartbeat has stopped.
 """
 
 import os
@@ -25,12 +25,11 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateF
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from ser_mlops.errors import SettingsError, TrackingError
+from ser_mlops.errors import SettingsError
+from ser_mlops.experiments.study_storage import first_line, open_database, open_journal
 from ser_mlops.seeds import derive
 from ser_mlops.settings.sections import Choices, Range
 
@@ -45,12 +44,10 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
 }
 FAILURES = "failures"
 MAX_FAILURES = 2
-OPEN = (TrialState.WAITING, TrialState.RUNNING)
+UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 HEARTBEAT_S = 30.0
 DEAD_AFTER_S = 300.0
 """How long the heartbeat of a worker on another machine may be silent."""
-TABLE_PAUSES_S = 0.5, 2.0, 5.0
-"""Between attempts to open a database whose tables another process makes."""
 
 
 class Pruned(Exception):
@@ -84,34 +81,34 @@ class Study:
         self._lock = lock
         self._me = f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
 
-    # What the processes of a study tell each other
+    # What the processes of a study share
 
     def claim_lead(self) -> bool:
         """Lead the study, unless another process does."""
         with self._lock:
-            leader = self.told("leader")
+            leader = self.shared("leader")
             if leader is not None and leader != self._me and self._is_alive(leader):
                 return False
-            self.tell(leader=self._me)
+            self.share(leader=self._me)
         return True
 
     def resign(self) -> None:
-        """Leave the lead, at the end or because this process is asked to stop: the next start may take it at once, on any machine."""
+        """Give up the lead, at the end or because this process is asked to stop: the next start may take it at once, on any machine."""
         with self._lock, suppress(StorageInternalError):
-            if self.told("leader") == self._me:
-                self.tell(leader=None)
+            if self.shared("leader") == self._me:
+                self.share(leader=None)
 
-    def tell(self, **values: Any) -> None:
+    def share(self, **values: Any) -> None:
         for name, value in values.items():
             self.study.set_user_attr(name, value)
 
-    def told(self, name: str) -> Any:
-        """Return what the leader told under a name; None if it has not."""
+    def shared(self, name: str) -> Any:
+        """Return what was shared under a name; None if nothing was."""
         return self.study.user_attrs.get(name)
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:
-        """Say every now and then, while the block runs, that this process is alive."""
+        """Record regularly, while the block runs, that this process is alive."""
         stopped = threading.Event()
         self._beat()
         thread = threading.Thread(target=self._keep_beating, args=(stopped,), name="heartbeat", daemon=True)
@@ -127,16 +124,16 @@ class Study:
             try:
                 self._beat()
             except StorageInternalError as error:
-                print(f"study {self.name}: no heartbeat, the database is away ({_first_line(error)})")
+                print(f"study {self.name}: no heartbeat, the database is unreachable ({first_line(error)})")
 
     def _beat(self) -> None:
-        self.tell(**{f"alive: {self._me}": time.time()})
+        self.share(**{f"alive: {self._me}": time.time()})
 
     def _is_alive(self, worker: str) -> bool:
         host, pid, started = worker.split()
         if host == socket.gethostname():
             return _is_running(int(pid), float(started))
-        return time.time() - (self.told(f"alive: {worker}") or 0.0) < DEAD_AFTER_S
+        return time.time() - (self.shared(f"alive: {worker}") or 0.0) < DEAD_AFTER_S
 
     # Trials
 
@@ -144,17 +141,17 @@ class Study:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def add_trials(self, total: int, defaults: Mapping[str, Any]) -> None:
-        """Let trials wait until there are so many in all; trial 0 holds the defaults."""
+        """Add waiting trials until there are `total` in all; trial 0 holds the defaults."""
         existing = len(self.trials())
         if total < existing:
             raise SettingsError(f"study {self.name!r} has {existing} trials already, trials={total} is fewer")
-        if existing and total > existing and self.told("tested"):
-            raise SettingsError(f"the best trial of study {self.name!r} was tested: search on under another name (study)")
+        if existing and total > existing and self.shared("tested"):
+            raise SettingsError(f"the best trial of study {self.name!r} was tested already: continue under another name (study)")
         for number in range(existing, total):
             self.study.enqueue_trial({} if number else dict(defaults))
 
     def requeue_dead(self, reason: str = "") -> list[int]:
-        """Let the trials of dead workers wait again, under their own numbers; return these. A `reason` counts as a failure of theirs."""
+        """Requeue the trials of dead workers, under their own numbers; return these. A `reason` counts as a failure of theirs."""
         dead = [trial for trial in self.trials(TrialState.RUNNING) if not self._is_worked_on(trial)]
         for trial in dead:
             if reason:
@@ -240,7 +237,7 @@ class TakenTrial:
         self._study = study
         self._trial = trial
         self._reported = before.intermediate_values.keys()
-        self._is_over = False
+        self._has_ended = False
 
     @property
     def is_given_up(self) -> bool:
@@ -249,7 +246,7 @@ class TakenTrial:
     def suggest(self) -> dict[str, Any]:
         """Return the trial's settings.
 
-        Every draw has a seed of its own, so that one that was cut off half-way draws the same; tpe, once it has learned, draws
+        Every draw has a seed of its own, so that one that was interrupted half-way draws the same; tpe, once it has learned, draws
         all of them at once.
         """
         search = self._study.search
@@ -267,7 +264,7 @@ class TakenTrial:
         return values
 
     def report(self, value: float, step: int) -> None:
-        """Tell what the trial would be worth if it ended here; the steps that were told before it was resumed are passed over.
+        """Report what the trial would be worth if it ended here; the steps that were reported before it was resumed are skipped.
 
         Raises:
             Pruned: the pruner stops it.
@@ -280,7 +277,7 @@ class TakenTrial:
             raise Pruned(f"at step {step}")
 
     def fail(self, reason: str) -> bool:
-        """Note a failure and return whether the trial may be tried again; the second failure is its end."""
+        """Record a failure and return whether the trial may be retried; the second failure ends it."""
         if not self.is_given_up:
             self.failures = [*self.failures, reason]
             self._trial.set_user_attr(FAILURES, self.failures)
@@ -297,11 +294,11 @@ class TakenTrial:
 
     def _end(self, state: TrialState, value: float | None = None) -> None:
         self._study.study.tell(self._trial, value, state, skip_if_finished=True)
-        self._is_over = True
+        self._has_ended = True
 
     def give_back(self) -> None:
-        """Let a trial that is not over wait for another worker, or for the next start."""
-        if not self._is_over:
+        """Let a trial that has not ended wait for another worker, or for the next start."""
+        if not self._has_ended:
             self._study.release(self.number)
 
 
@@ -316,7 +313,7 @@ def open_study(name: str, search: Search, *, maximize: bool, identity: Mapping[s
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{name}.lock")
     with lock:  # processes that create the tables of a fresh database at once fail
-        opened = _open_journal(folder / f"{name}.journal") if storage is None else _open_database(storage)
+        opened = open_journal(folder / f"{name}.journal") if storage is None else open_database(storage)
         study = optuna.create_study(
             storage=opened,
             study_name=name,
@@ -336,56 +333,11 @@ def _check_identity(name: str, then: Mapping[str, str], now: Mapping[str, str]) 
     differing = [key for key in {**then, **now} if then.get(key) != now.get(key)]
     if differing:
         shown = "; ".join(f"{key} was {then.get(key, 'not given')}, now {now.get(key, 'not given')}" for key in differing[:3])
-        raise SettingsError(f"study {name!r} exists and is another one ({shown}): choose another name (study)")
-
-
-class _JournalLock:
-    """Lock of a journal that ends with its process; those of Optuna outlive a killed one until a grace period is over."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        self._lock.acquire(poll_interval=0.002)
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def _open_journal(path: Path) -> BaseStorage:
-    return JournalStorage(JournalFileBackend(str(path), _JournalLock(path.with_suffix(".journal.lock"))))  # type: ignore[arg-type]
-
-
-def _open_database(url: str) -> BaseStorage:
-    """Open a database; where several processes make the tables of a fresh one at once, all but one are refused, and find them made."""
-    checked = {"pool_pre_ping": True}
-    try:
-        for pause_s in TABLE_PAUSES_S:
-            with suppress(IntegrityError, ProgrammingError):
-                return RDBStorage(url, engine_kwargs=checked)
-            time.sleep(pause_s)
-        return RDBStorage(url, engine_kwargs=checked)
-    except (SQLAlchemyError, ImportError, StorageInternalError) as error:
-        raise SettingsError(f"storage={url} cannot be opened ({_first_line(error)}), expected a URL such as postgresql://…") from error
-
-
-@contextmanager
-def needing_storage(name: str) -> Iterator[None]:
-    """Say in one line that the database of a study went away."""
-    try:
-        yield
-    except StorageInternalError as error:
-        reason = _first_line(error.__cause__ or error)
-        raise TrackingError(f"the database of study {name!r} is out of reach ({reason}): start the sweep again, it goes on") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+        raise SettingsError(f"study {name!r} exists and searches something else ({shown}): choose another name (study)")
 
 
 def _is_running(pid: int, started: float) -> bool:
-    """Say whether a process is at work and is not a later one of the same number (clocks are set by fractions of a second)."""
+    """Say whether a process is running and is not a later one with the same number (clocks are set by fractions of a second)."""
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - started) < 2 and process.status() != psutil.STATUS_ZOMBIE

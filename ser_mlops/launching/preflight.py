@@ -1,4 +1,4 @@
-"""What a cluster needs is looked at before anything is queued: one line says what is missing and what to do about it."""
+"""Checks a cluster before anything is queued: one line says what is missing and what to do about it."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError, one_of
-from ser_mlops.experiments.rounds import Experiment
+from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.files import remove, write_text
 from ser_mlops.launching.slurm_queue import queued
 from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
@@ -30,7 +30,7 @@ def check_cluster(settings: Settings, num_jobs: int) -> None:
     """Refuse a cluster, a tracking store or settings of Slurm that would let jobs fail later.
 
     Raises:
-        SettingsError: no Slurm, an unknown partition, what Slurm refuses, a folder that nodes do not see, jobs that are still queued.
+        SettingsError: no Slurm, an unknown partition, what Slurm refuses, a folder that nodes cannot see, jobs that are still queued.
         TrackingError: the tracking store is a file.
     """
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -47,8 +47,14 @@ def check_cluster(settings: Settings, num_jobs: int) -> None:
         _check_node(settings)
 
 
+def reads_caches(experiment: Experiment) -> bool:
+    """Say whether the rounds of an experiment read outputs of the frozen part, which are computed once and before them."""
+    train = experiment.settings.train
+    return train.cache != "off" and train.attention_mask and not experiment.cache_objection()
+
+
 def check_caches(experiment: Experiment) -> bool:
-    """Return whether caches are to be filled; refuse those that do not fit on their disk, which every job would find out by itself."""
+    """Return whether caches must be filled; refuse those that do not fit on their disk, which every job would find out by itself."""
     train, slurm = experiment.settings.train, experiment.settings.slurm
     classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask)
     corpora = {corpus: version.audio for corpus, version in experiment.versions.items()}
@@ -90,7 +96,9 @@ def _check_partition(settings: SlurmSettings) -> None:
 
 def _check_options(settings: SlurmSettings, num_jobs: int) -> None:
     if settings.grace >= 60 * minutes_of(settings.time):
-        raise SettingsError(f"grace={settings.grace} leaves nothing of time={settings.time}, expected fewer seconds or a longer limit")
+        raise SettingsError(
+            f"grace={settings.grace} leaves no time to train within time={settings.time}, expected fewer seconds or a longer limit"
+        )
     flags = as_flags({**options_of(settings), "array": f"0-{num_jobs - 1}%{settings.at_once}", "output": "/dev/null"})
     ended = _run(["sbatch", "--test-only", *flags, "--wrap=true"])
     if ended.returncode:
@@ -105,7 +113,7 @@ def _refuse_queued(run_id: str) -> None:
 
 
 def _check_node(settings: Settings) -> None:
-    """Let a node look at what it must see: this folder, the shared ones with their locks, the model's files, the tracking server."""
+    """Check on a node what it must see: this folder, the shared ones with their locks, the model's files, the tracking server."""
     folders = {f"paths.{name}": Path(path).resolve() for name, path in settings.paths.model_dump().items()}
     model = locate(settings.train.model)
     token = secrets.token_hex(8)
@@ -117,14 +125,14 @@ def _check_node(settings: Settings) -> None:
             except OSError as error:
                 raise SettingsError(f"{name}={path.parent} cannot be written to ({error.strerror})") from error
         with FileLock(tokens["paths.checkpoints"].with_suffix(".lock")) as lock:
-            looked_at = {
+            checks = {
                 "token": token,
                 "tokens": {name: str(path) for name, path in tokens.items()},
                 "lock": lock.lock_file,
                 "files": [str(path) for path in sorted(model.iterdir())] if model else [],
                 "server": tracking_uri(),
             }
-            _probe(settings.slurm, looked_at)
+            _probe(settings.slurm, checks)
     finally:
         for path in tokens.values():
             if path.parent.is_dir():
@@ -132,16 +140,16 @@ def _check_node(settings: Settings) -> None:
                 remove(path.with_suffix(".lock"))
 
 
-def _probe(settings: SlurmSettings, looked_at: Mapping[str, object]) -> None:
+def _probe(settings: SlurmSettings, checks: Mapping[str, object]) -> None:
     options = options_of(settings.model_copy(update={"nodes": 1, "cpus": 1, "time": "1", "gpus": min(1, settings.gpus)}))
     options = {name: value for name, value in options.items() if name not in ("requeue", "ntasks-per-node")}
     flags = as_flags({**options, "ntasks": 1, "immediate": settings.probe, "job-name": "ser-probe"})
-    ended = _run(["srun", "--quiet", *flags, sys.executable, "-m", "ser_mlops.launching.node_probe", json.dumps(looked_at)])
+    ended = _run(["srun", "--quiet", *flags, sys.executable, "-m", "ser_mlops.launching.node_probe", json.dumps(checks)])
     complaints = [line.removeprefix("complaint: ") for line in ended.stdout.splitlines() if line.startswith("complaint: ")]
     if complaints:
         raise SettingsError(f"launcher=slurm: {'; '.join(complaints)} ({GUIDE})")
     if ended.returncode and "Unable to allocate" in ended.stderr:
-        print(f"note: no node was free within {settings.probe} s (slurm.probe), so none has shown that it sees the shared folders")
+        print(f"note: no node was free within {settings.probe} s (slurm.probe), so whether nodes see the shared folders is unchecked")
     elif ended.returncode:
         raise SettingsError(f"launcher=slurm: {sys.executable} does not run in {Path.cwd()} on a node ({_last_line(ended.stderr)})")
 
@@ -152,4 +160,4 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it does not say why"
+    return lines[-1].strip() if lines else "no reason given"

@@ -1,4 +1,4 @@
-"""What a Slurm job of ours runs, and how it goes back into the queue.
+"""What a Slurm job of ours runs, and how it requeues itself.
 
 Imports nothing heavy: until a training has begun, the warning signal is handled by submitit, which sets its handler once this module is
 loaded. From then on our own handlers let the training save its state, and the job requeues itself with `scontrol requeue`. A job that
@@ -25,16 +25,16 @@ PORTS = 20000, 12000
 
 
 @dataclass(frozen=True)
-class Fill:
-    """A job that fills the caches of an order."""
+class CachesJob:
+    """A job that fills the caches that the rounds of a handover read."""
 
     folder: Path
 
     def __call__(self) -> None:
-        from ser_mlops.launching.orders import fill
+        from ser_mlops.launching.round_job import fill_caches
 
         try:
-            fill(self.folder)
+            fill_caches(self.folder)
         except Interrupted:
             if not is_running():
                 raise
@@ -45,8 +45,8 @@ class Fill:
 
 
 @dataclass(frozen=True)
-class Round:
-    """A job that runs one round of an order, with so many processes on each of its nodes."""
+class RoundJob:
+    """A job that runs one round of a handover, with so many processes on each of its nodes."""
 
     folder: Path
     processes_per_node: int
@@ -63,16 +63,16 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerJob:
     """A job that runs trials of a sweep until none is left; the first of an array leads, the others help."""
 
     folder: Path
 
     def __call__(self, _name: str) -> None:
-        from ser_mlops.launching.orders import run_trials
+        from ser_mlops.launching.sweep_job import run_worker
 
         try:
-            run_trials(self.folder)
+            run_worker(self.folder)
         except Interrupted:
             if not is_running():
                 raise
@@ -83,7 +83,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Close:
+class ClosingJob:
     """The job after all others: ends the runs that their jobs left open and closes the experiment, unless the last round has."""
 
     folder: Path
@@ -92,35 +92,36 @@ class Close:
     keys: Sequence[str]
 
     def __call__(self) -> None:
-        from ser_mlops.launching.orders import Order, settle
+        from ser_mlops.launching.closing import close_abandoned
+        from ser_mlops.launching.handover import Handover
 
-        settle(Order.read(self.folder), Jobs(self.folder, self.array, self.caches, self.keys).end_of)
+        close_abandoned(Handover.read(self.folder), Jobs(self.folder, self.array, self.caches, self.keys).end_of)
 
     def checkpoint(self) -> "DelayedSubmission":
         return _again(self)
 
 
 def _again(call: Callable[..., None], *arguments: str) -> "DelayedSubmission":
-    """Tell submitit what a job does that was warned before its training began."""
+    """Return what submitit requeues for a job that was warned before its training began."""
     from submitit.helpers import DelayedSubmission
 
     return DelayedSubmission(call, *arguments)
 
 
 def run_key(folder: Path, key: str) -> None:
-    """Run one round in this process, or, under torchrun, together with the others; back into the queue if the job is warned."""
+    """Run one round in this process, or, under torchrun, together with the others; requeued if the job is warned."""
     from submitit import JobEnvironment
 
-    from ser_mlops.launching.orders import run_round
+    from ser_mlops.launching.round_job import run_round
 
     try:
-        run_round(folder, key, {"log": os.environ.get("SER_LOG") or str(JobEnvironment().paths.stdout)}, goes_on)
+        run_round(folder, key, {"log": os.environ.get("SER_LOG") or str(JobEnvironment().paths.stdout)}, restarts)
     except Postponed as postponed:
         requeue(f"{postponed}; ")
 
 
-def goes_on(error: Interrupted) -> bool:
-    """Say whether a round that was asked to stop goes on by itself.
+def restarts(error: Interrupted) -> bool:
+    """Say whether Slurm will start a round again that was asked to stop.
 
     Under torchrun a SIGTERM may come from torchrun, because another process failed.
     """
@@ -129,24 +130,24 @@ def goes_on(error: Interrupted) -> bool:
 
 
 def is_running() -> bool:
-    """Say whether this job is to go on as far as Slurm knows: a warned or preempted one is, a cancelled one is not."""
+    """Say whether this job counts as running with Slurm: a warned or preempted one does, a cancelled one does not."""
     return show_job(os.environ["SLURM_JOB_ID"]).get("JobState") == "RUNNING"
 
 
-def requeue(told: str = "") -> None:
-    """Go back into the queue. Slurm ends the processes of the job; `told` is printed before."""
+def requeue(reason: str = "") -> None:
+    """Requeue this job. Slurm ends the processes of the job; `reason` is printed before."""
     job = os.environ["SLURM_JOB_ID"]
-    print(f"{told}job {job} goes back into the queue", flush=True)
+    print(f"{reason}job {job} is requeued", flush=True)
     ended = ask_controller("requeue", job)
     if ended.returncode:
-        raise TrainingError(f"job {job} cannot go back into the queue: {ended.stderr.strip()}")
+        raise TrainingError(f"job {job} cannot be requeued: {ended.stderr.strip()}")
     sys.exit(1)
 
 
 def run_torchrun(processes_per_node: int, num_nodes: int, module: str, *arguments: str) -> None:
     """Run a module under torchrun on this node; srun starts this on every node of the job.
 
-    torchrun ignores the warning signal, which Slurm sends to every process of the job: its processes heed it.
+    torchrun ignores the warning signal, which Slurm sends to every process of the job: its processes handle it.
     """
     from submitit import JobEnvironment
 
@@ -167,7 +168,7 @@ def run_torchrun(processes_per_node: int, num_nodes: int, module: str, *argument
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # inherited by torchrun and, until they set their own, by its processes
     ended = subprocess.run(command, env={**os.environ, "SER_LOG": str(environment.paths.stdout)}, check=False)
     if ended.returncode:
-        raise TrainingError(f"torchrun ended with code {ended.returncode}")
+        raise TrainingError(f"torchrun ended with exit code {ended.returncode}")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""What Slurm's queue says of the jobs of an experiment.
+"""The jobs of an experiment in Slurm's queue.
 
-The queue is asked, as `sacct` is not there on every cluster; what becomes of a job's round stands in MLflow.
+The queue is asked because not every cluster has `sacct`; how a round ended is recorded in MLflow.
 """
 
 import re
@@ -20,7 +20,7 @@ CONTROLLER_PATIENCE_S = 60.0
 
 @dataclass
 class Jobs:
-    """The jobs of an order."""
+    """The jobs of a handover."""
 
     folder: Path
     array: str
@@ -41,7 +41,7 @@ class Jobs:
         return [self.array, *([self.caches] if self.caches else [])]
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         after = f", after job {self.caches} that fills the caches" if self.caches else ""
         array = f" (array of {len(self.keys)})" if len(self.keys) > 1 else ""
         return f"queued: job {self.array}{array}{after}; logs in {self.folder / JOBS_FOLDER}"
@@ -68,14 +68,14 @@ class Jobs:
         if self.caches:
             state = show_job(self.caches).get("JobState", "COMPLETED")
             if state == "CANCELLED":
-                return "KILLED", f"Interrupted: job {self.caches}, which was to fill the caches, was cancelled"
+                return "KILLED", f"Interrupted: job {self.caches}, which fills the caches, was cancelled"
             if state != "COMPLETED":
                 log = self.folder / JOBS_FOLDER / f"{self.caches}_0_log.out"
                 return "FAILED", f"Failed: the caches could not be filled, job {self.caches} is {state} ({log})"
         job = self.ids[key]
         known = show_job(job)
         if not known:
-            return "FAILED", f"Failed: job {job} ended without a word"
+            return "FAILED", f"Failed: job {job} died without reporting"
         state, node, code = known["JobState"], known.get("NodeList"), known.get("ExitCode")
         if state == "CANCELLED":
             return "KILLED", f"Interrupted: job {job} was cancelled"
@@ -101,7 +101,7 @@ def show_job(job: str) -> Mapping[str, str]:
 
 
 def ask_controller(*words: str) -> "subprocess.CompletedProcess[str]":
-    """Run scontrol; a controller that is busy or starts anew is asked again for a while, but not about a job that it does not know."""
+    """Run scontrol; a controller that is busy or restarting is asked again for a while, but not about a job that it does not know."""
     deadline = time.monotonic() + CONTROLLER_PATIENCE_S
     while True:
         ended = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)

@@ -1,6 +1,6 @@
 """The jobs of an experiment on a Slurm cluster: an array with one job per round, after the one that fills the caches.
 
-submitit writes the batch scripts and pickles what they call (`jobs`).
+submitit writes the batch scripts and pickles what they call (`slurm_jobs`).
 """
 
 import math
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.launching.slurm_jobs import Close, Fill
+from ser_mlops.launching.slurm_jobs import CachesJob, ClosingJob
 from ser_mlops.launching.slurm_queue import JOBS_FOLDER, Jobs
 from ser_mlops.settings.sections import SlurmSettings
 
 RESTARTS = 10**6
-"""submitit counts how often a job ran into its time limit; ours may as often as they like, for each time they get on."""
+"""submitit counts how often a job ran into its time limit; ours may as often as they need, as each time they make progress."""
 CLOSING = {"cpus": 1, "memory": "4G", "gpus": 0, "nodes": 1}
-"""What the job takes that closes an experiment after its last round."""
+"""What the job needs that closes an experiment after its last round."""
 
 
 def options_of(settings: SlurmSettings) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def options_of(settings: SlurmSettings) -> dict[str, Any]:
 
 
 def as_flags(options: Mapping[str, Any]) -> list[str]:
-    """Word options for a command line."""
+    """Write options as a command line has them."""
     return [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()]
 
 
@@ -73,13 +73,13 @@ def submit(folder: Path, call: Any, keys: Sequence[str], settings: SlurmSettings
     try:
         if fills:
             alone = settings.model_copy(update={"nodes": 1, "gpus": min(1, settings.gpus)})
-            jobs += _queue(folder, alone, Fill(folder), "caches")
+            jobs += _queue(folder, alone, CachesJob(folder), "caches")
         after = {"dependency": f"afterok:{jobs[0]}", "kill-on-invalid-dep": "yes"} if jobs else {}
         array = _queue(folder, settings, call, "array", keys, after)[0].partition("_")[0]
         jobs.append(array)
         if closes:
             small = settings.model_copy(update=CLOSING)
-            close = Close(folder, array, jobs[0] if fills else None, tuple(keys))
+            close = ClosingJob(folder, array, jobs[0] if fills else None, tuple(keys))
             _queue(folder, small, close, "closing", more={"dependency": f"afterany:{array}"})
     except BaseException:
         if jobs:

@@ -30,10 +30,12 @@ from ser_mlops.commands import parse_given, run_command
 from ser_mlops.data.lock import Version
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError
 from ser_mlops.experiments import study as studies
+from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.plan import plan_trainings
-from ser_mlops.experiments.rounds import Experiment
 from ser_mlops.experiments.study import Pruned, Search, Study, TrialState, open_study
-from ser_mlops.experiments.sweep import Sweep, conduct_sweep, prepare_sweep
+from ser_mlops.experiments.study_storage import open_journal
+from ser_mlops.experiments.sweep import Sweep, prepare_sweep
+from ser_mlops.launching.sweep_job import conduct_sweep
 from ser_mlops.settings.reading import parse_settings, read_settings
 from ser_mlops.settings.sections import Choices, Range
 from ser_mlops.tracking.store import open_store, read_artifact
@@ -159,7 +161,7 @@ class Lab:
     def study(self, storage: str | None = None) -> optuna.Study:
         """Open the study; of a database no connection stays open, as tests that wait for something open it many times."""
         not_pooled = {"poolclass": sqlalchemy.pool.NullPool}
-        opened = studies._open_journal(self.journal) if storage is None else RDBStorage(storage, engine_kwargs=not_pooled)
+        opened = open_journal(self.journal) if storage is None else RDBStorage(storage, engine_kwargs=not_pooled)
         return optuna.load_study(study_name="s", storage=opened)
 
     def history(self, storage: str | None = None) -> dict:
@@ -318,11 +320,11 @@ def test_the_same_command_again_trains_nothing_and_tests_nothing(undisturbed, ca
     before = undisturbed.history()
     conduct_sweep(sweep_of())
     assert undisturbed.history() == before
-    assert "train with them again:\n  mlflow run . -P test_dataset=TESS" in capsys.readouterr().out
+    assert "to train with the best settings:\n  mlflow run . -P test_dataset=TESS" in capsys.readouterr().out
 
 
 def test_a_study_whose_best_was_tested_gets_no_more_trials(undisturbed):
-    with pytest.raises(SettingsError, match=r"the best trial of study 's' was tested: search on under another name \(study\)"):
+    with pytest.raises(SettingsError, match=r"the best trial of study 's' was tested already: continue under another name \(study\)"):
         conduct_sweep(sweep_of(sweep__trials="7"))
     with pytest.raises(SettingsError, match=r"study 's' has 6 trials already, trials=5 is fewer"):
         conduct_sweep(sweep_of(sweep__trials="5"))
@@ -339,7 +341,7 @@ def test_a_study_whose_best_was_tested_gets_no_more_trials(undisturbed):
     ],
 )
 def test_a_study_of_something_else_is_refused(undisturbed, changes, named):
-    with pytest.raises(SettingsError, match=rf"study 's' exists and is another one \({named}.*choose another name"):
+    with pytest.raises(SettingsError, match=rf"study 's' exists and searches something else \({named}.*choose another name"):
         conduct_sweep(sweep_of(**changes))
 
 
@@ -365,9 +367,9 @@ def test_a_study_without_a_name_is_named_after_what_it_depends_on(lab):
     ("space", "message"),
     [
         ({}, "sweep.space is empty, expected some of: lr, weight_decay"),
-        ({"lr": Range(low=1e-2, high=1e-6, log=True)}, "sweep.space.lr: low 0.01 and high 1e-06 are no range, expected 0 < low < high"),
-        ({"lr": Range(low=1e-3, high=1e-3, log=False)}, "sweep.space.lr: low 0.001 and high 0.001 are no range, expected low < high"),
-        ({"weight_decay": Range(low=0, high=0.1, log=True)}, "sweep.space.weight_decay: low 0 and high 0.1 are no range"),
+        ({"lr": Range(low=1e-2, high=1e-6, log=True)}, "sweep.space.lr: low 0.01 and high 1e-06 are not a range, expected 0 < low < high"),
+        ({"lr": Range(low=1e-3, high=1e-3, log=False)}, "sweep.space.lr: low 0.001 and high 0.001 are not a range, expected low < high"),
+        ({"weight_decay": Range(low=0, high=0.1, log=True)}, "sweep.space.weight_decay: low 0 and high 0.1 are not a range"),
         (
             {"learning_rate": Range(low=0, high=1, log=False)},
             "sweep.space: unknown setting 'learning_rate', expected one of: lr, weight_decay",
@@ -378,9 +380,9 @@ def test_a_study_without_a_name_is_named_after_what_it_depends_on(lab):
         ({"batch_size": Range(low=1.5, high=8, log=False)}, "sweep.space: train.batch_size: 1.5 is not accepted, expected"),
         ({"batch_size": Choices(choices=())}, "sweep.space.batch_size: choices is empty"),
         ({"lr": Range(low=-1, high=1, log=False)}, "sweep.space: train.lr: -1.0 is not accepted, expected"),
-        ({"lr": Range(low=1e-6, high=1e-4, log=True)}, "sweep.space.lr does not hold the default 0.003, with which trial 0 is made"),
-        ({"batch_size": Choices(choices=(2, 4))}, "sweep.space.batch_size does not hold the default 8"),
-        ({"clip_norm": Range(low=1, high=2, log=False)}, "sweep.space.clip_norm does not hold the default None"),
+        ({"lr": Range(low=1e-6, high=1e-4, log=True)}, "sweep.space.lr does not contain the default 0.003, which trial 0 uses"),
+        ({"batch_size": Choices(choices=(2, 4))}, "sweep.space.batch_size does not contain the default 8"),
+        ({"clip_norm": Range(low=1, high=2, log=False)}, "sweep.space.clip_norm does not contain the default None"),
     ],
 )
 def test_a_wrong_space_is_refused_before_anything_is_computed(lab, space, message):
@@ -394,10 +396,10 @@ def test_a_wrong_space_is_refused_before_anything_is_computed(lab, space, messag
     ("given", "message"),
     [
         ({"sweep__sampler": "annealing"}, "sampler=annealing is not accepted, expected 'tpe' or 'random'"),
-        ({"sweep__pruner": "wilcoxon"}, "pruner=wilcoxon compares rounds and stops no trial of 2: set rounds to 4 or more"),
-        ({"sweep__study": "../s"}, r"study=\.\./s is not accepted, expected a name that can be a file's"),
-        ({"train__register": "ser"}, "a sweep registers no model: give register with the line that trains with its best settings"),
-        ({"train__resume": "abc"}, "a sweep goes on with its study: give the same command again, without resume"),
+        ({"sweep__pruner": "wilcoxon"}, "pruner=wilcoxon compares rounds and cannot stop a trial of 2: set rounds to 4 or more"),
+        ({"sweep__study": "../s"}, r"study=\.\./s is not accepted, expected a name that a file can have"),
+        ({"train__register": "ser"}, "a sweep registers no model: give register with the command that trains with its best settings"),
+        ({"train__resume": "abc"}, "the same command resumes a sweep: give it again, without resume"),
     ],
 )
 def test_wrong_settings_are_refused(lab, given, message):
@@ -539,7 +541,7 @@ def test_only_trials_of_dead_workers_wait_again(tmp_path):
     sign(study, 1, dead_worker())
     sign(study, 2, "elsewhere 1 0.0")
     sign(study, 3, "elsewhere 2 0.0")
-    study.tell(**{"alive: elsewhere 1 0.0": time.time() - 10, "alive: elsewhere 2 0.0": time.time() - 1000})
+    study.share(**{"alive: elsewhere 1 0.0": time.time() - 10, "alive: elsewhere 2 0.0": time.time() - 1000})
     assert study.requeue_dead() == [1, 3]
     assert [trial.state.name for trial in study.trials()] == ["RUNNING", "WAITING", "RUNNING", "WAITING"]
     assert study.take().number == 1
@@ -549,18 +551,18 @@ def test_only_trials_of_dead_workers_wait_again(tmp_path):
 
 def test_one_process_leads_until_it_is_gone(tmp_path):
     study = small_study(tmp_path, "none")
-    study.tell(leader="elsewhere 1 0.0", **{"alive: elsewhere 1 0.0": time.time()})
+    study.share(leader="elsewhere 1 0.0", **{"alive: elsewhere 1 0.0": time.time()})
     assert not study.claim_lead()
-    study.tell(**{"alive: elsewhere 1 0.0": time.time() - 1000})
+    study.share(**{"alive: elsewhere 1 0.0": time.time() - 1000})
     assert study.claim_lead()
     assert study.claim_lead()
-    study.tell(leader=dead_worker())
+    study.share(leader=dead_worker())
     assert study.claim_lead()
     study.resign()
-    assert study.told("leader") is None
-    study.tell(leader="elsewhere 1 0.0")
+    assert study.shared("leader") is None
+    study.share(leader="elsewhere 1 0.0")
     study.resign()
-    assert study.told("leader") == "elsewhere 1 0.0", "another's lead is not to be given away"
+    assert study.shared("leader") == "elsewhere 1 0.0", "another's lead is not to be given away"
 
 
 def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path):
@@ -683,7 +685,7 @@ def check_each_once(lab: Lab, trials: int, storage: str | None = None) -> None:
 def test_of_four_workers_on_a_fresh_study_one_may_be_killed(lab):
     command = lab.start(sweep__workers="4", sweep__trials="12")
     kill_a_worker(lab, [command])
-    assert "its worker ended with code -9" in command.finish()
+    assert "its worker ended with exit code -9" in command.finish()
     check_each_once(lab, 12)
 
 
@@ -727,7 +729,7 @@ def test_commands_share_a_study_in_postgresql_and_one_worker_may_be_killed(lab, 
 
 
 def test_machines_may_open_a_fresh_database_at_once(database):
-    program = f"from ser_mlops.experiments.study import _open_database; _open_database({database.uri!r})"
+    program = f"from ser_mlops.experiments.study_storage import open_database; open_database({database.uri!r})"
     processes = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
 
@@ -739,7 +741,7 @@ def test_a_sweep_goes_on_after_an_outage_of_its_database(lab, database, swept):
         time.sleep(0.01)
     database.stop()
     output = command.finish(TrackingError.exit_code)
-    assert "error: the database of study 's' is out of reach" in output
+    assert "error: the database of study 's' is unreachable" in output
     assert "Traceback" not in output
     database.start()
     lab.start(sweep__storage=database.uri).finish()

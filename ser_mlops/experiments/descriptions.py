@@ -1,0 +1,81 @@
+"""An experiment's summary in words: the description of its parent run, and the table that is printed at its end."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ser_mlops.experiments.results import ExperimentSummary
+from ser_mlops.scores.metrics import SUMMARY_SCORES
+from ser_mlops.scores.resampling import Summary
+from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
+
+
+def describe_summary(name: str, summary: ExperimentSummary, note: str, links: str) -> str:
+    """Return the description of a parent: its score, `links`, a table of the test sets, and one of the UAR in every round.
+
+    MLflow would cut a description in the middle of a row, so rows that do not fit are left out and counted.
+    """
+    rows, summaries, chances = summary.rows, summary.by_test, summary.chances
+    headline = f"UAR {_format_mean(summaries[''].table.loc['uar'])}, {_format_interval(summaries[''], 'uar')}" if "" in summaries else name
+    warning = f" — **{note}, proves nothing**" if note else ""
+    cautions = {f"{test or 'all'}: {caution}" for test, scored in summaries.items() for caution in scored.notes}
+    head = "\n".join([f"**{headline}**{warning}  ", links, "", *(f"- {caution}" for caution in sorted(cautions)), "", ""])
+    tested = [["tested on", "UAR", "95 % interval", "UAR, shared emotions", "chance", "accuracy", "F1 macro"]]
+    for test, scored in summaries.items():
+        means = {score: _format_mean(row) for score, row in scored.table.iterrows()}
+        chance = f"{chances[test]:.3f}" if test in chances else ""
+        bounds = _format_bounds(scored.table.loc["uar"])
+        tested.append([test or "all", means["uar"], bounds, means.get("uar_shared", ""), chance, means["accuracy"], means["f1_macro"]])
+    by_round = rows.pivot_table(index=["training", "test"], columns="round", values="uar", sort=False)
+    rounds = [["training", "UAR on", *(f"round {round}" for round in by_round)]]
+    rounds += [[*key, *(f"{value:.3f}" for value in values)] for key, values in zip(by_round.index, by_round.to_numpy(), strict=True)]
+    above = _aligned(tested, (MAX_TAG_CHARACTERS - len(head)) // 2, "among the metrics")
+    return head + above + "\n" + _aligned(rounds, MAX_TAG_CHARACTERS - len(head) - len(above) - 1, "in rounds.csv")
+
+
+def _aligned(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
+    """Return a table of at most `room` characters, its columns aligned; say `where` to find the rows that are left out.
+
+    It is a block of code, because MLflow draws the tables of Markdown without a gap between their columns.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows]
+    text, end = "```\n", "```\n"
+    for number, line in enumerate(lines):
+        rest = f"… and {len(lines) - number} more rows, {where}\n{end}"
+        if len(text) + len(line) + len(end if number == len(lines) - 1 else rest) > room:
+            return text + rest
+        text += line
+    return text + end
+
+
+def format_summary(summary: ExperimentSummary) -> str:
+    """Return the table of rounds, and below it the means with their intervals."""
+    return f"{_format_rounds(summary.rows)}\n\n{_format_means(summary.by_test)}"
+
+
+def _format_rounds(rows: pd.DataFrame) -> str:
+    return rows.drop(columns="loss").to_string(index=False, float_format=lambda value: f"{value:.3f}")
+
+
+def _format_means(summaries: Mapping[str, Summary]) -> str:
+    width = max(len(test or "all") for test in summaries)
+    return "\n".join(
+        f"{test or 'all':<{width}}  {score:<10}  {_format_mean(summary.table.loc[score])}   {_format_interval(summary, score)}"
+        for test, summary in summaries.items()
+        for score in SUMMARY_SCORES
+        if score in summary.table.index
+    )
+
+
+def _format_mean(row: pd.Series) -> str:
+    return f"{row['mean']:.3f} ± {row['sd']:.3f}" if np.isfinite(row["sd"]) else f"{row['mean']:.3f}"
+
+
+def _format_interval(summary: Summary, score: str) -> str:
+    return f"95 % over {summary.units.kind}s {_format_bounds(summary.table.loc[score])}"
+
+
+def _format_bounds(row: pd.Series) -> str:
+    return f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"

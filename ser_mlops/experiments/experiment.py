@@ -1,0 +1,131 @@
+"""What a command means: its settings, the trainings that follow from them, and the data that these read. Nothing is computed yet."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_mlops.data.demo.mark import is_synthetic
+from ser_mlops.data.folders import AUDIO
+from ser_mlops.data.frames import read_frame
+from ser_mlops.data.lock import Version, read_versions
+from ser_mlops.errors import SettingsError
+from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
+from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed
+from ser_mlops.models.build import locate
+from ser_mlops.settings.reading import flatten_settings
+from ser_mlops.settings.sections import Settings
+from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags
+from ser_mlops.training.batching import Clips
+from ser_mlops.training.recipe import Recipe
+
+DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a command means, checked before anything is computed."""
+
+    settings: Settings
+    trainings: list[Training]
+    versions: Mapping[str, Version]
+    is_synthetic: bool
+
+    @property
+    def note(self) -> str:
+        """What every figure says about the data."""
+        return "synthetic data" if self.is_synthetic else ""
+
+    @property
+    def name(self) -> str:
+        """Name the parent run: kind, corpora, model, freezing and, under Slurm, the job."""
+        train = self.settings.train
+        trained = [corpus for corpus in self.versions if any(corpus in training.train_datasets for training in self.trainings)]
+        tested = list(dict.fromkeys(name for training in self.trainings for name in training.tests))
+        is_within = train.experiment_type != "indep" or trained == tested
+        corpora = name_corpora(trained) if is_within else f"{name_corpora(trained)} to {name_corpora(tested)}"
+        words = [train.experiment_type, corpora, train.model, "" if train.freeze == "none" else f"{train.freeze} frozen"]
+        job = machine_tags().get("job")
+        return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic, f"job {job}" if job else ""]))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How every round is trained."""
+        return Recipe.of(self.settings.train.model_dump())
+
+    @property
+    def rounds(self) -> list[tuple[Training, int]]:
+        """Every training with every round of it, in order."""
+        return [(training, round) for training in self.trainings for round in range(self.settings.train.rounds)]
+
+    def find_round(self, key: str) -> tuple[Training, int]:
+        """Return the training and the number of the round that `round_key` names."""
+        return next(pair for pair in self.rounds if round_key(*pair) == key)
+
+    def cache_objection(self) -> str:
+        """Return why the outputs of the frozen part cannot be cached for these trainings; empty if they can.
+
+        All trainings are looked at: one whose clips are too long keeps the others from using outputs too, and a resumed experiment
+        must decide as it did at first.
+        """
+        sides = [side for training in self.trainings for side in training.sides.values()]
+        return self.recipe.reads_waves(*(Clips.from_frame(side, AUDIO) for side in sides))
+
+    def tags(self) -> dict[str, str]:
+        """Return what every run of the experiment is tagged with."""
+        settings = self.settings
+        return {
+            "kind": settings.train.experiment_type,
+            "model": settings.train.model,
+            "freeze": settings.train.freeze,
+            "attention_mask": "true" if settings.train.attention_mask else "false (legacy: padding changes predictions)",
+            "data": "synthetic" if self.is_synthetic else "real",
+            "split": f"{settings.frames.split} ({min((training.speakers for training in self.trainings), key=SPEAKERS.index)})",
+            "calm": settings.catalogue.calm,
+            "contempt": settings.catalogue.contempt,
+            "labels": settings.catalogue.labels,
+            **{f"dvc.{corpus}": version.frame_md5 for corpus, version in self.versions.items()},
+            "code": code_hash(),
+            **commit_tags(),
+            **machine_tags(),
+        }
+
+    def identity(self) -> dict[str, str]:
+        """Return what a saved training state must agree with to be resumed, besides what the engine compares itself."""
+        settings = {name: str(value) for name, value in flatten_settings(self.settings).items() if name not in FREE_ON_RESUME}
+        data = {f"frame of {corpus}": version.frame_md5 for corpus, version in self.versions.items()}
+        packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")}
+        return settings | data | packages | {"code (SHA-256 of ser_mlops)": code_hash()}
+
+
+def round_key(training: Training, round: int) -> str:
+    """Return what tells a round apart from the others of its experiment: CREMA fold 0 round 1."""
+    return f"{training.name} round {round}"
+
+
+def prepare(settings: Settings) -> Experiment:
+    """Check everything that can be wrong with a command before it costs time: corpora, frames, plan, checkpoint."""
+    train = settings.train
+    corpora = corpora_of(settings.data.corpora, train.experiment_type, train.train_datasets, train.test_dataset, train.test_split_source)
+    locate(train.model)
+    if settings.frames.split == "stratified" and train.fold != 0:
+        raise SettingsError(f"fold={train.fold}: frames.split=stratified holds out one part, expected fold=0")
+    params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
+    versions = read_versions(corpora, params)
+    trainings = plan_trainings(
+        {corpus: read_frame(version.frame) for corpus, version in versions.items()},
+        experiment_type=train.experiment_type,
+        train_datasets=train.train_datasets,
+        test_dataset=train.test_dataset,
+        test_split_source=train.test_split_source,
+        fold=train.fold,
+        validation_share=train.validation_share,
+        seed=train.seed,
+    )
+    synthetic = [corpus for corpus in corpora if is_synthetic(Path(settings.data.raw), corpus)]
+    experiment = Experiment(settings, trainings, versions, bool(synthetic))
+    if train.cache == "require" and (objection := experiment.cache_objection()):
+        raise SettingsError(f"cache=require, but {objection}")
+    if train.resume:
+        refuse_changed(versions, train.resume)
+    return experiment

@@ -1,0 +1,150 @@
+"""What an experiment's predictions say: scores of a round, tables over all rounds, and the summary with its intervals. Logs nothing."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ser_mlops.experiments.plan import Training
+from ser_mlops.scores.metrics import TABLE_SCORES, score
+from ser_mlops.scores.predictions import LOGITS
+from ser_mlops.scores.resampling import Summary, summarise_rounds
+
+if TYPE_CHECKING:
+    from ser_mlops.training.fit import Fitted
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished training: its epochs and its prediction table for each test set."""
+
+    training: Training
+    round: int
+    best_epoch: int
+    history: pd.DataFrame
+    """One row per epoch, the recorder's metrics as columns."""
+    tables: Mapping[str, pd.DataFrame]
+    fitted: "Fitted | None" = None
+    """The model; None where the result was read back from a finished run."""
+    seconds: float = 0.0
+
+    @property
+    def pooled(self) -> pd.DataFrame:
+        """Return the predictions of all test sets together."""
+        return pd.concat(self.tables.values(), ignore_index=True)
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Scores by test set; under "" those of all test sets together."""
+        return {"": self._score(self.pooled)} | {name: self._score(table) for name, table in self.tables.items()}
+
+    def _score(self, table: pd.DataFrame) -> dict[str, float]:
+        return score(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy(), self.trained_labels)
+
+    @property
+    def trained_labels(self) -> frozenset[int]:
+        return frozenset(self.training.train["labels"].tolist())
+
+
+@dataclass(frozen=True)
+class ExperimentSummary:
+    """What all rounds of an experiment say together."""
+
+    rows: pd.DataFrame
+    """One row per training, round and test set, as `rounds_table` returns them."""
+    by_test: Mapping[str, Summary]
+    """Means, spreads and intervals by test set; under "" over all test sets together, which a grid has not."""
+    chances: Mapping[str, float]
+    """Chance of `uar_shared` by test set, where training and test share an emotion."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the parent run: test/uar_mean, …; test/CREMA/uar_mean, … where there are several test sets."""
+        values: dict[str, float] = {}
+        for test, summary in self.by_test.items():
+            prefix = f"test/{test}/" if test else "test/"
+            named = {f"{prefix}{score}_{column}": value for score, row in summary.table.iterrows() for column, value in row.items()}
+            values |= {key: value for key, value in named.items() if np.isfinite(value)}
+            if test in self.chances:
+                values[f"{prefix}chance"] = self.chances[test]
+        return values
+
+
+def summarise(results: Sequence[Result], seed: int) -> ExperimentSummary:
+    """Sum up all rounds of an experiment.
+
+    `test/uar_mean` is the mean over rounds of a round's UAR over all clips that were tested in it (all folds, all corpora), its interval
+    the bootstrap over speakers. Where there are several test sets, each also stands alone (`test/CREMA/uar_mean`); in a grid, where
+    a clip is tested by trainings on different corpora, only the cells do (`test/CREMA to TESS/uar_mean`).
+    """
+    by_test, chances = {}, {}
+    for test, some in results_by_test(results).items():
+        rounds, trained = rounds_of(some), trained_by_all(some)
+        by_test[test] = summarise_rounds(rounds, seed, trained)
+        if shared := trained & {*rounds[0]["labels"]}:
+            chances[test] = 1 / len(shared)
+    return ExperimentSummary(rounds_table(results), by_test, chances)
+
+
+def scores_as_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return scores by test set under their names in MLflow: test/uar and, where there are several test sets, test/CREMA/uar."""
+    metrics = {f"test/{name}": value for name, value in scores[""].items()}
+    if len(scores) > 2:
+        metrics |= {f"test/{test}/{name}": value for test in scores if test for name, value in scores[test].items()}
+    return metrics
+
+
+def rounds_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Return one row per training, round and test set."""
+    rows = []
+    for result in results:
+        for test, scores in result.scores.items():
+            if test or len(result.tables) > 1:
+                row = {"training": result.training.name, "round": result.round, "best_epoch": result.best_epoch, "test": test or "pooled"}
+                rows.append(row | {name: scores.get(name, np.nan) for name in TABLE_SCORES})
+    return pd.DataFrame(rows)
+
+
+def results_by_test(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Return the results by test set, each with the tables of that set alone; under "" all together, or in a grid no such entry."""
+    cells = {(result.training.trained_on, test) for result in results for test in result.tables}
+    tests = {test for _, test in cells}
+    is_grid = len(cells) > len(tests)
+    by_test = {} if is_grid else {"": list(results)}
+    for result in results if len(tests) > 1 else ():
+        for test, table in result.tables.items():
+            name = f"{result.training.trained_on} to {test}" if is_grid else test
+            by_test.setdefault(name, []).append(replace(result, tables={test: table}))
+    return by_test
+
+
+def rounds_of(results: Sequence[Result]) -> list[pd.DataFrame]:
+    """Return one prediction table per round, in which every clip counts once: as the first training of the round tested it.
+
+    With `fold=all`, a corpus with fewer folds than another is tested in several of them (cross), and so is one that is never trained
+    on (grid).
+    """
+    by_round: dict[int, list[pd.DataFrame]] = defaultdict(list)
+    for result in results:
+        by_round[result.round].append(result.pooled)
+    return [pd.concat(by_round[round]).drop_duplicates("path", ignore_index=True) for round in sorted(by_round)]
+
+
+def trained_by_all(results: Sequence[Result]) -> frozenset[int]:
+    """Return the labels that every one of these trainings had clips of."""
+    return frozenset.intersection(*(result.trained_labels for result in results))
+
+
+def cross_table(results: Sequence[Result], score: str) -> pd.DataFrame:
+    """Return the mean of a score over rounds: a row for what was trained on, a column for each test set."""
+    cells = [
+        {"training": result.training.trained_on, "test": test, score: scores.get(score, np.nan)}
+        for result in results
+        for test, scores in result.scores.items()
+        if test
+    ]
+    return pd.DataFrame(cells).pivot_table(index="training", columns="test", values=score, sort=False)

@@ -1,0 +1,71 @@
+"""Resuming an experiment: its settings are those of its run, and code and data must be those that it was started with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ser_mlops.data.lock import Version
+from ser_mlops.errors import CheckpointError, SettingsError
+from ser_mlops.experiments.recording import CODE_FILE, SETTINGS_FILE
+from ser_mlops.settings.reading import flatten_settings, parse_settings, read_settings
+from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Settings
+from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing
+from ser_mlops.tracking.recovery import recover
+from ser_mlops.tracking.store import STUDY_TAG, find_run, open_store, read_artifact
+
+FREE_ON_RESUME = (
+    "train.resume",
+    "train.workers",
+    "train.register",
+    "paths.checkpoints",
+    "paths.cache",
+    "paths.studies",
+    "serving.window_seconds",
+    "serving.max_clips",
+    "serving.max_seconds",
+    "serving.max_megabytes",
+)
+"""Settings that a resumed experiment may change, because no number depends on them."""
+
+
+def resolve_settings(given: Mapping[str, str]) -> Settings:
+    """Return the settings of a command: params.yaml with what was given or, with `resume`, those of the resumed run.
+
+    What is given and free on resume replaces what the run was started with, so that checkpoints are found where they are.
+
+    Raises:
+        SettingsError: a given value differs from the resumed run's.
+    """
+    settings = read_settings(given=given)
+    run_id = settings.train.resume
+    if run_id is None:
+        return settings
+    client = open_store()
+    if STUDY_TAG in find_run(client, run_id).data.tags:
+        raise SettingsError(f"run {run_id} is a sweep, which its study resumes: give the sweep's command again")
+    recover(client, Path(settings.paths.checkpoints) / OUTBOX, run_id)
+    stored = parse_settings(read_artifact(client, run_id, SETTINGS_FILE).read_text(encoding="utf-8"), f"settings.yaml of run {run_id}")
+    now, then = flatten_settings(settings, (*RUN_SECTIONS, *LAUNCH_SECTIONS)), flatten_settings(stored)
+    for name in given:
+        if name in then and name not in FREE_ON_RESUME and now[name] != then[name]:
+            plain = name.removeprefix("train.")
+            raise SettingsError(f"{plain}={given[name]}, but run {run_id} was started with {then[name]}: leave it out, or start a new run")
+    content = stored.model_dump() | settings.model_dump(include=set(LAUNCH_SECTIONS))
+    for name in FREE_ON_RESUME:
+        if name in given:
+            section, key = name.split(".")
+            content[section][key] = now[name]
+    content["train"]["resume"] = run_id  # params.yaml may name it, too
+    return Settings.model_validate(content)
+
+
+def refuse_changed(versions: Mapping[str, Version], run_id: str) -> None:
+    """Raise CheckpointError where code or data are not those that a run was started with: its rounds would not be comparable."""
+    client = open_store()
+    then = find_run(client, run_id).data.tags
+    changed = [f"the frame of {corpus}" for corpus, version in versions.items() if then.get(f"dvc.{corpus}") != version.frame_md5]
+    if then.get("code") != code_hash():
+        listing = read_artifact(client, run_id, CODE_FILE).read_text(encoding="utf-8")
+        changed.append(f"{', '.join(changed_files(listing, code_listing()))} of ser_mlops")
+    if changed:
+        raise CheckpointError(f"run {run_id} cannot be resumed: {'; '.join(changed)} changed since it was started. Start a new run")

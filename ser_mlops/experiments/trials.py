@@ -1,0 +1,112 @@
+"""Runs the trials of a sweep: every trial is one child run of the sweep, whose rounds log under round0/, round1/, …
+
+The value of a trial is the mean over its rounds of the best validation score. Its rounds resume from their checkpoints, and what MLflow
+has of a run is not logged again.
+"""
+
+import multiprocessing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ser_mlops.errors import TrainingError
+from ser_mlops.experiments.experiment import Experiment
+from ser_mlops.experiments.recording import begin_training
+from ser_mlops.experiments.rounds import RoundTask, fit, open_frozen
+from ser_mlops.experiments.study import Pruned, Study, TakenTrial
+from ser_mlops.experiments.sweep import Sweep
+from ser_mlops.files import remove
+from ser_mlops.scores.metrics import is_better
+from ser_mlops.settings.sections import Range
+from ser_mlops.tracking.notebook import ChildWriter, open_child_writer
+from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.runlog import RunLog
+from ser_mlops.tracking.store import STUDY_TAG
+from ser_mlops.training.distributed import join_world
+from ser_mlops.training.features import Features
+
+
+@dataclass
+class TrialLog:
+    """The engine's recorder of one round of a trial: metrics under round0/…; Optuna gets what the trial is worth so far."""
+
+    run: RunLog
+    trial: TakenTrial
+    metric: str
+    round: int
+    first_step: int
+    scores: list[float]
+    """Of the rounds before."""
+    reports_epochs: bool
+    best: float | None = None
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        self.run.metrics({f"round{self.round}/{name}": value for name, value in metrics.items()}, step=epoch)
+        score = metrics[f"val/{self.metric}"]
+        if self.best is None or is_better(self.metric, score, self.best):
+            self.best = score
+        if self.reports_epochs:
+            self.trial.report(float(np.mean([*self.scores, self.best])), step=self.first_step + epoch)
+
+
+def run_trials(sweep: Sweep, study: Study) -> None:
+    """Run waiting trials until there is none. The leader has shared through the study which runs they write to."""
+    parent, runs = study.shared("parent"), study.shared("runs")
+    features = open_frozen(sweep.experiment, sweep.experiment.trainings, join_world())
+    with open_child_writer(parent, {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as writer:
+        while not _is_orphan() and (trial := study.take()) is not None:
+            try:
+                _run_trial(sweep, trial, writer, runs[str(trial.number)], sweep.checkpoints / parent / f"trial-{trial.number}", features)
+            finally:
+                trial.give_back()
+
+
+def _is_orphan() -> bool:
+    """Say whether the process that started this one to work for it has died."""
+    starter = multiprocessing.parent_process()
+    return starter is not None and not starter.is_alive()
+
+
+def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str, folder: Path, features: Features | None) -> None:
+    """Train the rounds of a trial and give the study their mean, once all that is logged of it is on its way."""
+    experiment = sweep.with_values(trial.suggest())
+    value = None
+    try:
+        with writer.child(run_id, is_new=trial.is_new) as run:
+            begin_training(run, experiment.trainings[0], experiment.settings, experiment.versions)
+            if trial.is_given_up:
+                raise TrainingError(trial.failures[-1])
+            try:
+                value = _train_rounds(sweep, experiment, trial, run, folder, features)
+            except Pruned as pruned:
+                run.tags({"pruned": str(pruned)})
+            else:
+                run.metrics({sweep.value_name: value})
+    except TrainingError as error:
+        remove(folder)
+        if trial.fail(str(error)):
+            _run_trial(sweep, trial, writer, run_id, folder, features)
+        return
+    remove(folder)
+    if value is None:
+        trial.prune()
+    else:
+        trial.complete(value)
+
+
+def _train_rounds(sweep: Sweep, experiment: Experiment, trial: TakenTrial, run: RunLog, folder: Path, features: Features | None) -> float:
+    train = experiment.settings.train
+    epochs = sweep.settings.space.get("epochs")
+    span = train.epochs if epochs is None else int(epochs.high) if isinstance(epochs, Range) else max(epochs.choices)
+    scores: list[float] = []
+    for round in range(train.rounds):
+        log = TrialLog(run, trial, sweep.metric, round, round * span, scores, reports_epochs=sweep.settings.pruner != "wilcoxon")
+        fitted = fit(RoundTask(experiment, experiment.trainings[0], round, folder / f"round-{round}", features, join_world()), log)
+        score = fitted.best_scores[sweep.metric]
+        run.metrics({f"round{round}/best_epoch": fitted.best_epoch, f"round{round}/{sweep.value_name}": score})
+        if not log.reports_epochs:
+            trial.report(score, step=round)
+        scores.append(score)
+    return float(np.mean(scores))

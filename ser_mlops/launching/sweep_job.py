@@ -1,0 +1,132 @@
+"""Runs a sweep: the process that leads adds the trials, records the study and tests the best settings; others help with the trials.
+
+A sweep resumes exactly where it stopped: its study says which trials are left. The test set is looked at once, at the end, by the rounds
+of the best settings.
+"""
+
+import time
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from ser_mlops.errors import TrackingError
+from ser_mlops.experiments.experiment import prepare
+from ser_mlops.experiments.rounds import conduct_rounds, open_frozen, plan_runs
+from ser_mlops.experiments.study import DEAD_AFTER_S, UNFINISHED, Study, TrialState
+from ser_mlops.experiments.study_storage import needing_storage
+from ser_mlops.experiments.sweep import Sweep, prepare_sweep
+from ser_mlops.experiments.sweep_recording import describe_sweep, record_end, record_study
+from ser_mlops.experiments.trials import run_trials
+from ser_mlops.files import remove
+from ser_mlops.launching.handover import Handover
+from ser_mlops.launching.processes import ProcessPool
+from ser_mlops.tracking.notebook import Planned, open_notebook
+from ser_mlops.tracking.opened_run import put_opened_run_aside
+from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.training.distributed import join_world
+from ser_mlops.training.stopping import raising_interrupted
+
+BEST = "best: "
+
+
+def conduct_sweep(sweep: Sweep) -> None:
+    """Run or resume a sweep; where another process leads it already, help with its trials."""
+    study = sweep.study()
+    with raising_interrupted(), needing_storage(study.name), study.heartbeat():
+        if study.claim_lead():
+            try:
+                _lead(sweep, study)
+            finally:
+                study.resign()
+        else:
+            _help(sweep, study)
+
+
+def _lead(sweep: Sweep, study: Study) -> None:
+    experiment, tags = sweep.experiment, sweep.tags()
+    study.add_trials(sweep.settings.trials, sweep.defaults())
+    with open_notebook(
+        name=f"sweep {experiment.name}",
+        tags=tags,
+        planned=plan_runs(experiment, BEST),
+        folder=sweep.checkpoints / OUTBOX,
+        resume=study.shared("parent"),
+    ) as notebook:
+        parent = notebook.parent
+        if not notebook.is_resumed:
+            describe_sweep(parent, sweep)
+        runs = notebook.schedule(
+            [Planned(key=f"trial {trial.number}", name=f"trial {trial.number} of {study.name}", tags=tags) for trial in study.trials()]
+        )
+        study.share(runs={key.removeprefix("trial "): run_id for key, run_id in runs.items()}, parent=parent.run_id)
+        _run_all(sweep, study)
+        notebook.collect()
+        best = record_study(parent, sweep, study)
+        study.share(tested=True)
+        folder = sweep.checkpoints / parent.run_id
+        table = conduct_rounds(sweep.with_values(best), notebook, folder, join_world(), BEST)
+        text = record_end(parent, sweep, study, best, table)
+    remove(folder)
+    print(f"{text}\n\nopen in the MLflow UI: {notebook.link}")
+
+
+def _help(sweep: Sweep, study: Study) -> None:
+    leader = study.shared("leader")
+    print(f"study {study.name}: helping with the trials of {leader.split()[0] if leader else 'a leader that is about to end'}")
+    deadline = time.time() + DEAD_AFTER_S
+    while study.shared("runs") is None:
+        if time.time() > deadline:
+            raise TrackingError(f"the leader of study {study.name!r} opened no runs: start the sweep again")
+        time.sleep(0.5)
+    put_opened_run_aside(str(study.shared("parent")), "helping call")
+    if sweep.settings.workers > 1:
+        _run_processes(sweep, study, leads=False)
+    else:
+        run_trials(sweep, study)
+    print("no trial is left: the leader completes the sweep")
+
+
+def _run_all(sweep: Sweep, study: Study) -> None:
+    """Run all trials: here, or in processes; then wait for those that helpers have taken."""
+    study.requeue_dead()
+    if sweep.settings.workers > 1:
+        open_frozen(sweep.experiment, sweep.experiment.trainings, join_world())  # filled once, before the workers read it
+        _run_processes(sweep, study, leads=True)
+    while study.trials(*UNFINISHED):
+        study.requeue_dead()
+        if study.trials(TrialState.WAITING):
+            run_trials(sweep, study)
+        else:
+            time.sleep(0.5)
+
+
+def _run_processes(sweep: Sweep, study: Study, *, leads: bool) -> None:
+    """Run trials in processes of their own. The leader replaces one that dies in a trial, and lets its trial be retried once."""
+    pool, call, share = ProcessPool(__name__), partial(_work, sweep), sweep.settings.workers
+    names = (f"worker {number}" for number in count())
+    try:
+        for _ in range(min(share, len(study.trials(*UNFINISHED)))):
+            pool.start(next(names), call, share=share)
+        while pool.running:
+            for code in filter(None, pool.wait().values()):
+                reason = f"its worker ended with exit code {code}"
+                numbers = study.requeue_dead(reason) if leads else []
+                print(f"trial {', '.join(map(str, numbers)) or 'none'}: {reason}")
+                if numbers:
+                    pool.start(next(names), call, share=share)
+    finally:
+        pool.stop()
+
+
+def _work(sweep: Sweep) -> None:
+    """Run trials as one of several processes."""
+    study = sweep.study()
+    with raising_interrupted(), needing_storage(study.name), study.heartbeat():
+        run_trials(sweep, study)
+
+
+def run_worker(folder: Path) -> None:
+    """Run trials of a sweep as one of several Slurm jobs: whichever is first leads the study and closes it."""
+    settings = Handover.read(folder).settings
+    settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"workers": 1})})
+    conduct_sweep(prepare_sweep(prepare(settings), settings.sweep))

@@ -1,0 +1,163 @@
+"""The table of a paper: a row per experiment, a column per test set, and which rows differ from the baseline's.
+
+- A cell is the mean over rounds of one score on one test set, with its spread over rounds and its 95 % interval over speakers.
+- The column `mean` is the mean over test sets, round by round; it stands where a row has them all.
+- A mark says that the difference from the baseline's row is claimed: by the test of `comparison`, its p corrected by Holm over all cells
+  of the table that are tested.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from ser_mlops.errors import DataError
+from ser_mlops.scores.comparison import DIFFERS, compare
+from ser_mlops.scores.metrics import LOWER_IS_BETTER
+from ser_mlops.scores.resampling import ALPHA, RESAMPLES, summarise_rounds
+
+MEAN = "mean"
+"""Column of the mean over test sets."""
+CELLS = ("sd", "interval")
+MARK = "†"
+Rounds = Sequence[pd.DataFrame]
+"""One prediction table per round."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Experiments by test sets, in one score."""
+
+    score: str
+    baseline: str
+    cells: pd.DataFrame
+    """One row per experiment and test set: rounds, clips, mean, sd, ci_low, ci_high, is_best; difference, p, p_holm and is_claimed against
+    the baseline, which has none of its own."""
+    tests: pd.DataFrame
+    """One row per test set: clips, speakers, and chance (1 / the number of its emotions)."""
+    notes: tuple[str, ...]
+
+    @property
+    def num_tested(self) -> int:
+        """How many cells are tested against the baseline's."""
+        return int(self.cells["p"].notna().sum())
+
+    def text(self, cell: str, bold: str = "{}") -> pd.DataFrame:
+        """Return the table as text, experiments by test sets; `bold` wraps the best of a column, † follows what is claimed.
+
+        `cell`: sd (mean ± sd over rounds) or interval (mean and 95 % interval over speakers).
+        """
+        rows = self.cells.assign(text=[self._cell(row, cell, bold) for row in self.cells.itertuples()])
+        table = rows.pivot_table(index="experiment", columns="test", values="text", aggfunc="first", sort=False).fillna("")
+        below = pd.DataFrame(
+            {"chance": self.tests["chance"].map("{:.3f}".format), "speakers": self.tests["speakers"].astype(str)}, index=self.tests.index
+        ).T
+        below = below.drop(index=[] if self.score == "uar" else ["chance"])
+        return pd.concat([table, below.reindex(columns=table.columns).fillna("")]).rename_axis(index="experiment", columns=None)
+
+    @staticmethod
+    def _cell(row: Any, cell: str, bold: str) -> str:
+        number = f"{row.mean:.3f}"
+        text = bold.format(number) if row.is_best else number
+        if cell == "sd" and np.isfinite(row.sd):
+            text += f" ± {row.sd:.3f}"
+        if cell == "interval" and np.isfinite(row.ci_low):
+            text += f" [{row.ci_low:.3f}, {row.ci_high:.3f}]"
+        return text + MARK * bool(row.is_claimed)
+
+
+def lay_out(
+    experiments: Mapping[str, Mapping[str, Rounds]],
+    baseline: str,
+    score: str,
+    seed: int,
+    resamples: int = RESAMPLES,
+    training_seeds: Mapping[str, str] | None = None,
+) -> Overview:
+    """Lay experiments out by their test sets; definitions in the module's docstring.
+
+    Args:
+        experiments: by name, in the order of the rows, the prediction tables of every round by test set.
+        baseline: the row that the others are tested against.
+        score: one of `metrics.SELECTABLE`.
+        seed: of bootstrap and permutations.
+        training_seeds: the experiments' own seeds; see `comparison`.
+    """
+    if baseline not in experiments:
+        raise DataError(f"no experiment {baseline!r}, expected one of: {', '.join(experiments)}")
+    tests = list(dict.fromkeys(test for by_test in experiments.values() for test in by_test))
+    rows, notes = [], []
+    for name, by_test in experiments.items():
+        by_round = []
+        for test in tests:
+            if test not in by_test:
+                continue
+            rounds = by_test[test]
+            summary = summarise_rounds(rounds, seed, resamples=resamples)
+            row = {"experiment": name, "test": test, "rounds": len(rounds), "clips": len(rounds[0]), **summary.table.loc[score].to_dict()}
+            if name != baseline and test in experiments[baseline]:
+                against, said = _against(experiments[baseline][test], rounds, (baseline, name), score, seed, resamples, training_seeds)
+                row |= against
+                notes += [f"{test}: {note}" for note in said]
+            rows.append(row)
+            by_round.append(summary.rounds.loc[score])
+        if len(tests) > 1 and len(by_round) == len(tests):
+            means = pd.concat(by_round, axis=1).dropna().mean(axis=1)
+            rows.append({"experiment": name, "test": MEAN, "rounds": len(means), "mean": means.mean(), "sd": means.std(ddof=1)})
+    columns = [
+        "experiment",
+        "test",
+        "rounds",
+        "clips",
+        "mean",
+        "sd",
+        "ci_low",
+        "ci_high",
+        "difference",
+        "p",
+        "p_holm",
+        "is_claimed",
+        "is_best",
+    ]
+    cells = pd.DataFrame(rows).reindex(columns=columns)
+    cells["p_holm"], cells["is_claimed"] = _claims(cells)
+    best = cells.groupby("test")["mean"].transform("min" if score in LOWER_IS_BETTER else "max")
+    cells["is_best"] = cells["mean"] == best
+    return Overview(score, baseline, cells, _describe_tests(experiments, tests), tuple(dict.fromkeys(notes)))
+
+
+def _against(
+    first: Rounds,
+    second: Rounds,
+    names: tuple[str, str],
+    score: str,
+    seed: int,
+    resamples: int,
+    training_seeds: Mapping[str, str] | None,
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return difference, p and whether it would be claimed alone, with the notes of the comparison."""
+    chosen = None if training_seeds is None else {name: training_seeds[name] for name in names}
+    comparison = compare(dict(zip(names, (first, second), strict=True)), seed, resamples, chosen)
+    row = comparison.differences.set_index("score").loc[score]
+    return {"difference": row["difference"], "p": row["p"], "is_claimed": row["verdict"] == DIFFERS}, comparison.notes
+
+
+def _claims(cells: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Return p corrected by Holm over all tested cells, and which differences are claimed with it."""
+    tested = cells["p"].notna()
+    corrected = cells["p"].astype(float).copy()
+    if tested.any():
+        corrected[tested] = multipletests(corrected[tested], method="holm")[1]
+    return corrected, cells["is_claimed"].eq(True) & (corrected < ALPHA)
+
+
+def _describe_tests(experiments: Mapping[str, Mapping[str, Rounds]], tests: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for test in tests:
+        table = next(by_test[test][0] for by_test in experiments.values() if test in by_test)
+        known = table["speaker"][~table["speaker"].str.endswith("/unknown")]
+        rows.append({"test": test, "clips": len(table), "speakers": known.nunique(), "chance": 1 / table["labels"].nunique()})
+    return pd.DataFrame(rows).set_index("test")

@@ -1,0 +1,63 @@
+"""An overview as Markdown, LaTeX (booktabs) and HTML."""
+
+from functools import partial
+from html import escape
+
+from ser_mlops.scores.overview import CELLS, Overview
+from ser_mlops.scores.tables import markdown
+
+MEANINGS = {"sd": "mean ± standard deviation over rounds", "interval": "mean over rounds and 95 % interval over speakers"}
+assert tuple(MEANINGS) == CELLS
+as_html = partial(escape, quote=False)
+LATEX_SIGNS = {"±": r"$\pm$", "†": r"$^{\dagger}$", "%": r"\%"}
+
+
+def caption(overview: Overview, cell: str) -> str:
+    """Return the sentence that says what the cells are, what is bold and what is marked."""
+    score = overview.score.upper() if overview.score == "uar" else overview.score
+    meaning = MEANINGS[cell].replace("mean", f"mean {score}", 1)
+    return (
+        f"{meaning[0].upper()}{meaning[1:]}. Bold: the best of a column. †: the difference from {overview.baseline} is significant "
+        f"(p < 0.05 over speakers and over rounds, Holm over the table's {overview.num_tested} tests)."
+    )
+
+
+def overview_markdown(overview: Overview, cell: str, title: str, note: str = "") -> str:
+    """Return the page in Markdown."""
+    table = markdown(overview.text(cell, bold="**{}**").reset_index())
+    warning = [f"**{note}**"] if note else []
+    cautions = "\n".join(f"- {text}" for text in overview.notes)
+    return "\n\n".join([f"# {title}", *warning, table, caption(overview, cell), "## Notes", cautions]) + "\n"
+
+
+def overview_html(overview: Overview, cell: str, title: str, note: str = "") -> str:
+    """Return the page in HTML, as MLflow shows it."""
+    table = overview.text(cell, bold="<b>{}</b>").rename_axis(index=None)
+    styled = table.style.format_index(escape="html", axis=0).format_index(escape="html", axis=1)
+    styled = styled.set_table_attributes('style="border-collapse: collapse; font: 14px sans-serif"')
+    styled = styled.set_table_styles(
+        [{"selector": "th, td", "props": "padding: 4px 12px; text-align: left; border-bottom: 1px solid #ddd"}]
+    )
+    warning = f"<p><b>{as_html(note)}</b></p>" if note else ""
+    cautions = "".join(f"<li>{as_html(text)}</li>" for text in overview.notes)
+    page = f"<h1>{as_html(title)}</h1>{warning}{styled.to_html()}<p>{as_html(caption(overview, cell))}</p><ul>{cautions}</ul>"
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{as_html(title)}</title><body>{page}</body></html>\n'
+
+
+def overview_latex(overview: Overview, cell: str, note: str = "") -> str:
+    r"""Return a `table` environment in LaTeX; its preamble needs \usepackage{booktabs}."""
+    table = overview.text(cell, bold=r"\textbf{{{}}}").rename_axis(index=None)
+    styled = table.style.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
+    said = f"{caption(overview, cell)} {note}".strip()
+    text = styled.to_latex(hrules=True, column_format="l" + "c" * table.shape[1], caption=_as_latex(said), position_float="centering")
+    for sign, command in LATEX_SIGNS.items():
+        text = text if sign == "%" else text.replace(sign, command)
+    first_below = "chance &" if "chance" in table.index else "speakers &"
+    return text.replace(f"\n{first_below}", f"\n\\midrule\n{first_below}")
+
+
+def _as_latex(text: str) -> str:
+    """Escape what LaTeX would take for a command in the names of experiments."""
+    for sign, command in (("\\", r"\textbackslash "), *((sign, f"\\{sign}") for sign in "&%$#_{}"), ("<", r"$<$"), (">", r"$>$")):
+        text = text.replace(sign, command)
+    return text

@@ -1,4 +1,4 @@
-"""Puts a model to work on files: the model by its URI, the table on disk and in a run of its own."""
+"""Classifies files with a model, given by its URI; the table goes to disk and into a run of its own."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from ser_mlops.tracking.provenance import commit_tags, machine_tags
 def conduct_prediction(
     model_uri: str | None, audio: str | None, output: Path, *, window_seconds: float | None, batch_size: int, checkpoints: Path
 ) -> int:
-    """Classify a recording or a folder of them; return the exit code: 1 where a file could not be used, else 0.
+    """Classify a recording or a folder of them; return the exit code: 1 if a file could not be used, else 0.
 
     Raises:
         SettingsError: no model, no audio, or an output of another format is given.
@@ -42,13 +42,13 @@ def conduct_prediction(
         notebook.parent.metrics({"files": len(files), "unusable": num_bad, "audio_seconds": audio_seconds, "seconds": seconds})
         summary = (
             f"{len(files)} files, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
-            f"{audio_seconds / seconds:,.1f} times as fast as they play"
+            f"{audio_seconds / seconds:,.1f} times faster than real time"
         )
         notebook.parent.describe(summary)
     print(table["emotion"].value_counts().drop("", errors="ignore").to_string(header=False))
     print(f"{summary}\n{output}: {len(table)} rows")
     if predictor.terms.note:
-        print(f"note: the model was trained on {predictor.terms.note}; its answers mean nothing")
+        print(f"note: the model was trained on {predictor.terms.note}: its answers mean nothing")
     for row in table[table["error"] != ""].itertuples():
         print(f"cannot be used: {row.file}: {row.error}")
     return 1 if num_bad else 0

@@ -26,9 +26,9 @@ from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, 
 CHAMPION = "champion"
 """The alias of the version that is served."""
 UNKNOWN_CODES = frozenset(map(ErrorCode.Name, (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)))
-"""How stores say that they have no such model, and no such alias of one."""
+"""Error codes of stores that have no such model, or no such alias of it."""
 KEPT_TAGS: tuple[str, ...] = ("data", "model", "test_dataset", "split")
-"""Tags of a round that its version has, too."""
+"""Tags of a round that are copied to its version."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def fetched(model_uri: str) -> Iterator[Path]:
 
 
 def limits_of(model_uri: str) -> Limits | None:
-    """Return what one request may ask of a model, named as `fetched` takes it; None for a folder of weights alone, which has none.
+    """Return the limits of a request to a model, named as for `fetched`; None for a plain folder of weights, which has none.
 
     Raises:
         ModelError: there is no such model.
@@ -82,7 +82,7 @@ def _download(model_uri: str, name: str, folder: str) -> Path:
 
 
 def _location_of(client: MlflowClient, model_uri: str) -> str:
-    """Return a URI to which the name of a file can be added, which MLflow does not understand after the id of a logged model."""
+    """Return a URI to which a file name can be appended; MLflow does not accept one after the id of a logged model."""
     if model_uri.endswith(f"@{CHAMPION}"):
         _check_champion(client, model_uri.removeprefix("models:/").removesuffix(f"@{CHAMPION}"))
     if model_uri.startswith("models:/") and not model_uri.startswith("models:/m-"):
@@ -114,7 +114,7 @@ def _models_of(run: Run) -> list[str]:
 
 
 def best_round(client: MlflowClient, parent: Run) -> Run:
-    """Return the round of an experiment that validation likes best, by the score that chose its epochs; the earliest of equals.
+    """Return the round of an experiment with the best validation score, by the score that chose its epochs; the earliest of equals.
 
     Raises:
         TrackingError: no round of it is finished.
@@ -130,7 +130,7 @@ def best_round(client: MlflowClient, parent: Run) -> Run:
     return best
 
 
-REIGNS = "it is the champion already"
+REIGNS = "it already is the champion"
 REASON_TAG = "gate.reason"
 
 
@@ -143,9 +143,9 @@ class Verdict:
 
 
 def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
-    """Make the best round of a finished experiment a version of a registered model, and champion if it beats the present one.
+    """Make the best round of a finished experiment a version of a registered model, and champion if it beats the current one.
 
-    Registering the same round again makes no second version. The reason is kept as tags and descriptions, of the version and of the
+    Registering the same round again creates no second version. The reason is kept as tags and descriptions, of the version and of the
     experiment, and returned as a line.
 
     Raises:
@@ -160,18 +160,18 @@ def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
         verdict = judge(client, best, version, champion, seed, resamples)
         if verdict.takes_alias:
             client.set_registered_model_alias(name, CHAMPION, version.version)
-        if not (verdict.reason == REIGNS and REASON_TAG in version.tags):  # why it became champion stays
+        if not (verdict.reason == REIGNS and REASON_TAG in version.tags):  # the reason why it became champion is kept
             _keep_reason(client, parent, version, verdict)
     except MlflowException as error:
         raise TrackingError(
             f"the best round of {parent_id} could not be registered as {name} ({' '.join(str(error).split())[:200]}): "
             f"try again with `mlflow run . -P resume={parent_id} -P register={name}`"
         ) from error
-    return _told(version, verdict)
+    return _summary(version, verdict)
 
 
 def _version_of(client: MlflowClient, name: str, best: Run) -> ModelVersion:
-    """Return the version that a round is, or make it one."""
+    """Return the version that holds a round, created if there is none."""
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="Speech emotion recognition; `champion` is what to serve.")
     run_id, model_id = best.info.run_id, _models_of(best)[0]
@@ -188,7 +188,7 @@ def _champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def judge(client: MlflowClient, candidate: Run, version: ModelVersion, champion: ModelVersion | None, seed: int, resamples: int) -> Verdict:
-    """Say whether a round beats the present champion: in UAR, on the clips that both were tested on, by the test of `compare`.
+    """Decide whether a round beats the current champion: in UAR, on the clips that both were tested on, by the test of `compare`.
 
     Two models are compared here, not two settings: one round each, so the spread over rounds plays no part.
     """
@@ -200,10 +200,10 @@ def judge(client: MlflowClient, candidate: Run, version: ModelVersion, champion:
         reigning = find_run(client, champion.run_id or "")
         tables = {"champion": _predictions(client, reigning), "candidate": _predictions(client, candidate)}
     except TrackingError as error:
-        return Verdict(False, f"the champion, version {champion.version}, cannot be compared with: {error}")
+        return Verdict(False, f"the champion, version {champion.version}, cannot be compared: {error}")
     common = tables["champion"].merge(tables["candidate"], on="path")
     if common.empty:
-        return Verdict(False, f"no clip was tested by it and by the champion, version {champion.version}")
+        return Verdict(False, f"no clip was tested by both it and the champion, version {champion.version}")
     changed = [
         corpus
         for corpus in sorted({path.partition("/")[0] for path in common["path"]})
@@ -228,14 +228,14 @@ def _predictions(client: MlflowClient, run: Run) -> pd.DataFrame:
 
 
 def _keep_reason(client: MlflowClient, parent: Run, version: ModelVersion, verdict: Verdict) -> None:
-    told, gate = _told(version, verdict), "champion" if verdict.takes_alias or verdict.reason == REIGNS else "not champion"
-    client.update_model_version(version.name, version.version, told)
+    summary, gate = _summary(version, verdict), "champion" if verdict.takes_alias or verdict.reason == REIGNS else "not champion"
+    client.update_model_version(version.name, version.version, summary)
     client.set_model_version_tag(version.name, version.version, "gate", gate)
     client.set_model_version_tag(version.name, version.version, REASON_TAG, verdict.reason)
-    client.set_tag(parent.info.run_id, "registered", told)
-    client.set_tag(parent.info.run_id, MLFLOW_RUN_NOTE, f"{parent.data.tags.get(MLFLOW_RUN_NOTE, '')}\n{told}\n")
+    client.set_tag(parent.info.run_id, "registered", summary)
+    client.set_tag(parent.info.run_id, MLFLOW_RUN_NOTE, f"{parent.data.tags.get(MLFLOW_RUN_NOTE, '')}\n{summary}\n")
 
 
-def _told(version: ModelVersion, verdict: Verdict) -> str:
+def _summary(version: ModelVersion, verdict: Verdict) -> str:
     outcome = f"now {CHAMPION}" if verdict.takes_alias else f"not made {CHAMPION}"
     return f"{version.name} version {version.version}, {outcome}: {verdict.reason}"

@@ -1,7 +1,7 @@
-"""A page in the browser to try a model on a recording: what it answers over time, beside the sound as the model hears it.
+"""A page in the browser to try a model on a recording: its answers over time, and the sound as the model hears it.
 
-The page needs nothing but this machine: fonts, scripts and players come with Gradio, whose calls home are switched off. Recordings lie in a
-folder of their own for as long as the page is open.
+The page works offline: fonts, scripts and players come with Gradio, whose telemetry is switched off. Recordings are kept in a folder of
+their own and removed when the page stops.
 """
 
 import os
@@ -26,12 +26,12 @@ from ser_mlops.serving.predictor import CARD, Predictor
 from ser_mlops.serving.pyfunc import BATCH_SIZE, Limits
 
 FINER_SECONDS = (5.0, 2.0, 1.0)
-"""Windows to choose from, besides the model's own."""
+"""Windows that can be chosen besides the model's own."""
 MARGIN = 4
-"""Uploads are cut off at so many times the limit of the model; what is between the two is answered with a line that names the limit."""
+"""Uploads are cut off at so many times the limit of the model; a file between the two gets a line that names the limit."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 STYLE_SHEET = f"""
-.ser-told {{ font-size: 1.3rem; }}
+.ser-answer {{ font-size: 1.3rem; }}
 .ser-warning {{ border-left: 6px solid {VERMILLION}; padding: 0.6rem 1rem; font-weight: 600; }}
 .ser-rows table {{ width: 100%; font-variant-numeric: tabular-nums; }}
 .ser-rows th, .ser-rows td {{ text-align: right; padding: 0.2rem 0.6rem; border: 1px solid var(--border-color-primary); }}
@@ -40,8 +40,8 @@ Shown = tuple[str, str | None, str | None, tuple[int, np.ndarray] | None]
 """What the page shows of a recording: a line, the path of the figure, the table, and the sound; lines and tables are HTML."""
 
 
-class Trial:
-    """A model and what it answers about one recording at a time."""
+class Listener:
+    """A model that answers about one recording at a time."""
 
     def __init__(self, predictor: Predictor, limits: Limits, folder: Path) -> None:
         terms = predictor.terms
@@ -67,11 +67,11 @@ class Trial:
         figure = over_time(wave / FULL_SCALE, SAMPLE_RATE, rows, name, self.terms.note)
         picture = Path(mkdtemp(dir=self.folder)) / f"{Path(file).stem}.png"
         save(figure, picture)
-        return f'<div class="ser-told">{_told(rows)}</div>', str(picture), _table(rows), (SAMPLE_RATE, wave)
+        return f'<div class="ser-answer">{_summary(rows)}</div>', str(picture), _table(rows), (SAMPLE_RATE, wave)
 
 
-def _told(rows: pd.DataFrame) -> str:
-    """Word the answer as HTML: the emotion of one window and its probability, or how many windows have which emotion."""
+def _summary(rows: pd.DataFrame) -> str:
+    """Return the answer as HTML: the emotion of one window and its probability, or the number of windows of each emotion."""
     if len(rows) == 1:
         emotion = rows["emotion"].iloc[0]
         return f"{_coloured(emotion)} {rows[emotion].iloc[0]:.1%}"
@@ -89,16 +89,16 @@ def _coloured(emotion: str) -> str:
     return f'<span style="color: {EMOTION_COLOURS[emotion]}">&#9632;</span> <b>{emotion}</b>'
 
 
-def build_page(trial: Trial, model_uri: str, card: str) -> gradio.Blocks:
+def build_page(listener: Listener, model_uri: str, card: str) -> gradio.Blocks:
     """Lay out the page."""
-    limits, terms = trial.limits, trial.terms
+    limits, terms = listener.limits, listener.terms
     with gradio.Blocks(analytics_enabled=False, title=f"Try {model_uri}", delete_cache=(600, 3600)) as page:
         gradio.Markdown(
             f"# Try a model: `{model_uri}`\nUpload or record a clip of {terms.min_seconds:g} to {limits.max_seconds:g} seconds "
-            f"and at most {limits.max_megabytes:g} MB. It stays on this machine, for as long as the page runs."
+            f"and at most {limits.max_megabytes:g} MB. It stays on this machine and is removed when the page stops."
         )
         if terms.note:
-            gradio.HTML(f'<div class="ser-warning">The model was trained on {escape(terms.note)}; its answers mean nothing.</div>')
+            gradio.HTML(f'<div class="ser-warning">The model was trained on {escape(terms.note)}: its answers mean nothing.</div>')
         with gradio.Row():
             clip = gradio.Audio(
                 type="filepath",
@@ -108,11 +108,11 @@ def build_page(trial: Trial, model_uri: str, card: str) -> gradio.Blocks:
             )
             with gradio.Column():
                 windows = gradio.Radio(
-                    [(_worded(seconds, terms.window_seconds), seconds) for seconds in trial.predictors],
+                    [(_window_label(seconds, terms.window_seconds), seconds) for seconds in listener.predictors],
                     value=terms.window_seconds,
-                    label="Answered in windows of at most",
+                    label="Longest window",
                 )
-                told = gradio.HTML(elem_id="told")
+                answer = gradio.HTML(elem_id="answer")
                 sound = gradio.Audio(
                     label="As the model hears it: mono, 16 kHz",
                     visible=False,
@@ -125,28 +125,28 @@ def build_page(trial: Trial, model_uri: str, card: str) -> gradio.Blocks:
             visible=False,
             interactive=False,
             buttons=["download", "fullscreen"],
-            alt_text="Waveform, and the probabilities of each window",
+            alt_text="Waveform and probabilities of each window",
         )
         rows = gradio.HTML(visible=False, max_height=480)
         with gradio.Accordion("Model card", open=False):
             gradio.Markdown(card)
 
         def show(file: str | None, window_seconds: float) -> list[object]:
-            line, *others = trial.answer(file, window_seconds)
+            line, *others = listener.answer(file, window_seconds)
             return [line, *(gradio.update(value=value, visible=value is not None) for value in others)]
 
-        gradio.on([clip.change, windows.change], show, [clip, windows], [told, picture, rows, sound], api_visibility="private")
+        gradio.on([clip.change, windows.change], show, [clip, windows], [answer, picture, rows, sound], api_visibility="private")
     return page
 
 
-def _worded(seconds: float, own: float) -> str:
-    return f"{seconds:g} s (as the model says)" if seconds == own else f"{seconds:g} s"
+def _window_label(seconds: float, own: float) -> str:
+    return f"{seconds:g} s (the model's own)" if seconds == own else f"{seconds:g} s"
 
 
 def serve_page(model_uri: str, address: str, port: int, limits: Limits) -> None:
-    """Open a model, serve the page until the process is told to stop (SIGINT, SIGTERM), and remove the recordings that it was given.
+    """Open a model, serve the page until the process is asked to stop (SIGINT, SIGTERM), and remove the recordings.
 
-    `limits` hold where the model has none: for a folder of weights alone.
+    `limits` apply if the model has none, as a plain folder of weights.
 
     Raises:
         ModelError: there is no such model.
@@ -155,13 +155,15 @@ def serve_page(model_uri: str, address: str, port: int, limits: Limits) -> None:
     limits = limits_of(model_uri) or limits
     with fetched(model_uri) as weights:
         predictor = Predictor.open(weights)
-        card = _without_front_matter((weights / CARD).read_text(encoding="utf-8")) if (weights / CARD).is_file() else "The model has none."
+        card = (
+            _without_front_matter((weights / CARD).read_text(encoding="utf-8")) if (weights / CARD).is_file() else "This model has no card."
+        )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     with TemporaryDirectory(prefix="ser-try-") as folder:
         _keep_to_this_machine(folder)
-        page = build_page(Trial(predictor, limits, Path(folder)), model_uri, card)
+        page = build_page(Listener(predictor, limits, Path(folder)), model_uri, card)
         try:
             _, url, _ = page.launch(
                 server_name=address,
@@ -182,22 +184,22 @@ def serve_page(model_uri: str, address: str, port: int, limits: Limits) -> None:
         except OSError as error:
             raise SettingsError(f"the page cannot listen on {address}, port {port} ({error}): give another --port") from error
         if predictor.terms.note:
-            print(f"note: the model was trained on {predictor.terms.note}; its answers mean nothing")
+            print(f"note: the model was trained on {predictor.terms.note}: its answers mean nothing")
         print(f"{model_uri}: open {url} in a browser; Ctrl-C stops the page", flush=True)
         stopped.wait()
         page.close(verbose=False)
 
 
 def _keep_to_this_machine(folder: str) -> None:
-    """Let Gradio keep files in `folder`, call nobody, and reach its own page past any proxy."""
-    ways_around = [name for name in os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",") if name]
+    """Make Gradio keep its files in `folder`, contact no other machine, and reach its own page past any proxy."""
+    unproxied = [name for name in os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",") if name]
     os.environ |= {
         "GRADIO_TEMP_DIR": folder,
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
-        "no_proxy": ",".join([*ways_around, *LOCAL]),
-        "NO_PROXY": ",".join([*ways_around, *LOCAL]),
+        "no_proxy": ",".join([*unproxied, *LOCAL]),
+        "NO_PROXY": ",".join([*unproxied, *LOCAL]),
     }
 
 

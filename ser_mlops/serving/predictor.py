@@ -1,7 +1,7 @@
-"""What a trained model says of recordings: the numbers of its evaluation, for files, requests and the page alike.
+"""Classifies recordings with a trained model, for files, requests and the page alike.
 
-A *model folder* is a plain transformers folder with a contract beside the weights, `contract.json`: all that must happen to a recording
-before the weights see it. A recording no longer than the contract's window is classified whole; a longer one in the fewest equal windows
+A *model folder* is a plain transformers folder with a contract beside the weights, `contract.json`: everything that is done to a recording
+before the model sees it. A recording no longer than the contract's window is classified whole; a longer one in the fewest equal windows
 that are not longer, as an evaluation with `evaluate_long: windows` cuts it, each normalised like a clip of its own.
 
 Shape letters: W windows, E emotions.
@@ -27,14 +27,14 @@ from ser_mlops.errors import DataError, ModelError, SettingsError, one_of
 from ser_mlops.files import replacing, write_text
 from ser_mlops.models.build import open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
-from ser_mlops.training.batching import collate, plan_evaluation
+from ser_mlops.training.batching import collate, plan_evaluation, window_bounds
 
 CONTRACT = "contract.json"
 CARD = "README.md"
 """The model card in a model folder."""
 FORMATS = (".csv", ".parquet")
 CHUNK_FILES, CHUNK_SECONDS = 256, 900.0
-"""Files are decoded, sorted by length and classified in chunks: no more of them, and hardly more audio, are in memory at once."""
+"""Files are decoded, sorted by length and classified in chunks, so that memory holds at most so many of them and about so much audio."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Terms:
     min_seconds: float
     """Shorter clips were left out of training and evaluation, and are refused."""
     note: str
-    """What everyone who uses the model must know: that it was trained on synthetic data, say."""
+    """What everyone who uses the model must know, for example that it was trained on synthetic data."""
 
 
 def preprocessing_of(classifier: EmotionClassifier) -> dict[str, object]:
-    """Return what this version of the code does to a recording, as a contract states it."""
+    """Return what this version of the code does to a recording, in the form of a contract."""
     return {
         "emotions": list(EMOTIONS),
         "sample_rate": SAMPLE_RATE,
@@ -63,7 +63,7 @@ def preprocessing_of(classifier: EmotionClassifier) -> dict[str, object]:
 
 
 def save_model_folder(classifier: EmotionClassifier, folder: Path, terms: Terms) -> None:
-    """Write a classifier as plain transformers opens it, and its contract."""
+    """Write a classifier in the format of plain transformers, and its contract."""
     classifier.save(folder)
     write_text(folder / CONTRACT, json.dumps(preprocessing_of(classifier) | asdict(terms), indent=2) + "\n")
 
@@ -81,10 +81,10 @@ class Predictor:
 
     @classmethod
     def open(cls, folder: Path, *, window_seconds: float | None = None, batch_size: int = 8) -> "Predictor":
-        """Open a model folder; `window_seconds` in place of the contract's own.
+        """Open a model folder; `window_seconds` replaces the contract's own.
 
         Raises:
-            ModelError: the folder holds no trained classifier or no contract, or this version of the code cannot keep the contract.
+            ModelError: the folder holds no trained classifier or no contract, or this version of the code treats recordings otherwise.
         """
         classifier = open_classifier(folder)
         contract = _read_contract(folder)
@@ -97,21 +97,20 @@ class Predictor:
     def predict(self, waves: Sequence[np.ndarray], each_batch: Callable[[float], object] = lambda seconds: None) -> pd.DataFrame:
         """Return one row per window: clip (position in `waves`), start and end in seconds, emotion, and a probability per emotion.
 
-        `waves` are int16, mono, at 16 kHz. Windows go in batches sorted by length; `each_batch` is told of the seconds of audio done.
+        `waves` are int16, mono, at 16 kHz. Windows are batched by length; `each_batch` is called with the seconds of audio of every batch.
 
         Raises:
             ModelError: a probability is not finite.
         """
-        windows = [(clip, first, end) for clip, wave in enumerate(waves) for first, end in cut(len(wave), self.max_samples)]
-        probabilities_WE = np.zeros((len(windows), len(EMOTIONS)))
-        for batch in plan_evaluation(np.array([end - first for _, first, end in windows]), self.batch_size):
-            pieces = [waves[clip][first:end] for clip, first, end in (windows[i] for i in batch)]
+        first_W, end_W, clip_W = window_bounds(np.array([len(wave) for wave in waves], dtype=np.int64), self.max_samples)
+        probabilities_WE = np.zeros((len(clip_W), len(EMOTIONS)))
+        for batch in plan_evaluation(end_W - first_W, self.batch_size):
+            pieces = [waves[clip_W[i]][first_W[i] : end_W[i]] for i in batch]
             probabilities_WE[batch] = self._probabilities(pieces)
             each_batch(sum(map(len, pieces)) / SAMPLE_RATE)
         if not np.isfinite(probabilities_WE).all():
-            raise ModelError("the model's weights give probabilities that are not finite")
-        table = pd.DataFrame(windows, columns=["clip", "start", "end"])
-        table[["start", "end"]] /= SAMPLE_RATE
+            raise ModelError("the model's weights produce probabilities that are not finite")
+        table = pd.DataFrame({"clip": clip_W, "start": first_W / SAMPLE_RATE, "end": end_W / SAMPLE_RATE})
         table["emotion"] = np.array(EMOTIONS, dtype=object)[probabilities_WE.argmax(axis=1)]
         return table.join(pd.DataFrame(probabilities_WE, columns=list(EMOTIONS)))
 
@@ -135,19 +134,8 @@ def _read_contract(folder: Path) -> Mapping[str, Any]:
     return contract
 
 
-def cut(num_samples: int, max_samples: int) -> Iterator[tuple[int, int]]:
-    """Yield where the fewest windows begin and end that are of equal length (give or take a sample) and no longer than `max_samples`.
-
-    >>> list(cut(10, 4))
-    [(0, 3), (3, 6), (6, 10)]
-    """
-    num_windows = -(-num_samples // max_samples)
-    for window in range(num_windows):
-        yield window * num_samples // num_windows, (window + 1) * num_samples // num_windows
-
-
 def find_audio(place: Path) -> list[Path]:
-    """Return a file as it is, or the audio files anywhere in a folder (by suffix; hidden ones are passed over), in order.
+    """Return a file as it is, or all audio files in a folder and its subfolders (by suffix; hidden ones are skipped), in order.
 
     Raises:
         DataError: there is none.
@@ -206,7 +194,7 @@ def _predict_chunk(
 
 
 def _shown(file: Path) -> str:
-    """Return a path as text that every table holds, even where a file's name is none."""
+    """Return a path as text that any table can hold, even where a file's name is not valid text."""
     return os.fsencode(file.as_posix()).decode("utf-8", "replace")
 
 
@@ -217,7 +205,7 @@ def check_format(output: Path) -> None:
 
 
 def write_table(table: pd.DataFrame, output: Path) -> None:
-    """Write a table as its name says, whole or not at all."""
+    """Write a table in the format of its suffix, whole or not at all."""
     with replacing(output) as aside:
         if output.suffix == ".csv":
             table.to_csv(aside, index=False)

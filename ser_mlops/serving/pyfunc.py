@@ -1,7 +1,7 @@
-"""What MLflow serves: a model from code, found in the model folder beside the weights; base64 audio in, emotions with probabilities out.
+"""What MLflow serves: a model from code, in the model folder beside the weights; base64 audio in, emotions with probabilities out.
 
-MLflow copies this file to the top of every logged model, with the package under `code/`, and runs it from there: a model keeps the code
-that it was evaluated with.
+MLflow copies this file to the top of every logged model, with the package under `code/`, and runs it from there, so a model keeps
+the code that it was evaluated with.
 """
 
 import io
@@ -31,7 +31,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.serving.predictor import Predictor
 
-logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # that an example fits its signature is no news
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it reports that the example fits the signature
 
 COLUMN = "audio"
 WEIGHTS_FOLDER = "transformers"
@@ -48,9 +48,9 @@ SIGNATURE = ModelSignature(
     ),
 )
 PACKAGES = ("huggingface_hub", "mlflow", "numpy", "pandas", "safetensors", "soundfile", "soxr", "torch", "transformers")
-"""What this file needs, itself and through the package."""
+"""What this file needs, directly and through the package."""
 BATCH_SIZE = 4
-"""Windows computed together: a server runs out of memory before it runs out of time."""
+"""Windows per batch: a server runs out of memory before it runs out of time."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ class EmotionModel(PythonModel):
 
 
 def _answer_unreadable_requests() -> None:
-    """Let MLflow's server answer 400 to requests that it fails to read, and that no model sees; on its own it answers 500.
+    """Make MLflow's server answer 400, not 500, to requests that it cannot read and that never reach the model.
 
-    What it refuses it answers in one line, without the request, which MLflow quotes.
-    Known are JSON that is nested too deep, numbers of thousands of digits, names of columns that are no names, and no content type.
+    The answer is one line without the request, which MLflow would quote. Known cases: JSON nested too deep, numbers of thousands of digits,
+    column names that are not text, and a missing content type.
     """
     invocations = scoring_server.invocations
 
@@ -135,7 +135,7 @@ def _answer_unreadable_requests() -> None:
 
 
 def _line_of(message: str) -> str:
-    r"""Return what MLflow says of a request in one line, without the request that it quotes before.
+    r"""Return MLflow's message about a request in one line, without the request that it quotes.
 
     >>> _line_of("Failed to predict data '  audio\n0 b'RIFF''. \nError: clip 0 cannot be used: empty file")
     'clip 0 cannot be used: empty file'
@@ -147,7 +147,7 @@ def _line_of(message: str) -> str:
 
 
 def save_pyfunc(folder: Path, limits: Mapping[str, float]) -> None:
-    """Write what makes an MLflow model of a folder: MLmodel, requirements, this file and the package."""
+    """Make a folder an MLflow model: write MLmodel, requirements, this file and the package."""
     mlflow.pyfunc.save_model(
         folder,
         python_model=__file__,

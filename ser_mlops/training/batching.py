@@ -97,16 +97,24 @@ def crop(wave_S: np.ndarray, max_samples: int, random: np.random.Generator) -> n
     return wave_S[first : first + max_samples]
 
 
-def cut_windows(clips: Clips, max_samples: int) -> tuple[Clips, np.ndarray]:
-    """Cut every clip into the fewest windows of equal length (give or take a sample) that are not longer than `max_samples`.
+def window_bounds(num_samples_N: np.ndarray, max_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where the windows of N clips begin and end, and the index of the clip that each one is of.
 
-    Returns the windows, as clips, and the index of the clip that each one is of.
+    Every clip is cut into the fewest windows of equal length (give or take a sample) that are not longer than `max_samples`.
+
+    >>> [bounds.tolist() for bounds in window_bounds(np.array([10, 4]), 4)]
+    [[0, 3, 6, 0], [3, 6, 10, 4], [0, 0, 0, 1]]
     """
-    num_windows_N = -(-clips.num_samples // max_samples)
-    owners = np.repeat(np.arange(len(clips)), num_windows_N)
+    num_windows_N = -(-num_samples_N // max_samples)
+    owners = np.repeat(np.arange(len(num_samples_N)), num_windows_N)
     position = np.arange(len(owners)) - np.repeat(np.cumsum(num_windows_N) - num_windows_N, num_windows_N)
-    length, parts = clips.num_samples[owners], num_windows_N[owners]
-    first, end = position * length // parts, (position + 1) * length // parts
+    length, parts = num_samples_N[owners], num_windows_N[owners]
+    return position * length // parts, (position + 1) * length // parts, owners
+
+
+def cut_windows(clips: Clips, max_samples: int) -> tuple[Clips, np.ndarray]:
+    """Return the windows of clips (`window_bounds`), as clips, and the index of the clip that each one is of."""
+    first, end, owners = window_bounds(clips.num_samples, max_samples)
     windows = clips.take(owners)
     return replace(windows, starts=windows.starts + first, num_samples=end - first), owners
 

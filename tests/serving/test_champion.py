@@ -76,8 +76,8 @@ def champion(store: mlflow.MlflowClient, name: str) -> str:
 
 
 def test_the_first_model_is_champion(store, name):
-    told = register(experiment([1.0]), name)
-    assert told == f"{name} version 1, now champion: there was no champion"
+    summary = register(experiment([1.0]), name)
+    assert summary == f"{name} version 1, now champion: there was no champion"
     assert champion(store, name) == "1"
 
 
@@ -100,21 +100,21 @@ def test_a_model_that_is_no_better_does_not_take_the_alias(store, name):
 def test_the_reason_stands_on_the_version_and_on_the_experiment(store, name):
     for skill in (1.0, 0.0):
         parent_id = experiment([skill])
-        told = register(parent_id, name)
-        version = store.get_model_version(name, told.removeprefix(f"{name} version ")[0])
+        summary = register(parent_id, name)
+        version = store.get_model_version(name, summary.removeprefix(f"{name} version ")[0])
         parent = store.get_run(parent_id)
-        assert version.description == told
+        assert version.description == summary
         assert version.tags["gate"] == ("champion" if skill else "not champion")
-        assert told.endswith(version.tags["gate.reason"])
-        assert parent.data.tags["registered"] == told
-        assert parent.data.tags[NOTE] == f"the table of rounds\n{told}\n"
+        assert summary.endswith(version.tags["gate.reason"])
+        assert parent.data.tags["registered"] == summary
+        assert parent.data.tags[NOTE] == f"the table of rounds\n{summary}\n"
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"frame": "e" * 32}, "the frames of CREMA are not those of the champion, version 1"),
-        ({"corpus": "TESS"}, "no clip was tested by it and by the champion, version 1"),
+        ({"corpus": "TESS"}, "no clip was tested by both it and the champion, version 1"),
     ],
 )
 def test_what_cannot_be_compared_does_not_take_the_alias(store, name, changes, reason):
@@ -127,13 +127,13 @@ def test_a_champion_whose_run_is_gone_keeps_the_alias_and_the_reason_says_so(sto
     parent_id = experiment([0.0])
     register(parent_id, name)
     store.delete_run(best_round(store, find_run(store, parent_id)).info.run_id)
-    assert "cannot be compared with: run" in register(experiment([3.0]), name)
+    assert "cannot be compared: run" in register(experiment([3.0]), name)
 
 
 def test_registering_again_makes_no_second_version(store, name):
     parent_id = experiment([1.0])
     register(parent_id, name)
-    assert register(parent_id, name) == f"{name} version 1, not made champion: it is the champion already"
+    assert register(parent_id, name) == f"{name} version 1, not made champion: it already is the champion"
     (version,) = store.search_model_versions(f"name = '{name}'")
     assert (version.tags["gate"], version.tags["gate.reason"]) == ("champion", "there was no champion")
 

@@ -92,7 +92,7 @@ def served(laboratory, tmp_path_factory) -> Iterator[Served]:
             break
     else:
         pytest.fail("".join(lines))
-    assert "note: the model was trained on synthetic data; its answers mean nothing\n" in lines
+    assert "note: the model was trained on synthetic data: its answers mean nothing\n" in lines
     yield Served(re.search(r"http\S+", lines[-1])[0], process, folder)
     if process.poll() is None:
         stop(process, signal.SIGKILL)
@@ -113,12 +113,12 @@ class Page:
     def clear(self) -> None:
         if self.page.get_by_label("Clear").is_visible():
             self.page.get_by_label("Clear").click()
-        self.page.wait_for_function("document.querySelector('#told')?.innerText.trim() === ''")
+        self.page.wait_for_function("document.querySelector('#answer')?.innerText.trim() === ''")
 
-    def told(self, beginning: str) -> str:
+    def answer(self, beginning: str) -> str:
         """Return the line above the figure, once there is one that holds a text."""
-        self.page.locator("#told").filter(has_text=beginning).wait_for()
-        return self.page.locator("#told").inner_text().strip()
+        self.page.locator("#answer").filter(has_text=beginning).wait_for()
+        return self.page.locator("#answer").inner_text().strip()
 
     def rows(self) -> pd.DataFrame:
         """Return the table as it stands on the page."""
@@ -178,11 +178,11 @@ def test_a_recording_is_shown_with_what_predict_says_of_it(laboratory, served, p
     page.upload(recording)
     expected = predicted(laboratory, recording)
     (emotion,) = expected["emotion"]
-    assert page.told(emotion).endswith(f"{emotion} {expected[emotion].iloc[0]:.1%}")
+    assert page.answer(emotion).endswith(f"{emotion} {expected[emotion].iloc[0]:.1%}")
     assert_same(page.rows(), expected)
-    figure = page.page.get_by_alt_text("Waveform, and the probabilities of each window")
+    figure = page.page.get_by_alt_text("Waveform and probabilities of each window")
     assert figure.evaluate("image => image.decode().then(() => image.naturalWidth)") > 800
-    assert "synthetic data; its answers mean nothing" in page.page.locator(".ser-warning").inner_text()
+    assert "synthetic data: its answers mean nothing" in page.page.locator(".ser-warning").inner_text()
 
 
 def test_what_is_listened_to_is_what_the_model_hears(page, recording):
@@ -195,13 +195,13 @@ def test_finer_windows_show_probabilities_over_time(laboratory, page, recordings
     long = tmp_path / "recording.flac"
     long.write_bytes(encoded(np.concatenate([decode(path).samples for path in recordings])[:80_000], container="FLAC"))
     page.upload(long)
-    page.told("%")
+    page.answer("%")
     page.page.get_by_label("1 s", exact=True).check()
-    page.told("5 windows: ")
+    page.answer("5 windows: ")
     assert_same(page.rows(), predicted(laboratory, long, window_seconds=1.0))
     picture(page.page, "try")
     page.page.get_by_label("30 s").check()
-    page.told("%")
+    page.answer("%")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_used_is_answered_with_the_line_of_predict(page, t
     file = tmp_path / name.replace("/", "")
     file.write_bytes(content)
     page.upload(file)
-    assert line in page.told("cannot be used: ")
+    assert line in page.answer("cannot be used: ")
     assert not page.page.locator(".ser-rows").is_visible()
     assert "Traceback" not in page.page.inner_text("body")
 
@@ -231,7 +231,7 @@ def test_a_clip_is_recorded_and_answered(page):
     page.page.get_by_role("button", name="Record", exact=True).click()
     page.page.wait_for_timeout(1500)
     page.page.get_by_role("button", name="Stop", exact=True).first.click()
-    page.told("%")
+    page.answer("%")
     assert len(page.rows()) == 1
 
 

@@ -16,7 +16,7 @@ from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError, ModelError, SettingsError
 from ser_mlops.models.build import load_classifier
-from ser_mlops.serving.predictor import Predictor, Terms, check_format, cut, find_audio, predict_files, save_model_folder, write_table
+from ser_mlops.serving.predictor import Predictor, Terms, check_format, find_audio, predict_files, save_model_folder, write_table
 from ser_mlops.training.batching import Clips, cut_windows
 from ser_mlops.training.distributed import join_world
 from ser_mlops.training.evaluate import predict_logits
@@ -109,7 +109,6 @@ def test_windows_cover_a_recording_without_gap_or_overlap(model_folder):
     assert table["start"].tolist()[1:] == table["end"].tolist()[:-1]
     assert (table["start"].iloc[0], table["end"].iloc[-1]) == (0.0, 50_001 / SAMPLE_RATE)
     assert (table["end"] - table["start"]).max() <= 0.7
-    assert list(cut(3, 10)) == [(0, 3)]
 
 
 def test_the_size_of_batches_changes_nothing(model_folder):

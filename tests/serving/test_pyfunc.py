@@ -46,7 +46,7 @@ class Trained:
     """A project whose registered model is champion by merit."""
 
     project: Project
-    told: list[str]
+    summaries: list[str]
     """What the experiments said of the gate, the last one of the champion's."""
 
     @property
@@ -143,7 +143,7 @@ def probabilities(table: pd.DataFrame) -> np.ndarray:
 
 
 def test_a_worse_experiment_does_not_take_the_alias_and_a_better_one_does(trained):
-    first, better, worse = trained.told
+    first, better, worse = trained.summaries
     assert first == "ser version 1, now champion: there was no champion"
     assert better.startswith("ser version 2, now champion: beats the champion, version 1: UAR +")
     assert worse.startswith("ser version 3, not made champion: does not beat the champion, version 2: UAR -")
@@ -347,9 +347,9 @@ def test_predict_reports_what_it_cannot_read_in_the_table_the_exit_code_and_its_
     )
     output, _ = process.communicate()
     assert process.returncode == 1, output
-    assert re.search(r"2 files, 1\.0 s of audio in .* s: .* files/s, .* times as fast as they play", output)
+    assert re.search(r"2 files, 1\.0 s of audio in .* s: .* files/s, .* times faster than real time", output)
     assert f"cannot be used: {tmp_path}/bad.wav: unreadable" in output
-    assert "synthetic data; its answers mean nothing" in output
+    assert "synthetic data: its answers mean nothing" in output
     table = pd.read_parquet(tmp_path / "t.parquet")
     assert [Path(file).name for file in table["file"]] == ["bad.wav", "good.flac"]
     assert table["error"].str.startswith("unreadable").tolist() == [True, False]

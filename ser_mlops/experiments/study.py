@@ -26,7 +26,8 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
+from optuna.trial import TrialState as TrialState  # for the modules that look at trials
 
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.study_storage import first_line, open_database, open_journal

@@ -22,7 +22,8 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, set_model
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
-from mlflow.pyfunc import PythonModel, PythonModelContext, scoring_server
+from mlflow.pyfunc import scoring_server
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types.schema import ColSpec, DataType, Schema
 
 from ser_mlops.data.audio.decode import decode
@@ -120,7 +121,7 @@ def _answer_unreadable_requests() -> None:
     The answer is one line without the request, which MLflow would quote. Known cases: JSON nested too deep, numbers of thousands of digits,
     column names that are not text, and a missing content type.
     """
-    invocations = scoring_server.invocations
+    invocations: Any = scoring_server.invocations
 
     def answered(data: Any, content_type: str | None, model: Any, input_schema: Any) -> Any:
         try:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ser_mlops.errors import SettingsError
 from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Section, Settings

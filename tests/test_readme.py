@@ -105,7 +105,9 @@ def test_a_page_names_files_that_exist(project, page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_links_to_headings_that_exist(page):
-    links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")) if not re.match(r"\w+:", link)]
+    links = [
+        link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")) if not re.match(r"\w+:", link)
+    ]
     targets = [((page.parent / name) if name else page, anchor) for name, _, anchor in links if anchor]
     assert [f"{path.name}#{anchor}" for path, anchor in targets if anchor not in anchors_of(path)] == []
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args, get_origin
 
 from ser_mlops.errors import SerError, SettingsError
-from ser_mlops.settings.reading import fields_of, model_of, read_settings, unknown_parameter
+from ser_mlops.settings.fields import fields_of, model_of
+from ser_mlops.settings.reading import read_settings, unknown_parameter
 from ser_mlops.settings.sections import SHARED_SECTIONS, Settings
 
 RENAMED = {"rondas": "rounds"}

@@ -153,6 +153,13 @@ def test_an_experiment_that_another_command_attends_to_is_not_gone_on_with(proje
         assert refuse({"resume": run_id}) == f"error: run {run_id} is attended to by another command: wait for it to end, or end it"
 
 
+def test_a_resume_may_change_how_often_the_state_is_saved_and_who_reads(project, finished, monkeypatch):
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
+    settings = resolve_settings({"train.resume": finished[0].info.run_id, "train.checkpoint_every": "100", "train.workers": "1"})
+    assert (settings.train.checkpoint_every, settings.train.workers) == (100, 1)
+
+
 def test_params_yaml_may_name_the_experiment_that_goes_on(project, finished, changed, monkeypatch):
     changed("params.yaml")
     project.set(resume=finished[0].info.run_id)

@@ -8,9 +8,9 @@ import pytest
 
 from ser_mlops.commands import parse_arguments, parse_given, run_command
 from ser_mlops.errors import SettingsError
-from ser_mlops.scores.metrics import SELECTABLE
+from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.reading import dump_settings, flatten_settings, parse_settings, read_settings
-from ser_mlops.settings.sections import Settings
+from ser_mlops.settings.sections import Mark, Settings
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -133,9 +133,15 @@ def test_every_setting_says_what_it_means():
     assert silent == []
 
 
-def test_the_scores_that_can_select_are_those_of_metrics():
-    annotation = type(read_settings(ROOT / "params.yaml").train).model_fields["select_by"].annotation
-    assert annotation.__args__ == SELECTABLE
+def test_a_resume_may_change_what_no_number_depends_on():
+    assert {"train.workers", "train.checkpoint_every", "paths.cache", "serving.max_clips"} <= set(names_marked(Mark.FREE))
+    assert not {"train.lr", "train.seed", "train.precision", "train.cache_precision", "data.raw"} & set(names_marked(Mark.FREE))
+
+
+def test_what_a_sweep_may_search_is_a_number_or_a_choice():
+    searchable = {name.removeprefix("train."): number_kind(*name.split(".")) for name in names_marked(Mark.SEARCHABLE)}
+    assert {name for name, kind in searchable.items() if kind is int} == {"epochs", "batch_size", "accumulate", "early_stopping"}
+    assert {name for name, kind in searchable.items() if kind is None} == {"schedule", "class_weights"}
 
 
 # The command line

@@ -6,26 +6,16 @@ from pathlib import Path
 from ser_mlops.data.lock import Version
 from ser_mlops.errors import CheckpointError, SettingsError
 from ser_mlops.experiments.recording import CODE_FILE, SETTINGS_FILE
+from ser_mlops.settings.fields import names_marked
 from ser_mlops.settings.reading import flatten_settings, parse_settings, read_settings
-from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Settings
+from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Mark, Settings
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing
 from ser_mlops.tracking.recovery import recover
 from ser_mlops.tracking.store import STUDY_TAG, find_run, open_store, read_artifact
 
-FREE_ON_RESUME = (
-    "train.resume",
-    "train.workers",
-    "train.register",
-    "paths.checkpoints",
-    "paths.cache",
-    "paths.studies",
-    "serving.window_seconds",
-    "serving.max_clips",
-    "serving.max_seconds",
-    "serving.max_megabytes",
-)
-"""Settings that a resumed experiment may change, because no number depends on them."""
+FREE_ON_RESUME = names_marked(Mark.FREE)
+"""Settings that a resumed experiment may change."""
 
 
 def resolve_settings(given: Mapping[str, str]) -> Settings:

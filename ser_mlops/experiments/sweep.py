@@ -12,23 +12,13 @@ from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.study import Search, Study, open_study
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
 from ser_mlops.seeds import derive
+from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.reading import flatten_settings, read_settings, with_train
-from ser_mlops.settings.sections import Choices, Range, SweepSettings
+from ser_mlops.settings.sections import Choices, Mark, Range, SweepSettings
 from ser_mlops.tracking.store import STUDY_TAG
 
-NUMBERS = {
-    "lr": float,
-    "weight_decay": float,
-    "warmup": float,
-    "clip_norm": float,
-    "label_smoothing": float,
-    "batch_size": int,
-    "accumulate": int,
-    "epochs": int,
-    "early_stopping": int,
-}
-SEARCHABLE = (*NUMBERS, "schedule", "class_weights")
-"""Settings of `train` that change neither who is trained on nor what is frozen, so that all trials share data and caches."""
+SEARCHABLE = {key: number_kind(section, key) for section, key in (name.split(".") for name in names_marked(Mark.SEARCHABLE))}
+"""Setting of `train` -> int or float, or None where it has choices instead of a range."""
 MIN_WILCOXON_ROUNDS = 4
 """With fewer pairs, the test's p value cannot fall below the pruner's threshold of 0.1."""
 
@@ -76,7 +66,7 @@ class Sweep:
     def study(self) -> Study:
         search = Search(
             space=self.settings.space,
-            integers=frozenset(name for name, kind in NUMBERS.items() if kind is int),
+            integers=frozenset(name for name, kind in SEARCHABLE.items() if kind is int),
             sampler=self.settings.sampler,
             startup_trials=self.settings.startup_trials,
             pruner=self.settings.pruner,
@@ -129,7 +119,7 @@ def _check_spread(sweep: Sweep, name: str, spread: Range | Choices) -> None:
         if not values:
             raise SettingsError(f"sweep.space.{name}: choices is empty")
     else:
-        if name not in NUMBERS:
+        if SEARCHABLE[name] is None:
             raise SettingsError(f"sweep.space.{name}: a range of numbers is not accepted, expected choices: [...]")
         if not spread.low < spread.high or (spread.log and spread.low <= 0):
             expected = "0 < low < high" if spread.log else "low < high"

@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Section, Settings
+from ser_mlops.settings.fields import fields_of
+from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Settings
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -86,16 +87,6 @@ def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[
     place = f"{name if section in SHARED_SECTIONS else key}=" if name in given else f"{origin}: {name}: "
     expected = " or ".join(re.sub(r"^\w+ should (be |have )?|, unable to.*", "", each["msg"]) for each in problems)
     return f"{place}{problem['input']} is not accepted, expected {expected}"
-
-
-def fields_of(section: str) -> list[str]:
-    """Return the names of a section's settings, in order."""
-    return list(model_of(section).model_fields)
-
-
-def model_of(section: str) -> type[Section]:
-    """Return the class of a section."""
-    return Settings.model_fields[section].annotation  # type: ignore[return-value]
 
 
 def unknown_parameter(name: str, accepted: Sequence[str]) -> str:

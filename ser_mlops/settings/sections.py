@@ -1,10 +1,11 @@
 """What every setting of params.yaml means and what it accepts, one class for each section.
 
-Defaults live in params.yaml and nowhere else.
+Defaults live in params.yaml and nowhere else. A field's marks say who may change it: a resume, a sweep.
 """
 
 import warnings
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -28,11 +29,20 @@ def _freezing(value: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 OptionalName = Annotated[str | None, BeforeValidator(_none_if_blank)]
 OptionalModelName = Annotated[Annotated[str, Field(pattern=r"^\w[\w .-]*$")] | None, BeforeValidator(_none_if_blank)]
-OptionalSeconds = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_none_if_blank)]
+OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_none_if_blank)]
 SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Freeze = Annotated[Literal["none", "feature_encoder", "encoder"], BeforeValidator(_freezing)]
 Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(_split_commas)]
+
+
+class Mark(Enum):
+    """What may be done with a setting of a training, besides giving it."""
+
+    FREE = auto()
+    """A resume may change it: no number depends on it."""
+    SEARCHABLE = auto()
+    """A sweep may search it: all trials share data and caches, as it changes neither who is trained on nor what is frozen."""
 
 
 class Section(BaseModel):
@@ -109,15 +119,15 @@ class TrainSettings(Section):
     """An alias (HuB-LL, HuB-XL, HuB-ER, HuB-SID, W2V2-base, W2V2-large, W2V2-robust, DistilHubert, tiny), a hub id or a folder."""
     freeze: Freeze
     """none, feature_encoder (the CNN; `true` means this) or encoder (everything below the head)."""
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE]
     """Passes over the training clips."""
     rounds: Annotated[int, Field(ge=1)]
     """Full repeats, each with its own seed ("rondas")."""
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0), Mark.SEARCHABLE]
     """Learning rate of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0), Mark.SEARCHABLE]
     """Weight decay of AdamW."""
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1), Mark.SEARCHABLE]
     """Clips per training batch."""
     eval_batch_size: Annotated[int, Field(ge=1)]
     """Clips per evaluation batch (sorted by length)."""
@@ -129,33 +139,33 @@ class TrainSettings(Section):
     """Held-out fold of the test corpus, or `all` of them in turn."""
     select_by: Literal["uar", "accuracy", "f1_macro", "f1_weighted", "loss"]
     """Validation score that chooses the epoch; the earliest epoch wins a tie."""
-    resume: OptionalName
+    resume: Annotated[OptionalName, Mark.FREE]
     """Run id of an interrupted experiment to go on with."""
-    register: OptionalModelName = Field()  # else pydantic takes the method of that name for a default
+    register: Annotated[OptionalModelName, Mark.FREE] = Field()  # else pydantic takes the method of that name for a default
     """Registered model (say ser) that the best round becomes a version of; champion if it beats the present one. none: not registered."""
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     """Share of the groups of each training corpus that validates."""
-    schedule: Literal["constant", "linear", "cosine"]
+    schedule: Annotated[Literal["constant", "linear", "cosine"], Mark.SEARCHABLE]
     """Learning rate after the warm-up: constant, or falling to 0 at the last step."""
-    warmup: Share
+    warmup: Annotated[Share, Mark.SEARCHABLE]
     """Share of all steps over which the learning rate rises from 0."""
-    accumulate: Annotated[int, Field(ge=1)]
+    accumulate: Annotated[int, Field(ge=1), Mark.SEARCHABLE]
     """Batches per optimiser step."""
-    clip_norm: OptionalSeconds
+    clip_norm: Annotated[OptionalPositive, Mark.SEARCHABLE]
     """Largest norm of the gradient; none: not clipped."""
-    class_weights: Literal["none", "balanced"]
+    class_weights: Annotated[Literal["none", "balanced"], Mark.SEARCHABLE]
     """balanced: the loss weighs emotions by the inverse of their number of training clips."""
-    label_smoothing: Share
+    label_smoothing: Annotated[Share, Mark.SEARCHABLE]
     """Share of the target spread over all emotions."""
     augment: Augmentations
     """Waveform augmentations of training clips: speed, noise, gain; they switch caches off."""
-    early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_blank)]
+    early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_blank), Mark.SEARCHABLE]
     """Stop after so many epochs without a better `select_by`; none: never."""
     precision: Literal["auto", "float32", "bfloat16"]
     """auto: bfloat16 on GPUs that have it, float32 elsewhere."""
     gradient_checkpointing: bool
     """Recompute activations in the backward pass: less memory, more time (HuB-XL)."""
-    max_seconds: OptionalSeconds
+    max_seconds: OptionalPositive
     """Longest training clip; longer ones are cropped at a seeded place. none: whole."""
     evaluate_long: Literal["whole", "windows"]
     """Clips longer than max_seconds are evaluated whole, or in windows whose logits are averaged."""
@@ -163,9 +173,9 @@ class TrainSettings(Section):
     """Outputs of the frozen part: kept where the disk allows (auto), an error where it does not (require), or not kept (off)."""
     cache_precision: Literal["float32", "bfloat16"]
     """bfloat16 halves a cache and agrees with float32 within 2e-2 of a logit."""
-    workers: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0), Mark.FREE]
     """Processes that read waveforms; 0: the training process itself."""
-    checkpoint_every: Annotated[int, Field(ge=0)]
+    checkpoint_every: Annotated[int, Field(ge=0), Mark.FREE]
     """Optimiser steps between saved states, besides epoch ends; 0: epoch ends only."""
 
 
@@ -283,7 +293,7 @@ class PredictSettings(Section):
     """A recording, or a folder of them, in any format that is read elsewhere."""
     output: Annotated[str, Field(min_length=1)]
     """Table to write: .csv or .parquet."""
-    window_seconds: OptionalSeconds
+    window_seconds: OptionalPositive
     """Longer recordings are classified in windows no longer than this; none: as the model says."""
     batch_size: Annotated[int, Field(ge=1)]
     """Windows computed together (sorted by length)."""
@@ -305,11 +315,11 @@ class Settings(Section):
     catalogue: CatalogueSettings
     audio: AudioSettings
     frames: FramesSettings
-    paths: PathsSettings
+    paths: Annotated[PathsSettings, Mark.FREE]
     train: TrainSettings
     launch: LaunchSettings
     slurm: SlurmSettings
-    serving: ServingSettings
+    serving: Annotated[ServingSettings, Mark.FREE]
     sweep: SweepSettings
     compare: CompareSettings
     reproduce: ReproduceSettings

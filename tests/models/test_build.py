@@ -6,7 +6,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import huggingface_hub
@@ -212,10 +211,8 @@ def test_a_bin_file_that_carries_code_does_not_run_it(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_tiny_model_is_small_and_quickly_built() -> None:
-    started = time.perf_counter()
+def test_the_tiny_model_is_small() -> None:
     classifier = load_classifier("tiny", seed=1)
-    assert time.perf_counter() - started < 2
     assert 20_000 < sum(classifier.num_parameters()) < 28_000
 
 

@@ -1,21 +1,41 @@
 """What follows from the settings by arithmetic: learning rates, class weights, whether waveforms are needed."""
 
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 
-from ser_mlops.settings.reading import read_settings
-from ser_mlops.settings.sections import TrainSettings
+from ser_mlops.settings.fields import names_marked
+from ser_mlops.settings.sections import Mark, TrainSettings
 from ser_mlops.training.recipe import Recipe
 from tests.training.builders import make_clips, recipe
 
+OUTSIDE_THE_ENGINE = {
+    *("experiment_type", "train_datasets", "test_dataset", "test_split_source", "fold", "validation_share"),  # which clips
+    *("model", "seed", "rounds"),  # which round
+    *("cache", "cache_precision"),  # where the outputs of a frozen part come from
+}
+"""Settings of `train` that say what is trained and on what, not how."""
 
-def test_every_value_of_the_recipe_is_a_setting_of_params_yaml() -> None:
-    settings = read_settings().train
-    picked = Recipe.of(settings.model_dump())
-    assert set(vars(picked)) <= set(TrainSettings.model_fields)
-    assert picked.lr == settings.lr
+
+def test_the_recipe_and_the_settings_have_the_same_types_and_no_setting_is_missing() -> None:
+    free = {name.removeprefix("train.") for name in names_marked(Mark.FREE)}
+    settings, recipe = get_type_hints(TrainSettings), get_type_hints(Recipe)
+    assert {name: _plain(settings[name]) for name in recipe} == {name: _plain(hint) for name, hint in recipe.items()}
+    assert set(recipe) == set(settings) - OUTSIDE_THE_ENGINE - free
+
+
+def _plain(hint: Any) -> Any:
+    """What a type hint holds: Literal["none", "encoder"] is a str."""
+    if get_origin(hint) is Literal:
+        return type(get_args(hint)[0])
+    if get_origin(hint) is UnionType or get_origin(hint) is Union:
+        return frozenset(_plain(part) for part in get_args(hint))
+    if get_origin(hint) is tuple:
+        return (tuple, _plain(get_args(hint)[0]))
+    return hint
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 from ruamel.yaml import YAML
 
 from tests.project import ROOT
@@ -57,10 +58,22 @@ def test_a_command_of_the_pages_runs(project, command):
     project.run("bash", "-c", command)
 
 
-def test_the_training_of_the_readme_learns(project):
+@pytest.fixture(scope="module")
+def trained(project) -> Run:
+    """The experiment of the README."""
     assert TRAINING in [*commands_of(ROOT / "README.md")]
-    parent = project.opened(project.run("bash", "-c", TRAINING))
-    assert parent.data.metrics["test/uar_mean"] > 2 / 6  # chance is 1/6
+    return project.opened(project.run("bash", "-c", TRAINING))
+
+
+def test_the_training_of_the_readme_learns(trained):
+    assert trained.data.metrics["test/uar_mean"] > 2 / 6  # chance is 1/6
+
+
+def test_the_python_of_the_docs_runs(project, trained):
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    printed = project.run("python", "-c", "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)))
+    for expected in ("metrics.test/uar", "predicted", "\\toprule", "torch.Size([3, 1, 24])"):
+        assert expected in printed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""Entry point `main`, as a researcher runs it: what its runs hold, what it refuses, and how it goes on after an interruption."""
+"""Entry point `main`, as a researcher runs it: what its runs hold, what it refuses, and how it resumes after an interruption."""
 
 import signal
 import time
@@ -138,14 +138,14 @@ def test_a_wrong_parameter_is_one_clear_line(refuse, given, message):
     assert refuse(TWO_ROUNDS | given).startswith(f"error: {message}")
 
 
-def test_a_run_that_is_not_there_or_was_started_with_other_settings_is_not_gone_on_with(refuse, finished):
+def test_a_run_that_is_not_there_or_was_started_with_other_settings_is_not_resumed(refuse, finished):
     assert refuse({"resume": "0123"}).startswith("error: no run '0123' in sqlite:")
     run_id = finished[0].info.run_id
-    expected = f"error: epochs=3, but run {run_id} was started with 2: leave it out, or start anew"
+    expected = f"error: epochs=3, but run {run_id} was started with 2: leave it out, or start a new run"
     assert refuse({"resume": run_id, "epochs": "3"}) == expected
 
 
-def test_an_experiment_that_another_command_attends_to_is_not_gone_on_with(project, refuse, finished):
+def test_an_experiment_that_another_command_uses_is_not_resumed(project, refuse, finished):
     run_id = finished[0].info.run_id
     folder = project.root / "checkpoints" / run_id
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def test_a_resume_may_change_how_often_the_state_is_saved_and_who_reads(project,
     assert (settings.train.checkpoint_every, settings.train.workers) == (100, 1)
 
 
-def test_params_yaml_may_name_the_experiment_that_goes_on(project, finished, changed, monkeypatch):
+def test_params_yaml_may_name_the_experiment_to_resume(project, finished, changed, monkeypatch):
     changed("params.yaml")
     project.set(resume=finished[0].info.run_id)
     monkeypatch.chdir(project.root)
@@ -220,7 +220,7 @@ def test_a_refused_mlflow_run_is_failed_and_says_why(project, tmp_path):
     assert run.data.tags["mlflow.note.content"] == f"Failed: {line.removeprefix('error: ')}"
 
 
-def test_an_interrupted_experiment_goes_on_and_ends_with_the_same_numbers(project, finished, tmp_path):
+def test_an_interrupted_experiment_is_resumed_and_ends_with_the_same_numbers(project, finished, tmp_path):
     copy = project.copy(tmp_path / "project")
     process = copy.start(*train(**TWO_ROUNDS, checkpoint_every="1", **{"paths.checkpoints": "scratch"}))
     wait_until(lambda: process.poll() is not None or any(copy.root.glob("scratch/*/CREMA_fold_0_round_1/*")), 120)
@@ -246,7 +246,7 @@ def test_an_interrupted_experiment_goes_on_and_ends_with_the_same_numbers(projec
             assert history_of(copy, run, name) == history_of(project, undisturbed, name), name
 
 
-def test_an_experiment_killed_before_anything_was_sent_goes_on(project, tmp_path):
+def test_an_experiment_killed_before_anything_was_sent_is_resumed(project, tmp_path):
     copy = project.copy(tmp_path / "project")
     process = copy.start(*train(test_dataset="SAVEE", **FAST))
     records = copy.root / "checkpoints/outbox"
@@ -337,14 +337,14 @@ def test_a_finished_matrix_computes_nothing_again(kinds):
     assert metrics_of(again) == metrics_of(parent)
 
 
-def test_an_experiment_does_not_go_on_with_other_code(kinds):
+def test_an_experiment_is_not_resumed_with_other_code(kinds):
     copy, parents = kinds
     module = copy.root / "ser_mlops/seeds.py"
     text = module.read_text(encoding="utf-8")
     module.write_text(text + "\n", encoding="utf-8")
     line = copy.refuse(*train(resume=parents["matrix"].info.run_id))
     module.write_text(text, encoding="utf-8")
-    assert line.endswith("cannot go on, since it was started these have changed: seeds.py of ser_mlops. Start anew")
+    assert line.endswith("cannot be resumed: seeds.py of ser_mlops changed since it was started. Start a new run")
 
 
 def test_without_network_and_files_the_default_model_says_what_to_bring(project, tmp_path):

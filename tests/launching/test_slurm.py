@@ -1,4 +1,4 @@
-"""Rounds in other processes, of this machine and of a real Slurm cluster: the numbers of a plain run, whatever happens to the jobs."""
+"""Rounds as jobs of a real Slurm cluster: the numbers of a plain run, whatever happens to the jobs."""
 
 import subprocess
 import sys
@@ -107,11 +107,6 @@ def test_an_array_of_rounds_has_the_numbers_of_a_local_run_bit_for_bit(site, loc
         assert run.data.tags["nodes"]
 
 
-def test_rounds_side_by_side_have_the_same_numbers_too(site, local):
-    parent = site.parent(site.run(*train(**ROUNDS, parallel="3")))
-    assert site.numbers(parent) == site.numbers(local)
-
-
 def test_a_warned_job_requeues_itself_and_ends_with_the_same_numbers(site, local):
     output = site.run(*train(**ROUNDS, **SLURM, checkpoint_every="1", detach="true"))
     parent = site.parent(output)
@@ -141,12 +136,12 @@ def test_a_node_that_dies_costs_what_happened_since_the_last_checkpoint(site, lo
     assert [run.info.status for run in rounds] == ["FINISHED"] * 3
     assert any(Path(run.data.tags["log"]).read_text(encoding="utf-8").count("Starting with JobEnvironment") == 2 for run in rounds)
     assert site.numbers(site.client.get_run(parent.info.run_id)) == site.numbers(local)
-    for run in rounds:  # how long an epoch took tells whether it was computed again
+    for run in rounds:  # how long an epoch took shows whether it was computed again
         was = before.get(run.info.run_id, [])
         assert site.curve(run, "seconds")[: len(was)] == was
 
 
-def test_a_failed_round_says_why_and_the_others_finish_and_the_matrix_is_filled_by_going_on(site):
+def test_a_failed_round_says_why_and_the_others_finish_and_resuming_fills_the_matrix(site):
     output = site.run(
         *train(
             experiment_type="matrix",
@@ -220,11 +215,11 @@ def refuse(site) -> Callable[[Mapping[str, str], Mapping[str, str]], str]:
 
     def refuse(parameters: Mapping[str, str], variables: Mapping[str, str]) -> str:
         before = len(site.runs()), site.cluster.run("scontrol", "show", "jobs", "--oneliner").count("JobName=ser-array")
-        code, _, told = site.project.call("pipelines.train", ROUNDS | SLURM | parameters, site.variables | variables)
+        code, _, printed = site.project.call("pipelines.train", ROUNDS | SLURM | parameters, site.variables | variables)
         assert code == 2
         after = len(site.runs()), site.cluster.run("scontrol", "show", "jobs", "--oneliner").count("JobName=ser-array")
         assert (after, site.cluster.run("squeue", "--noheader")) == (before, "")
-        (line,) = told.splitlines()
+        (line,) = printed.splitlines()
         return line
 
     return refuse
@@ -239,10 +234,8 @@ WRONG = {
     "no cluster": ({}, {"SLURM_CONF": "/dev/null"}, "launcher=slurm: the cluster does not answer ("),
     "no server": ({}, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "launcher=slurm: node "),
     "a folder that is none": ({"paths.cache": "/dev/null/cache"}, {}, "paths.cache=/dev/null/cache cannot be written to ("),
-    "no time to save": ({"time": "1"}, {}, "grace=120 leaves nothing of time=1, expected "),
+    "no time to save": ({"time": "1"}, {}, "grace=120 leaves no time to train within time=1, expected "),
     "no time": ({"time": "soon"}, {}, "time=soon is not accepted, expected"),
-    "side by side": ({"parallel": "2"}, {}, "parallel=2 goes with launcher=local"),
-    "detached here": ({"launcher": "local", "detach": "true"}, {}, "detach=true goes with launcher=slurm"),
 }
 
 

@@ -1,0 +1,139 @@
+"""Studies in Optuna without any training: who works on which trial, what is drawn for it, and when it is pruned."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser_mlops.experiments.study import Pruned, Search, Study, open_study
+from ser_mlops.settings.sections import Choices, Range
+
+
+def small_study(folder: Path, pruner: str, trials: int = 8) -> Study:
+    search = Search(
+        space={"lr": Range(low=1e-5, high=1e-1, log=True)}, integers=frozenset(), sampler="tpe", startup_trials=3, pruner=pruner, seed=1
+    )
+    study = open_study("s", search, maximize=True, identity={}, storage=None, folder=folder)
+    study.add_trials(trials, {"lr": 1e-3})
+    return study
+
+
+def reported(study: Study, *values: float) -> None:
+    """Take a trial and report values at the steps 0, 1, …; its value is their mean."""
+    trial = study.take()
+    trial.suggest()
+    try:
+        for step, value in enumerate(values):
+            trial.report(value, step)
+    except Pruned:
+        trial.prune()
+    else:
+        trial.complete(float(np.mean(values)))
+
+
+@pytest.mark.parametrize(("pruner", "bad"), [("median", [0.1]), ("wilcoxon", [0.1, 0.2, 0.1, 0.3])])
+def test_a_pruned_trial_has_no_value_and_cannot_be_the_best(tmp_path, pruner, bad):
+    study = small_study(tmp_path, pruner)
+    for i in range(6):
+        reported(study, *(0.5 + 0.01 * i + 0.001 * step for step in range(5)))
+    reported(study, *bad, 9.0)
+    table = study.table()
+    assert table["state"].tolist() == ["COMPLETE"] * 6 + ["PRUNED", "WAITING"]
+    assert np.isnan(table["value"][6])
+    assert study.best().number == 5
+    assert study.reports().query("number == 6")["value"].tolist() == bad
+
+
+def test_wilcoxon_needs_four_rounds(tmp_path):
+    study = small_study(tmp_path, "wilcoxon")
+    reported(study, 0.9, 0.9, 0.9)
+    reported(study, 0.1, 0.1, 0.1)
+    assert study.table()["state"][:2].tolist() == ["COMPLETE"] * 2
+
+
+def dead_worker() -> str:
+    """The signature of a process of this machine that is gone."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return f"{os.uname().nodename} {gone.pid} {time.time()}"
+
+
+def sign(study: Study, number: int, worker: str) -> None:
+    study._storage.set_trial_user_attr(study._id_of(number), "worker", worker)
+
+
+def test_a_trial_in_which_two_workers_died_is_given_up(tmp_path):
+    study = small_study(tmp_path, "none", trials=1)
+    for deaths in (1, 2):
+        trial = study.take()
+        assert trial.is_new == (deaths == 1)
+        assert not trial.is_given_up
+        sign(study, 0, dead_worker())
+        assert study.requeue_dead("its worker ended with code -9") == [0]
+    trial = study.take()
+    assert trial.is_given_up
+    assert not trial.fail(trial.failures[-1])
+    assert study.table()["state"].tolist() == ["FAIL"]
+    assert study.table()["failures"].tolist() == ["its worker ended with code -9; its worker ended with code -9"]
+
+
+def test_only_trials_of_dead_workers_wait_again(tmp_path):
+    study = small_study(tmp_path, "none", trials=4)
+    for _ in range(4):
+        assert study.take().number is not None
+    sign(study, 1, dead_worker())
+    sign(study, 2, "elsewhere 1 0.0")
+    sign(study, 3, "elsewhere 2 0.0")
+    study.share(**{"alive: elsewhere 1 0.0": time.time() - 10, "alive: elsewhere 2 0.0": time.time() - 1000})
+    assert study.requeue_dead() == [1, 3]
+    assert [trial.state.name for trial in study.trials()] == ["RUNNING", "WAITING", "RUNNING", "WAITING"]
+    assert study.take().number == 1
+    assert study.take().number == 3
+    assert study.take() is None
+
+
+def test_one_process_leads_until_it_is_gone(tmp_path):
+    study = small_study(tmp_path, "none")
+    study.share(leader="elsewhere 1 0.0", **{"alive: elsewhere 1 0.0": time.time()})
+    assert not study.claim_lead()
+    study.share(**{"alive: elsewhere 1 0.0": time.time() - 1000})
+    assert study.claim_lead()
+    assert study.claim_lead()
+    study.share(leader=dead_worker())
+    assert study.claim_lead()
+    study.resign()
+    assert study.shared("leader") is None
+    study.share(leader="elsewhere 1 0.0")
+    study.resign()
+    assert study.shared("leader") == "elsewhere 1 0.0", "another's lead is not to be given away"
+
+
+def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path):
+    space = {
+        "lr": Range(low=1e-5, high=1e-1, log=True),
+        "weight_decay": Range(low=1e-4, high=1, log=True),
+        "batch_size": Range(low=1, high=64, log=True),
+        "schedule": Choices(choices=("constant", "cosine")),
+    }
+
+    def draw(folder: Path, is_disturbed: bool) -> list[dict]:
+        search = Search(space=space, integers=frozenset({"batch_size"}), sampler="tpe", startup_trials=3, pruner="none", seed=1)
+        study = open_study("s", search, maximize=True, identity={}, storage=None, folder=folder)
+        study.add_trials(7, {"lr": 1e-3, "weight_decay": 1e-2, "batch_size": 2, "schedule": "constant"})
+        drawn = []
+        while (trial := study.take()) is not None:
+            if is_disturbed and "worker" not in study.trials()[trial.number].user_attrs.get("seen", ""):
+                study.search = Search(dict(list(space.items())[:2]), search.integers, "tpe", 3, "none", 1)
+                trial.suggest()
+                trial.give_back()
+                study = open_study("s", search, maximize=True, identity={}, storage=None, folder=folder)
+                trial = study.take()
+            drawn.append(trial.suggest())
+            trial.complete(-abs(np.log10(drawn[-1]["lr"]) + 2) - drawn[-1]["weight_decay"])
+        return drawn
+
+    assert draw(tmp_path / "a", True) == draw(tmp_path / "b", False)

@@ -1,0 +1,83 @@
+"""Projects in which sweeps run, and a database for their studies."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ser_mlops.launching.sweep_job import conduct_sweep
+from ser_mlops.tracking.store import open_store
+from tests.experiments.builders import furnish, sweep_of
+from tests.launching.sweeps import PROCESSES, Lab
+from tests.project import ROOT
+from tests.servers import Postgres
+from tests.tracking.builders import in_store
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory) -> None:
+    """Start the server that processes are forked from, with everything imported and none of the caller's MLflow settings."""
+    PROCESSES.set_forkserver_preload(["tests.launching.sweeps"])
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+            patch.delenv(name)
+        patch.chdir(ROOT)
+        first = PROCESSES.Process(target=int)
+        first.start()
+        first.join()
+
+
+@pytest.fixture(scope="session")
+def furnished(processes, tmp_path_factory) -> Path:
+    """A project with a fresh store, to be copied."""
+    folder = tmp_path_factory.mktemp("furnished")
+    furnish(folder)
+    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
+        open_store()
+    return folder
+
+
+def copy_of(furnished: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(furnished, folder))
+
+
+@pytest.fixture
+def lab(furnished, tmp_path) -> Iterator[Lab]:
+    folder = copy_of(furnished, tmp_path / "lab")
+    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
+        yield Lab(folder)
+
+
+@pytest.fixture(scope="session")
+def swept(furnished, tmp_path_factory) -> Path:
+    """A project in which a sweep ran undisturbed, by one worker, and then once more."""
+    folder = copy_of(furnished, tmp_path_factory.mktemp("swept") / "lab")
+    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
+        conduct_sweep(sweep_of())
+    return folder
+
+
+@pytest.fixture
+def undisturbed(swept) -> Iterator[Lab]:
+    with in_store(f"sqlite:///{swept}/mlflow.db", swept):
+        yield Lab(swept)
+
+
+@pytest.fixture
+def database() -> Iterator[Postgres]:
+    binaries = Postgres.find()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (initdb is neither on the path nor under /usr/lib/postgresql)")
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e .[postgresql])")
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)  # PostgreSQL runs as another user
+    postgres = Postgres(binaries, folder / "cluster")
+    postgres.create()
+    try:
+        yield postgres
+    finally:
+        postgres.stop()
+        shutil.rmtree(folder)

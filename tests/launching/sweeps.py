@@ -1,0 +1,128 @@
+"""Sweeps in processes of their own, in a project of one corpus of tones, and everything that study and store hold of them."""
+
+import multiprocessing
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import mlflow
+import optuna
+import sqlalchemy
+import torch
+from optuna.storages import RDBStorage
+
+from ser_mlops.commands import run_command
+from ser_mlops.experiments.study import TrialState
+from ser_mlops.experiments.study_storage import open_journal
+from ser_mlops.launching.sweep_job import conduct_sweep
+from ser_mlops.tracking.store import open_store
+from tests.experiments.builders import sweep_of
+from tests.project import ROOT
+from tests.tracking.builders import content_of_experiment
+
+PROCESSES = multiprocessing.get_context("forkserver")
+
+
+@dataclass
+class Command:
+    """A sweep in a process of its own."""
+
+    process: BaseProcess
+    log: Path
+
+    def finish(self, code: int = 0) -> str:
+        """Wait for its end; return what it printed."""
+        self.process.join(timeout=240)
+        output = self.log.read_text()
+        assert self.process.exitcode == code, output
+        return output
+
+
+def run_in(folder: Path, log: Path, given: Mapping[str, str]) -> None:
+    """Run a sweep in a folder, as a command does."""
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(ROOT)  # a command's own processes import the project from here
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    torch.set_num_threads(1)
+    run_command(lambda: conduct_sweep(sweep_of(**given)))
+
+
+@dataclass
+class Lab:
+    """A furnished folder with a store of its own."""
+
+    folder: Path
+
+    def start(self, **given: str) -> Command:
+        """Start a sweep in a process of its own."""
+        log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
+        log.touch()
+        process = PROCESSES.Process(target=run_in, args=(self.folder, log, given))
+        process.start()
+        return Command(process, log)
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "studies/s.journal"
+
+    def num_lines(self) -> int:
+        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
+
+    def kill_at(self, line: int) -> bool:
+        """Run a sweep and kill it with SIGKILL once the journal has so many lines; return whether it was still at work."""
+        command = self.start()
+        while command.process.is_alive() and self.num_lines() < line:
+            time.sleep(0.001)
+        was_alive = command.process.is_alive()
+        command.process.kill()
+        command.finish(-signal.SIGKILL if was_alive else 0)
+        return was_alive
+
+    def study(self, storage: str | None = None) -> optuna.Study:
+        """Open the study; of a database no connection stays open, as tests that wait for something open it many times."""
+        not_pooled = {"poolclass": sqlalchemy.pool.NullPool}
+        opened = open_journal(self.journal) if storage is None else RDBStorage(storage, engine_kwargs=not_pooled)
+        return optuna.load_study(study_name="s", storage=opened)
+
+    def history(self, storage: str | None = None) -> dict:
+        """Everything that study and store hold, but for times and what is drawn of them."""
+        study = self.study(storage)
+        client = open_store()
+        runs = content_of_experiment(client, study.user_attrs["parent"])
+        for run in runs.values():
+            run["metrics"] = {name: points for name, points in run["metrics"].items() if "seconds" not in name}
+            run["tags"] = {name: re.sub("%22|[0-9a-f]{32}", "", text) for name, text in run["tags"].items()}
+            run["artifacts"] = {
+                name: name.endswith((".png", "trials.csv", "history.csv", "end.txt", ".md")) or content
+                for name, content in run["artifacts"].items()
+            }
+        return {
+            "trials": [
+                (
+                    trial.number,
+                    trial.state,
+                    trial.value if trial.state == TrialState.COMPLETE else None,
+                    trial.params,
+                    trial.intermediate_values,
+                )
+                for trial in study.trials
+            ],
+            "runs": runs,
+        }
+
+
+def children(lab: Lab, beginning: str) -> dict[str, mlflow.entities.Run]:
+    client = open_store()
+    runs = client.search_runs([client.get_experiment_by_name("ser").experiment_id], max_results=1000)
+    return {key: run for run in runs if (key := run.data.tags.get("training")) and key.startswith(beginning)}
+
+
+def parent_of(lab: Lab) -> mlflow.entities.Run:
+    return open_store().get_run(lab.study().user_attrs["parent"])

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.resuming import resolve_settings
 from ser_mlops.files import md5_of
-from tests.models.test_build import write_to_cache
+from tests.models.builders import write_to_cache
 from tests.project import Project, metrics_of, mlflow_run, parents_of, train
 
 pytestmark = pytest.mark.timeout(600)  # most of these start processes, each of which takes seconds to import what it needs
@@ -149,8 +149,8 @@ def test_an_experiment_that_another_command_uses_is_not_resumed(project, refuse,
     run_id = finished[0].info.run_id
     folder = project.root / "checkpoints" / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "attended.lock"):
-        assert refuse({"resume": run_id}) == f"error: run {run_id} is attended to by another command: wait for it to end, or end it"
+    with FileLock(folder / "in_use.lock"):
+        assert refuse({"resume": run_id}) == f"error: run {run_id} is in use by another command: wait for it to end, or stop it"
 
 
 def test_a_resume_may_change_how_often_the_state_is_saved_and_who_reads(project, finished, monkeypatch):

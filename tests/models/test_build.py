@@ -18,15 +18,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import ModelError
 from ser_mlops.models.aliases import ALIASES
 from ser_mlops.models.build import load_classifier, locate, open_classifier
-from tests.models.builders import ARCHITECTURES, build_net, padded, some_waves, write_checkpoint
-
-
-def write_to_cache(home: Path, alias: str, **how: object) -> None:
-    """Put a stand-in into a Hugging Face cache, under the name of the real repository."""
-    repository = home / "hub" / f"models--{ALIASES[alias].replace('/', '--')}"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0" * 40)
-    write_checkpoint(repository / "snapshots" / ("0" * 40), alias, **how)
+from tests.models.builders import ARCHITECTURES, build_net, padded, some_waves, write_checkpoint, write_to_cache
 
 
 def load_elsewhere(home: Path, *models: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ KINDS = {
     "cross": {"experiment_type": "cross", "train_datasets": "SAVEE,TESS", "fold": "all"},
     "matrix": {"experiment_type": "matrix"},
     "grid": {"experiment_type": "grid"},
+    "within": {"experiment_type": "within", "train_datasets": "SAVEE,TESS"},
     "all folds": {"test_dataset": "SAVEE", "fold": "all"},
 }
 FAST = {"model": "tiny", "freeze": "encoder", "epochs": "1", "rounds": "1"}

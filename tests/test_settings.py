@@ -205,7 +205,7 @@ def test_freeze_true_in_params_yaml_means_the_feature_encoder():
         (["--model", ""], "model= is not accepted, expected at least 1 character"),
         (["--data.corpora", ""], "data.corpora= is not accepted, expected at least 1 item"),
         (["--attention_mask", "perhaps"], "attention_mask=perhaps is not accepted, expected a valid boolean"),
-        (["--experiment_type", "indpe"], "experiment_type=indpe is not accepted, expected 'indep', 'cross', 'matrix' or 'grid'"),
+        (["--experiment_type", "indpe"], "experiment_type=indpe is not accepted, expected 'indep', 'cross', 'matrix', 'grid' or 'within'"),
         (["--root_folder", "/x"], "root_folder is no longer a parameter, use data.raw in params.yaml"),
         (["--dump-folder", "/x"], "dump_folder is no longer a parameter, use paths.checkpoints and paths.cache"),
         (["--num_epochs", "3"], "num_epochs is no longer a parameter, use epochs"),

@@ -108,8 +108,9 @@ def prepare(settings: Settings) -> Experiment:
     train = settings.train
     corpora = corpora_of(settings.data.corpora, train.experiment_type, train.train_datasets, train.test_dataset, train.test_split_source)
     locate(train.model)
-    if settings.frames.split == "stratified" and train.fold != 0:
-        raise SettingsError(f"fold={train.fold}: frames.split=stratified holds out one part, expected fold=0")
+    if settings.frames.split == "stratified" and (train.fold != 0 or train.experiment_type == "within"):
+        asked = "experiment_type=within" if train.experiment_type == "within" else f"fold={train.fold}"
+        raise SettingsError(f"{asked}: frames.split=stratified holds out one part, expected fold=0")
     params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
     versions = read_versions(corpora, params)
     trainings = plan_trainings(

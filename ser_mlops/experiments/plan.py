@@ -6,6 +6,7 @@
 | cross | `train_datasets` (default: all), each without its fold | the held-out fold of every one of them, each alone and pooled |
 | matrix | for each corpus in turn, all the others, whole | the corpus left out, whole |
 | grid | each corpus alone | every corpus (itself: its held-out fold) |
+| within | each corpus alone, without the fold held out in turn | that fold: every clip is tested once |
 
 Corpora with official partitions are trained on their train part, validated on their validation part (drawn from the train part where
 there is none) and always tested on their official test sets, each under a name of its own (MSP_PODCAST_test1).
@@ -157,6 +158,10 @@ def _plan_roles(
             _Roles(left_out, tuple(name for name in train if name != left_out), (left_out,), None, trained_on=f"all but {left_out}")
             for left_out in train
         ]
+    if experiment_type == "within":
+        if fold not in (0, "all"):
+            raise SettingsError(f"fold={fold}: experiment_type=within holds out every fold in turn, leave fold out")
+        return [_Roles(own, (own,), (own,), held_out) for own in train for held_out in _folds_held_out({own: frames[own]}, "all")]
     if experiment_type == "grid":
         return [_Roles(own, (own,), train, held_out) for own in train for held_out in _folds_held_out({own: frames[own]}, fold)]
     if experiment_type == "cross":

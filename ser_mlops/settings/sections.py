@@ -107,8 +107,9 @@ class PathsSettings(Section):
 
 
 class TrainSettings(Section):
-    experiment_type: Literal["indep", "cross", "matrix", "grid"]
-    """indep: one test corpus; cross: held-out folds of all; matrix: leave one corpus out; grid: each trained, each tested."""
+    experiment_type: Literal["indep", "cross", "matrix", "grid", "within"]
+    """indep: one test corpus; cross: held-out folds of all; matrix: leave one corpus out; grid: each trained, each tested; within: each
+    corpus alone, over all its folds."""
     train_datasets: Names
     """Corpora to train on, comma-separated; empty: the test corpus alone (indep) or all of data.corpora."""
     test_dataset: OptionalName

@@ -223,6 +223,24 @@ TABLE = [
         ],
         id="grid over all folds, with official partitions",
     ),
+    pytest.param(
+        {"experiment_type": "within"},
+        "B GAP OFFICIAL",
+        [
+            (("B",), "B", 0, {"b1", "b1bis"}, {"B": {"b0", "b0bis"}}),
+            (("B",), "B", 1, {"b0", "b0bis"}, {"B": {"b1", "b1bis"}}),
+            (("GAP",), "GAP", 0, {"g2", "g2bis"}, {"GAP": {"g0", "g0bis"}}),
+            (("GAP",), "GAP", 2, {"g0", "g0bis"}, {"GAP": {"g2", "g2bis"}}),
+            (("OFFICIAL",), "OFFICIAL", None, HEARD_OFFICIAL, TESTED_OFFICIAL),
+        ],
+        id="within: each corpus alone, every fold of it held out in turn",
+    ),
+    pytest.param(
+        {"experiment_type": "within", "train_datasets": ("B",), "fold": "all"},
+        "A B",
+        [(("B",), "B", 0, {"b1", "b1bis"}, {"B": {"b0", "b0bis"}}), (("B",), "B", 1, {"b0", "b0bis"}, {"B": {"b1", "b1bis"}})],
+        id="within the corpora named",
+    ),
 ]
 
 
@@ -230,6 +248,13 @@ TABLE = [
 def test_an_experiment_trains_and_tests_on_whom_the_table_says(given, corpora, expected):
     trainings = plan(frames(*corpora.split()), **given)
     assert [(t.train_datasets, t.test_dataset, t.fold, heard(t), asked(t)) for t in trainings] == expected
+
+
+def test_within_tests_every_clip_once():
+    tested = [
+        path for training in plan(frames("A", "B"), experiment_type="within") for frame in training.tests.values() for path in frame["path"]
+    ]
+    assert sorted(tested) == sorted([*A["path"], *B["path"]])
 
 
 @pytest.mark.parametrize(("given", "corpora", "expected"), TABLE)
@@ -367,6 +392,7 @@ def test_speakers_whom_nobody_knows_are_not_called_apart():
         ({"experiment_type": "cross"}, "A", "experiment_type=cross needs two corpora or more, train_datasets has A"),
         ({"experiment_type": "matrix", "train_datasets": ("B",)}, "A B", "experiment_type=matrix needs two corpora or more"),
         ({"experiment_type": "cross", "test_dataset": "A"}, "A B", "test_dataset=A goes with experiment_type=indep"),
+        ({"experiment_type": "within", "fold": 1}, "A B", "fold=1: experiment_type=within holds out every fold in turn, leave fold out"),
         ({"experiment_type": "grid", "test_split_source": "A"}, "A B", "test_split_source=A goes with experiment_type=indep"),
         ({"test_split_source": "A", "test_dataset": "B"}, "A B", "test_dataset=B: with test_split_source=A the test set is half of A"),
         ({"test_split_source": "A", "train_datasets": ("A", "B")}, "A B", "take it out of train_datasets"),

@@ -51,6 +51,7 @@ def results_of(corpora: str, rounds: int = 2, **given) -> list[Result]:
         ("A B C", {"experiment_type": "matrix"}, ["", "A", "B", "C"]),
         ("A B", {"experiment_type": "grid"}, ["A to A", "A to B", "B to A", "B to B"]),
         ("A B", {"experiment_type": "grid", "fold": "all"}, ["A to A", "A to B", "B to A", "B to B"]),
+        ("A B", {"experiment_type": "within"}, ["", "A", "B"]),
     ],
 )
 def test_every_clip_counts_once_per_round_in_every_kind_of_experiment(corpora, given, tests):

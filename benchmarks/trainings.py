@@ -35,8 +35,9 @@ def ours(
         import shutil
 
         from ser_mlops.models.build import load_classifier
+        from ser_mlops.training.caches import Features
         from ser_mlops.training.distributed import join_world
-        from ser_mlops.training.features import Features, open_features
+        from ser_mlops.training.features import open_features
         from ser_mlops.training.fit import fit_round
         from ser_mlops.training.recipe import Recipe
         from ser_mlops.training.round import Round

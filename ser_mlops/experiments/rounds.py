@@ -31,9 +31,10 @@ from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.views import links_to_rounds
 from ser_mlops.training.batching import Clips
+from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World, join_world, leave_world
 from ser_mlops.training.evaluate import predict_logits
-from ser_mlops.training.features import Features, open_features
+from ser_mlops.training.features import open_features
 from ser_mlops.training.fit import Fitted, fit_round
 from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.round import Round

@@ -24,8 +24,8 @@ from ser_mlops.tracking.notebook import ChildWriter, open_child_writer
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import STUDY_TAG
+from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import join_world
-from ser_mlops.training.features import Features
 
 
 @dataclass

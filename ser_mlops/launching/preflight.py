@@ -20,7 +20,8 @@ from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
 from ser_mlops.models.build import load_classifier, locate
 from ser_mlops.settings.sections import Settings, SlurmSettings
 from ser_mlops.tracking.store import find_run, open_store, tracking_uri
-from ser_mlops.training.features import look_ahead
+from ser_mlops.training.caches import look_ahead
+from ser_mlops.training.features import FrozenPart
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 GUIDE = "docs/cluster.md"
@@ -58,14 +59,8 @@ def check_caches(experiment: Experiment) -> bool:
     train, slurm = experiment.settings.train, experiment.settings.slurm
     classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask)
     corpora = {corpus: version.audio for corpus, version in experiment.versions.items()}
-    absent, obstacle = look_ahead(
-        classifier,
-        train.freeze,
-        corpora,
-        Path(experiment.settings.paths.cache),
-        train.cache_precision,
-        torch.device("cuda" if slurm.gpus else "cpu"),
-    )
+    source = FrozenPart(classifier, train.freeze, train.cache_precision, torch.device("cuda" if slurm.gpus else "cpu"))
+    absent, obstacle = look_ahead(source, corpora, Path(experiment.settings.paths.cache))
     if obstacle:
         raise TrainingError(f"launcher=slurm: {obstacle}; cache=off: every job computes the frozen part in every epoch")
     return bool(absent)

@@ -13,8 +13,8 @@ from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
 from ser_mlops.training.batching import Clips, cut_windows, plan_evaluation
+from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
-from ser_mlops.training.features import Features
 from ser_mlops.training.inputs import Inputs
 from ser_mlops.training.recipe import EvaluationRecipe
 from ser_mlops.training.stopping import Stop

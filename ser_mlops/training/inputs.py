@@ -11,7 +11,8 @@ import torch
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training.augment import Alteration
 from ser_mlops.training.batching import Batch, Clips, load_batches
-from ser_mlops.training.features import Features
+from ser_mlops.training.caches import Features
+from ser_mlops.training.features import STAGES
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Pooled outputs up to this stay in memory as one matrix, on the device; more (500,000 clips of base size, 20,000 where the checkpoint
@@ -24,7 +25,7 @@ class Inputs:
     def __init__(self, classifier: EmotionClassifier, clips: Clips, features: Features | None, workers: int, device: torch.device):
         self.clips = clips
         self.features = features
-        self.stage = "wave" if features is None else features.stage
+        self.stage = "wave" if features is None else STAGES[features.mode]
         self.prepare = classifier.prepare
         self.workers = workers
         self.device = device

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 from ser_mlops.training.batching import Clips
+from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import resolve_precision
-from ser_mlops.training.features import Features
 from ser_mlops.training.recipe import Recipe
 
 

@@ -14,7 +14,8 @@ from transformers import AutoModelForAudioClassification
 from ser_mlops.models.build import load_classifier
 from ser_mlops.seeds import rng
 from ser_mlops.training.batching import Clips
-from ser_mlops.training.features import Features, open_features
+from ser_mlops.training.caches import Features
+from ser_mlops.training.features import open_features
 from ser_mlops.training.fit import Fitted, fit_round
 from ser_mlops.training.recipe import Recipe
 from ser_mlops.training.round import Round

@@ -13,9 +13,9 @@ from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training import inputs
 from ser_mlops.training.batching import Clips
+from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import Evaluation, predict_logits, resolve_precision
-from ser_mlops.training.features import Features
 from ser_mlops.training.recipe import EvaluationRecipe
 from tests.training.builders import make_clips, make_setup
 

@@ -25,8 +25,9 @@ from pipelines import cache
 from ser_mlops.errors import DataError, SettingsError, TrainingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
-from ser_mlops.training import features
-from ser_mlops.training.features import Features, clear_cache, list_caches, open_features
+from ser_mlops.training import caches, features
+from ser_mlops.training.caches import Features, clear_cache, list_caches
+from ser_mlops.training.features import STAGES, open_features
 from tests.models.builders import some_waves, write_checkpoint
 
 MODES = ("encoder", "feature_encoder")
@@ -74,7 +75,7 @@ def test_cached_equals_recomputed_in_logits_and_gradients(classifier: EmotionCla
     kept = [torch.from_numpy(cached.get("TOY", start).copy()) for start in starts.tolist()]
     labels = torch.arange(len(waves)) % 7
     results = []
-    for rows, stage in ((values, "wave"), (kept, cached.stage)):
+    for rows, stage in ((values, "wave"), (kept, STAGES[cached.mode])):
         classifier.zero_grad()
         logits_BE = classifier(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]), stage)
         cross_entropy(logits_BE, labels).backward()
@@ -97,7 +98,7 @@ def test_bfloat16_is_half_the_size_and_agrees_within_its_tolerance(classifier: E
         assert one.shape == other.shape
         with torch.inference_mode():
             steps = torch.tensor([len(one)])
-            logits = [classifier(torch.from_numpy(rows.copy())[None], steps, exact.stage) for rows in (one, other)]
+            logits = [classifier(torch.from_numpy(rows.copy())[None], steps, STAGES[exact.mode]) for rows in (one, other)]
         assert torch.allclose(*logits, rtol=0, atol=2e-2)
 
 
@@ -137,7 +138,7 @@ def test_the_bytes_do_not_depend_on_who_asked_first_nor_on_how_many_at_once(tmp_
 def test_of_several_who_ask_at_once_one_computes_and_the_others_wait(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     classifier = load_classifier("tiny", seed=1)
     path = open_toy(classifier, "encoder", tmp_path).caches["TOY"].path
-    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.WARNING), features._locked(path):
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.WARNING), caches._locked(path):
         other = pool.submit(open_toy, classifier, "encoder", tmp_path)
         while "waiting for the process that fills" not in caplog.text:
             assert not other.done()
@@ -176,7 +177,7 @@ def test_a_damaged_cache_is_computed_again_and_says_so(tmp_path: Path, damage: s
         path.write_bytes(whole[:-100])
     else:
         path.with_suffix(".json").write_text("{")
-        features._verified.clear()
+        caches._verified.clear()
     with caplog.at_level(logging.WARNING):
         open_toy(classifier, "encoder", tmp_path)
     assert "truncated or altered): computed again" in caplog.text
@@ -187,7 +188,7 @@ def test_a_whole_cache_is_not_computed_again(tmp_path: Path) -> None:
     classifier = load_classifier("tiny", seed=1)
     cache = open_toy(classifier, "encoder", tmp_path).caches["TOY"]
     written = cache.path.stat().st_mtime_ns
-    features._verified.clear()
+    caches._verified.clear()
     assert open_toy(classifier, "encoder", tmp_path).caches["TOY"].path.stat().st_mtime_ns == written
     label = json.loads(cache.label.read_text())
     assert label["clips"] == len(LENGTHS)
@@ -238,7 +239,7 @@ def test_off_means_off(tmp_path: Path) -> None:
 def test_a_disk_too_small_is_an_error_before_the_work_or_training_without_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(features, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
+    monkeypatch.setattr(caches, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
     classifier, audio = load_classifier("tiny", seed=1), {"TOY": write_audio(tmp_path)}
     with pytest.raises(TrainingError, match=r"cache=require: the cache needs 0.0 GB, .*cache has 0.0 GB"):
         open_features(classifier, "encoder", audio, tmp_path / "cache", "float32", "require", "cpu")
@@ -304,7 +305,7 @@ def test_memory_holds_a_batch_not_the_corpus(tmp_path: Path, monkeypatch: pytest
 
 def test_batches_hold_clips_of_like_length_within_their_budget() -> None:
     lengths = np.sort(np.random.default_rng(1).integers(1000, 90_000, 300))[::-1]
-    plan = features.Plan(Path("x"), np.arange(300), lengths, np.ones(300, np.int64), "")
+    plan = caches.Plan(Path("x"), np.arange(300), lengths, np.ones(300, np.int64), "")
     batches = list(plan.batches(80_000))
     assert np.array_equal(np.concatenate(batches), np.arange(300))
     assert all(len(batch) == 1 or len(batch) * lengths[batch[0]] <= 80_000 for batch in batches)
@@ -318,7 +319,7 @@ def test_caches_are_listed_and_cleared_and_leftovers_too(tmp_path: Path) -> None
     unfinished, whole = sorted(list_caches(folder), key=lambda entry: bool(entry.label))
     assert (whole.name, whole.label["corpus"], whole.num_bytes > path.stat().st_size) == (path.stem, "TOY", True)
     assert (unfinished.label, unfinished.num_bytes) == ({}, 4)
-    with features._locked(path):
+    with caches._locked(path):
         assert not clear_cache(whole)
     assert clear_cache(whole)
     assert clear_cache(unfinished)

@@ -35,8 +35,8 @@ test: setup     ## run the tests
 test-slow: setup ## run the thorough variants too
 	python -m pytest $(PYTEST) -m "slow or not slow"
 
-coverage: setup ## run the tests and show which lines they reach: a table, and pages in coverage/
-	rm -rf coverage .coverage*
+coverage: setup ## run the tests and show which lines they reach: a table, and pages in htmlcov/
+	rm -rf htmlcov .coverage*
 	python -m pytest $(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html
 
 docs: setup     ## build docs/ and a reference of the package into site/; a broken link is an error
@@ -65,5 +65,5 @@ lock:           ## resolve requirements.lock from pyproject.toml; pins that stil
 	uv pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 $(LOCKED) $(LOCK) pyproject.toml --output-file requirements.lock
 
 clean:          ## remove what can be rebuilt (not data, not the tracking store, not checkpoints)
-	rm -rf .venv cache site coverage .coverage* .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv cache site htmlcov .coverage* .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

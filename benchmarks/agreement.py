@@ -1,4 +1,4 @@
-"""Does a second run give what the first gave? `python -m benchmarks --results FOLDER`, then `python -m benchmarks.agreement FOLDER`.
+"""Does a second run reproduce the first? `python -m benchmarks --results FOLDER`, then `python -m benchmarks.agreement FOLDER`.
 
 A ratio or a limit agrees if the ranges of both runs touch, or if its medians differ by 10 % at most: the passes of one run follow each
 other within minutes, so that their range is narrower than what a machine shifts by in hours.
@@ -31,9 +31,9 @@ def compare(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> Iterat
     others = {_key(result): result for result in second}
     for result in first:
         if _key(result) in others:
-            told, retold = _figures(result), _figures(others[_key(result)])
-            for name in told.keys() & retold.keys():
-                yield _line(claim_of(result), name, told[name], retold[name])
+            first_figures, second_figures = _figures(result), _figures(others[_key(result)])
+            for name in first_figures.keys() & second_figures.keys():
+                yield _line(claim_of(result), name, first_figures[name], second_figures[name])
 
 
 def _key(result: dict[str, Any]) -> tuple[str, str]:
@@ -46,8 +46,8 @@ def _figures(result: dict[str, Any]) -> dict[tuple[str, str], Span]:
 
 
 def _line(claim: str, name: tuple[str, str], first: Span, second: Span) -> str:
-    told = (f"{span.median:.3g} ({span.low:.3g} to {span.high:.3g})" for span in (first, second))
-    return f"| {claim} | {' | '.join(name)} | {' | '.join(told)} | {'yes' if agree(first, second) else 'no'} |"
+    shown = (f"{span.median:.3g} ({span.low:.3g} to {span.high:.3g})" for span in (first, second))
+    return f"| {claim} | {' | '.join(name)} | {' | '.join(shown)} | {'yes' if agree(first, second) else 'no'} |"
 
 
 if __name__ == "__main__":

@@ -119,10 +119,10 @@ def measure(work: Work, repeats: int, warmups: int) -> dict[str, Any]:
         gc.collect()
         _synchronise()
         start = time.perf_counter()
-        told = work.run()
+        facts_of_run = work.run()
         _synchronise()
         seconds.append(time.perf_counter() - start)
-        for name, value in (told or {}).items():
+        for name, value in (facts_of_run or {}).items():
             facts[name].append(value)
     return {
         "seconds": seconds,
@@ -165,7 +165,7 @@ def main(claim: Claim, arguments: Sequence[str] | None = None) -> None:
         for contender in chosen:
             outcome = _measure_apart(spec.name, contender, options)
             outcomes[contender.name].append(outcome)
-            print(f"{claim.name} {number + 1}/{options.passes} {contender.name}: {_told(outcome)}", flush=True)
+            print(f"{claim.name} {number + 1}/{options.passes} {contender.name}: {_shown(outcome)}", flush=True)
     result = _result(claim, chosen, outcomes, spec.name, options)
     print(write_result(Path(options.results), result), flush=True)
     if any("failed" in row and not row["is_peer"] for row in result["rows"]):
@@ -241,7 +241,7 @@ def _run_apart(command: Sequence[object], timeout_s: float, temporary: str) -> N
         raise subprocess.CalledProcessError(process.returncode, command, stderr=stderr)
 
 
-def _told(outcome: Mapping[str, Any]) -> str:
+def _shown(outcome: Mapping[str, Any]) -> str:
     if "failed" in outcome:
         return f"could not run: {outcome['failed']}"
     return " ".join(f"{seconds:.3f}" for seconds in outcome["seconds"]) + f" s, {outcome['peak_mib']:.0f} MiB"

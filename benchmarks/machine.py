@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ("ser_mlops", "pipelines", "benchmarks/*.py", "requirements.lock", "params.yaml")
-"""What decides a result; a result file that was written anew does not make the tree dirty."""
+"""What decides a result; a result file that was rewritten does not make the tree dirty."""
 LIBRARIES = ("torch", "transformers", "numpy")
 
 
@@ -37,7 +37,7 @@ def installed_version(package: str) -> str | None:
 
 
 def cpu_model() -> str:
-    """Return the processor's name as Linux or macOS tells it."""
+    """Return the processor's name as Linux or macOS gives it."""
     if sys.platform == "darwin":
         return subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=True).stdout.strip()
     names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
@@ -106,7 +106,7 @@ def peak_memory_mib() -> float:
 
 
 def forget_peak_memory() -> float:
-    """Let the peak of this process begin anew, where the system can (Linux); return the MiB that it holds."""
+    """Reset the peak of this process, where the system can (Linux); return the MiB that it holds."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")

@@ -16,7 +16,7 @@ from benchmarks.machine import hardware_name
 
 RESULTS = Path(__file__).parent / "results"
 FEW = 5
-"""Quartiles of fewer values would call half of the machine's whims a surprise."""
+"""Quartiles of fewer values would leave out half of what the machine does by chance."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def ratios_of(result: Mapping[str, Any]) -> list[Ratio]:
     for mine in (row for row in ran if not row["is_peer"]):
         for peer in (row for row in ran if row["is_peer"] and row["kind"] == mine["kind"]):
             times, aim = times_faster(mine, peer), aims.get((mine["name"], peer["name"]))
-            told = "" if aim is None else f"{aim:g} {'reached' if times.median >= aim else 'missed'}"
-            ratios.append(Ratio(mine["name"], peer["name"], times, told))
+            verdict = "" if aim is None else f"{aim:g} {'reached' if times.median >= aim else 'missed'}"
+            ratios.append(Ratio(mine["name"], peer["name"], times, verdict))
     return ratios
 
 

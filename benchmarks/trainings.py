@@ -141,7 +141,7 @@ def new_trainer(material: Material, freeze: tuple[str, ...], *, train: Any, vali
 
 
 KEEPS_BEST: dict[str, Any] = {"save_strategy": "epoch", "save_total_limit": 1, "load_best_model_at_end": True, "num_train_epochs": 2}
-"""Arguments of a Trainer that, like a round of ours, can go on after an interruption and ends with the best epoch on validation."""
+"""Arguments of a Trainer that, like a round of ours, can resume after an interruption and ends with the best epoch on validation."""
 
 
 def trainer(

@@ -188,15 +188,15 @@ def test_the_rows_of_the_readme_are_all_measured() -> None:
 
 def test_the_harness_needs_the_standard_library_alone() -> None:
     program = "import json, sys, benchmarks.harness; print(json.dumps(sorted(sys.modules)))"
-    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert not {"numpy", "torch", "pandas", "psutil", "ser_mlops"} & set(json.loads(told))
+    printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert not {"numpy", "torch", "pandas", "psutil", "ser_mlops"} & set(json.loads(printed))
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_every_claim_names_its_own_contenders_and_loads_with_the_standard_library_alone(name: str) -> None:
     program = f"import json, sys, benchmarks.{name}; print(json.dumps(sorted(sys.modules)))"
-    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert not {"numpy", "torch", "pandas", "psutil", "ser_mlops"} & set(json.loads(told))
+    printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert not {"numpy", "torch", "pandas", "psutil", "ser_mlops"} & set(json.loads(printed))
     claim = importlib.import_module(f"benchmarks.{name}").CLAIM
     peers = {contender.name: contender.is_peer for contender in claim.contenders}
     assert claim.name == name
@@ -226,8 +226,8 @@ def test_a_peer_gets_an_environment_of_its_own_that_is_mended_and_reused(tmp_pat
     python = environment.python(tmp_path / "peers")
     assert not (home / "left_by_a_broken_build").exists()
     program = "import tinypeer, numpy; print(tinypeer.VALUE)"
-    told = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert told == "42\n"
+    printed = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert printed == "42\n"
     built = (home / "complete").stat().st_mtime_ns
     assert environment.python(tmp_path / "peers") == python
     assert (home / "complete").stat().st_mtime_ns == built

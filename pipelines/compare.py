@@ -4,7 +4,7 @@ from ser_mlops.commands import parse_arguments, run_command
 
 
 def main() -> None:
-    settings = parse_arguments(["compare"], "Compare two or more experiments: mlflow run . -e compare -P runs=ID,ID")
+    settings = parse_arguments(["compare", "paths.checkpoints"], "Compare two or more experiments: mlflow run . -e compare -P runs=ID,ID")
     from pathlib import Path
 
     from ser_mlops.experiments.comparison import conduct_comparison

@@ -7,7 +7,10 @@ from ser_mlops.errors import SettingsError
 
 
 def main() -> None:
-    settings = parse_arguments(["import_frames"], "Write data/imported/CORPUS.parquet from pickled DataFrames; the catalogue reads it.")
+    settings = parse_arguments(
+        ["import_frames", "data.raw", "data.own_corpora"],
+        "Write data/imported/CORPUS.parquet from pickled DataFrames; the catalogue reads it.",
+    )
     folder = settings.import_frames.folder
     if folder is None:
         raise SettingsError("folder is missing, expected a folder with D.CORPUS_train_DF.p and D.CORPUS_test_DF.p")

@@ -4,7 +4,9 @@ from ser_mlops.commands import parse_arguments, run_command
 
 
 def main() -> int:
-    settings = parse_arguments(["predict"], "Classify recordings: mlflow run . -e predict -P model_uri=models:/ser@champion -P audio=FILE")
+    settings = parse_arguments(
+        ["predict", "paths.checkpoints"], "Classify recordings: mlflow run . -e predict -P model_uri=models:/ser@champion -P audio=FILE"
+    )
     from pathlib import Path
 
     from ser_mlops.serving.batch import conduct_prediction

@@ -7,7 +7,9 @@ from ser_mlops.errors import SettingsError
 
 
 def main() -> None:
-    settings = parse_arguments(["prepare_msp"], "Write data/imported/MSP_PODCAST.parquet from the label file; the catalogue reads it.")
+    settings = parse_arguments(
+        ["prepare_msp", "data.raw"], "Write data/imported/MSP_PODCAST.parquet from the label file; the catalogue reads it."
+    )
     given = settings.prepare_msp
     if given.annotations is None or given.audio_dir is None:
         raise SettingsError("expected annotations (labels_consensus.csv) and audio_dir (the folder Audios)")

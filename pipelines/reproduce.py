@@ -5,7 +5,7 @@ from ser_mlops.errors import SettingsError
 
 
 def main() -> int:
-    settings = parse_arguments(["reproduce"], "Run an experiment again: mlflow run . -e reproduce -P run_id=ID")
+    settings = parse_arguments(["reproduce", "paths"], "Run an experiment again: mlflow run . -e reproduce -P run_id=ID")
     chosen = settings.reproduce
     if chosen.run_id is None:
         raise SettingsError("run_id is not given, expected the id of a finished experiment (the parent run)")

@@ -6,7 +6,7 @@ from ser_mlops.settings.reading import read_settings
 
 def main() -> None:
     description = "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below."
-    given = parse_given(["sweep", "train", "launch", "slurm"], description)
+    given = parse_given(["sweep", "train", "data", "paths", "launch", "slurm"], description)
     from ser_mlops.experiments.experiment import prepare
     from ser_mlops.experiments.sweep import prepare_sweep
     from ser_mlops.launching.dispatch import check_sweep_launch, launch_sweep

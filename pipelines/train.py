@@ -5,7 +5,7 @@ from ser_mlops.commands import parse_given, run_command
 
 def main() -> None:
     description = "Train, track and test emotion classifiers: mlflow run . -P name=value, with the names below."
-    given = parse_given(["train", "serving", "launch", "slurm"], description)
+    given = parse_given(["train", "data", "paths.checkpoints", "paths.cache", "serving", "launch", "slurm"], description)
     from ser_mlops.experiments.experiment import prepare
     from ser_mlops.experiments.resuming import resolve_settings
     from ser_mlops.launching.dispatch import check_launch, launch

@@ -2,14 +2,17 @@
 
 import argparse
 import gc
+import os
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from ser_mlops.errors import SerError, SettingsError
 from ser_mlops.settings.fields import fields_of, model_of
-from ser_mlops.settings.reading import read_settings, unknown_parameter
-from ser_mlops.settings.sections import SHARED_SECTIONS, Settings
+from ser_mlops.settings.reading import near_names, read_settings
+from ser_mlops.settings.sections import GROUPS, SHARED_SECTIONS, Settings
 
 RENAMED = {"rondas": "rounds"}
 """Old names that are accepted."""
@@ -19,25 +22,26 @@ ANSWERED = {
     "epoch_ini": "resume=RUN_ID",
     "best_acc": "resume=RUN_ID",
     "num_epochs": "epochs",
+    "space": "sweep.space in params.yaml",
 }
 """Old names that are refused with what replaces them."""
+FILE_ONLY = {"sweep.space"}
+"""Settings that a word cannot hold: they are changed in params.yaml."""
 
 
-def parse_arguments(sections: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> Settings:
+def parse_arguments(used: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> Settings:
     """Read params.yaml and what a command line changes of it; see `parse_given`."""
-    return read_settings(given=parse_given(sections, description, arguments))
+    return read_settings(given=parse_given(used, description, arguments))
 
 
-def parse_given(sections: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> dict[str, str]:
+def parse_given(used: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> dict[str, str]:
     """Return the values that a command line gives, as written, by dotted name; only the names are checked.
 
-    `sections` are those whose settings go by plain names (`--lr`), the first one first where two share a name; the shared
-    sections, and what an earlier section hides, go by dotted names (`--paths.cache`). Hyphens and underscores are the same.
-    `--help` prints every setting with its default and exits.
+    `used` lists the sections and single settings (paths.cache) that the command uses, in the order of its help. Settings of sections go by
+    plain names (`--lr`), the first section first where two share a name; what an earlier section hides, and the sections paths and data, go
+    by dotted names (`--paths.cache`). Hyphens and underscores are the same. `--help` prints every setting with its default and exits.
     """
-    names = {key: f"{section}.{key}" for section in reversed(sections) for key in fields_of(section)}
-    dotted = [f"{section}.{key}" for section in (*sections, *SHARED_SECTIONS) for key in fields_of(section)]
-    names |= {name: name for name in dotted if name not in names.values()}
+    names = _names_of(used)
     given: dict[str, str] = {}
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "-h" in words or "--help" in words:
@@ -50,9 +54,9 @@ def parse_given(sections: Sequence[str], description: str, arguments: Sequence[s
         word, equals, value = word.removeprefix("--").partition("=")
         name = RENAMED.get(word.replace("-", "_"), word.replace("-", "_"))
         if name in ANSWERED:
-            raise SettingsError(f"{name} is no longer a parameter, use {ANSWERED[name]}")
+            raise SettingsError(f"{name} is not a parameter, use {ANSWERED[name]}")
         if name not in names:
-            raise SettingsError(unknown_parameter(name, [*names]))
+            raise SettingsError(f"unknown parameter {name!r}{near_names(name, [*names])}: --help lists all")
         if not equals:
             if not words:
                 raise SettingsError(f"{name} has no value")
@@ -63,17 +67,36 @@ def parse_given(sections: Sequence[str], description: str, arguments: Sequence[s
     return given
 
 
+def _names_of(used: Sequence[str]) -> dict[str, str]:
+    """Return the name of every setting on the command line -> its dotted name, in the order of the help."""
+    dotted = [name for part in used for name in ([part] if "." in part else [f"{part}.{key}" for key in fields_of(part)])]
+    names: dict[str, str] = {}
+    for name in dotted:
+        section, key = name.split(".")
+        if name not in FILE_ONLY:
+            names[name if section in SHARED_SECTIONS or key in names else key] = name
+    return names
+
+
 def _help(names: Mapping[str, str], description: str) -> str:
+    """Return the help: the settings under the headings of their sections and groups, with their defaults."""
     defaults = read_settings()
     parser = argparse.ArgumentParser(
-        description=description, add_help=False, usage="%(prog)s [--name value ...]", formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m pipelines.{Path(sys.argv[0]).stem}",
+        usage="%(prog)s [--name value ...]",
+        description=description,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    before, group = "", parser.add_argument_group()
     for name, dotted in names.items():
-        section, key = dotted.split(".", 1)
+        section, key = dotted.split(".")
+        if dotted in GROUPS or section != before:
+            before, group = section, parser.add_argument_group(GROUPS.get(dotted) or Settings.model_fields[section].description)
         field = model_of(section).model_fields[key]
         default = getattr(getattr(defaults, section), key)
         text = f"{field.description} [{_shown(default)}]".replace("%", "%%")
-        parser.add_argument(f"--{name}", metavar="|".join(_choices(field.annotation)) or "VALUE", help=text)
+        group.add_argument(f"--{name}", metavar="|".join(_choices(field.annotation)) or "VALUE", help=text)
     return parser.format_help()
 
 
@@ -87,6 +110,8 @@ def _choices(annotation: object) -> list[str]:
     return [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
 
 
+READER_LEFT = 141
+"""Exit code of a shell's command that SIGPIPE has ended."""
 GARBAGE_THRESHOLDS = 100_000, 20, 100
 """Torch, transformers and MLflow leave millions of objects, which Python's own thresholds have it search again and again: a tenth of the
 time of their imports, an eighth of that of a round with cached features."""
@@ -96,8 +121,25 @@ def run_command(command: Callable[[], int | None]) -> None:
     """Run a command and exit with its code; a user's mistake prints one line and exits with the error's own code."""
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
-        code = command()
-    except SerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        try:
+            code = command()
+        except SerError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        raise SystemExit(READER_LEFT) from None
     raise SystemExit(code or 0)
+
+
+def _reader_has_left() -> bool:
+    """Say whether whoever read the output has closed it (`… --help | head`); if so, nothing more is written there."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    has_left = any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+    if has_left:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return has_left

@@ -5,31 +5,22 @@ import shutil
 import pytest
 from ruamel.yaml import YAML
 
+from ser_mlops.tracking.imports import find_modules, import_closure
 from tests.project import ROOT, Project
-from tests.test_layers import house_imports_of
 
+MODULES = find_modules(ROOT)
 STAGES = {name: stage for file in ("dvc.yaml", "data/dvc.yaml") for name, stage in YAML(typ="safe").load(ROOT / file)["stages"].items()}
 DECIDES_NOTHING = {
     "ser_mlops.data.folders": "where a table lies is not what is in it, and dvc.yaml names the same places",
     "ser_mlops.errors": "what a message says is in no output",
     "ser_mlops.files": "how a file comes to be whole is not what is in it",
     "ser_mlops.settings.sections": "what params.yaml may hold; the values are params of the stage",
+    "ser_mlops.settings.kinds": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.fields": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.reading": "how params.yaml is read; the values are params of the stage",
     "ser_mlops.commands": "how a command line is read, and how a command ends",
 }
 """Modules that stages import and do not depend on: a change to them would redo everything for nothing."""
-
-
-def modules_behind(command: str) -> set[str]:
-    """Every module of the project that a command imports, directly or through others, at the top or in a function."""
-    reached: set[str] = set()
-    waiting = {command}
-    while waiting:
-        name = waiting.pop()
-        reached.add(name)
-        waiting |= house_imports_of(name) - reached
-    return reached
 
 
 def listed_modules(stage: dict) -> set[str]:
@@ -45,7 +36,7 @@ def listed_modules(stage: dict) -> set[str]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_the_modules_that_decide_its_output(name):
-    behind = modules_behind(f"pipelines.{name}") - set(DECIDES_NOTHING)
+    behind = set(import_closure([f"pipelines.{name}"], MODULES)) - set(DECIDES_NOTHING)
     listed = listed_modules(STAGES[name])
     assert sorted(behind - listed) == [], f"imported by stage {name}, not among its deps"
     folders = {path for path in STAGES[name]["deps"] if path.startswith("ser_mlops/") and not path.endswith(".py")}

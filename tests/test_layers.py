@@ -1,12 +1,12 @@
 """The house keeps its layers: a module imports its own layer and those above it in the table, and a tool is imported where it lives."""
 
-import ast
 import sys
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from ser_mlops.tracking.imports import find_modules, import_closure, imports_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,39 +53,15 @@ ENGINE_NEEDS |= {"threadpoolctl", "skops", "opensmile"}
 optional."""
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the package and the commands, by dotted name."""
-    files = [*ROOT.glob("ser_mlops/**/*.py"), *ROOT.glob("pipelines/*.py")]
-    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(files) if path.name != "__init__.py"}
-
-
-MODULES = modules()
-
-
-def imports_of(name: str) -> set[str]:
-    """Every module that one imports, at the top or in a function, but for those that only a type checker reads."""
-    return set(_imported(ast.parse(MODULES[name].read_text(encoding="utf-8"))))
-
-
-def _imported(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-        return
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    if isinstance(node, ast.ImportFrom):
-        assert node.level == 0, f"relative import of {node.module}, expected the whole name"
-        submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from (name if name in MODULES else str(node.module) for name in submodules)
-    for child in ast.iter_child_nodes(node):
-        yield from _imported(child)
+MODULES = find_modules(ROOT)
 
 
 def house_imports_of(name: str) -> set[str]:
-    return {imported for imported in imports_of(name) if imported in MODULES}
+    return {imported for imported in imports_of(MODULES[name], MODULES) if imported in MODULES}
 
 
 def outside_imports_of(name: str) -> set[str]:
-    roots = {imported.partition(".")[0] for imported in imports_of(name)}
+    roots = {imported.partition(".")[0] for imported in imports_of(MODULES[name], MODULES)}
     return roots - sys.stdlib_module_names - {"ser_mlops", "pipelines"}
 
 
@@ -128,10 +104,6 @@ def test_a_tool_is_imported_only_where_it_lives(name):
 
 @pytest.mark.parametrize("name", [name for name in MODULES if room_of(name) in ENGINE])
 def test_the_engine_runs_on_a_bare_machine(name):
-    reached, needed, waiting = set(), set(), {name}
-    while waiting:
-        module = waiting.pop()
-        reached.add(module)
-        needed |= outside_imports_of(module)
-        waiting |= house_imports_of(module) - reached
-    assert needed <= ENGINE_NEEDS, f"{name} needs {', '.join(sorted(needed - ENGINE_NEEDS))} through {', '.join(sorted(reached))}"
+    reached = import_closure([name], MODULES)
+    needed = {outside for module in reached for outside in outside_imports_of(module)}
+    assert needed <= ENGINE_NEEDS, f"{name} needs {', '.join(sorted(needed - ENGINE_NEEDS))} through {', '.join(reached)}"

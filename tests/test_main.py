@@ -126,11 +126,11 @@ def refuse(project) -> Callable[[dict[str, str]], str]:
 WRONG = {
     "unknown corpus": ({"test_dataset": "CREMAA"}, "unknown corpus 'CREMAA', expected one of: CREMA, SAVEE, TESS"),
     "no number": ({"lr": "abc"}, "lr=abc is not accepted, expected a valid number"),
-    "unknown parameter": ({"tset_dataset": "CREMA"}, "unknown parameter 'tset_dataset' (did you mean 'test_dataset'?), expected one of: "),
+    "unknown parameter": ({"tset_dataset": "CREMA"}, "unknown parameter 'tset_dataset' (did you mean 'test_dataset' or "),
     "unknown fold": ({"fold": "9"}, "fold=9: CREMA has no clips in it, expected one of: 0, 1, 2, 3, 4, all"),
     "nothing to cache": ({"cache": "require"}, "cache=require, but nothing is frozen"),
     "unknown model": ({"model": "tinny"}, "unknown model 'tinny', expected one of: HuB-LL, "),
-    "old name": ({"dump_folder": "x"}, "dump_folder is no longer a parameter, use paths.checkpoints and paths.cache"),
+    "old name": ({"dump_folder": "x"}, "dump_folder is not a parameter, use paths.checkpoints and paths.cache"),
 }
 
 

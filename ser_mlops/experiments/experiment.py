@@ -95,7 +95,7 @@ class Experiment:
         settings = {name: str(value) for name, value in flatten_settings(self.settings).items() if name not in FREE_ON_RESUME}
         data = {f"frame of {corpus}": version.frame_md5 for corpus, version in self.versions.items()}
         packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")}
-        return settings | data | packages | {"code (SHA-256 of ser_mlops)": code_hash()}
+        return settings | data | packages | {"code (SHA-256 of what its numbers depend on)": code_hash()}
 
 
 def round_key(training: Training, round: int) -> str:

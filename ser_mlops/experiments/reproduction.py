@@ -99,9 +99,9 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
         files = ", ".join(changed_files(_read(client, run, CODE_FILE), code_listing()))
         differences.append(f"the code is not that of the run (commit {tags['commit'][:12]}{changes}): {files} of ser_mlops")
     elif tags["commit"] != now["commit"]:
-        notes.append(f"commit was {tags['commit'][:12]}, is {now['commit'][:12]}; the code of ser_mlops is the same")
+        notes.append(f"commit was {tags['commit'][:12]}, is {now['commit'][:12]}; the code that numbers depend on is the same")
     if now["dirty"] == "true" and tags["code"] == code_hash():
-        notes.append("the tree has uncommitted changes outside ser_mlops")
+        notes.append("the tree has uncommitted changes, on which no number depends")
     for corpus, version in experiment.versions.items():
         if tags.get(f"dvc.{corpus}") != version.frame_md5:
             differences.append(f"frame of {corpus} was {tags.get(f'dvc.{corpus}')}, is {version.frame_md5}")

@@ -7,8 +7,9 @@ from ser_mlops.data.lock import Version
 from ser_mlops.errors import CheckpointError, SettingsError
 from ser_mlops.experiments.recording import CODE_FILE, SETTINGS_FILE
 from ser_mlops.settings.fields import names_marked
+from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.reading import flatten_settings, parse_settings, read_settings
-from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Mark, Settings
+from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Settings
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing
 from ser_mlops.tracking.recovery import recover

@@ -13,8 +13,9 @@ from ser_mlops.experiments.study import Search, Study, open_study
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
 from ser_mlops.seeds import derive
 from ser_mlops.settings.fields import names_marked, number_kind
+from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.reading import flatten_settings, read_settings, with_train
-from ser_mlops.settings.sections import Choices, Mark, Range, SweepSettings
+from ser_mlops.settings.sections import Choices, Range, SweepSettings
 from ser_mlops.tracking.store import STUDY_TAG
 
 SEARCHABLE = {key: number_kind(section, key) for section, key in (name.split(".") for name in names_marked(Mark.SEARCHABLE))}

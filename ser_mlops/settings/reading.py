@@ -81,7 +81,7 @@ def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[
     section, _, key = name.partition(".")
     accepted = fields_of(section) if key else list(Settings.model_fields)
     if problem["type"] == "extra_forbidden":
-        return f"{origin}: {unknown_parameter(name, accepted)}"
+        return f"{origin}: unknown parameter {name!r}{near_names(name, accepted)}, expected one of: {', '.join(accepted)}"
     if problem["type"] == "missing":
         return f"{origin}: no {name}, expected the keys: {', '.join(accepted)}"
     place = f"{name if section in SHARED_SECTIONS else key}=" if name in given else f"{origin}: {name}: "
@@ -89,8 +89,11 @@ def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[
     return f"{place}{problem['input']} is not accepted, expected {expected}"
 
 
-def unknown_parameter(name: str, accepted: Sequence[str]) -> str:
-    """Word that a setting is unknown, with the nearest name that is accepted, if any is near."""
-    near = difflib.get_close_matches(name.rpartition(".")[2], accepted, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown parameter {name!r}{hint}, expected one of: {', '.join(accepted)}"
+def near_names(name: str, accepted: Sequence[str]) -> str:
+    """Return the accepted names that an unknown one may have meant, as the middle of a message; empty if none is near.
+
+    >>> near_names("epoch", ["epochs", "lr"])
+    " (did you mean 'epochs'?)"
+    """
+    near = difflib.get_close_matches(name.rpartition(".")[2], accepted, n=3)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

@@ -5,50 +5,26 @@ Defaults live in params.yaml and nowhere else. A field's marks say who may chang
 
 import warnings
 from collections.abc import Mapping
-from enum import Enum, auto
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from ser_mlops.settings.kinds import (
+    SLURM_TIME,
+    Augmentations,
+    Freeze,
+    Mark,
+    Names,
+    OptionalModelName,
+    OptionalName,
+    OptionalPositive,
+    Section,
+    Share,
+    none_if_blank,
+    split_commas,
+)
 
 warnings.filterwarnings("ignore", 'Field name "register"')  # every class that may be abstract has a method of that name
-
-
-def _split_commas(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _none_if_blank(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
-
-
-def _freezing(value: object) -> object:
-    named = {"true": "feature_encoder", "false": "none"}
-    return named.get(str(value).lower(), value)
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
-OptionalName = Annotated[str | None, BeforeValidator(_none_if_blank)]
-OptionalModelName = Annotated[Annotated[str, Field(pattern=r"^\w[\w .-]*$")] | None, BeforeValidator(_none_if_blank)]
-OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_none_if_blank)]
-SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
-Share = Annotated[float, Field(ge=0, lt=1)]
-Freeze = Annotated[Literal["none", "feature_encoder", "encoder"], BeforeValidator(_freezing)]
-Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(_split_commas)]
-
-
-class Mark(Enum):
-    """What may be done with a setting of a training, besides giving it."""
-
-    FREE = auto()
-    """A resume may change it: no number depends on it."""
-    SEARCHABLE = auto()
-    """A sweep may search it: all trials share data and caches, as it changes neither who is trained on nor what is frozen."""
-
-
-class Section(BaseModel):
-    """One section of params.yaml: every key required, no other key accepted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
@@ -160,7 +136,7 @@ class TrainSettings(Section):
     """Share of the target spread over all emotions."""
     augment: Augmentations
     """Waveform augmentations of training clips: speed, noise, gain; they switch caches off."""
-    early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_blank), Mark.SEARCHABLE]
+    early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(none_if_blank), Mark.SEARCHABLE]
     """Stop after so many epochs without a better `select_by`; none: never."""
     precision: Literal["auto", "float32", "bfloat16"]
     """auto: bfloat16 on GPUs that have it, float32 elsewhere."""
@@ -212,7 +188,7 @@ class SlurmSettings(Section):
     """Slurm: seconds to wait for a node that shows, before anything is queued, that it sees the shared folders; 0: not looked at."""
     setup: Names
     """Slurm: shell lines that a job runs first, such as `module load cuda`."""
-    extra: Annotated[tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=.*)?$")], ...], BeforeValidator(_split_commas)]
+    extra: Annotated[tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=.*)?$")], ...], BeforeValidator(split_commas)]
     """Slurm: further options of sbatch, such as --constraint=a100."""
 
 
@@ -310,24 +286,40 @@ class TryPageSettings(Section):
 
 
 class Settings(Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml; a section's text is its heading in --help."""
 
     data: DataSettings
+    """Data"""
     catalogue: CatalogueSettings
+    """Label rules"""
     audio: AudioSettings
+    """Audio"""
     frames: FramesSettings
+    """Frames"""
     paths: Annotated[PathsSettings, Mark.FREE]
+    """Folders"""
     train: TrainSettings
+    """Training"""
     launch: LaunchSettings
+    """Where trainings run"""
     slurm: SlurmSettings
+    """Slurm jobs"""
     serving: Annotated[ServingSettings, Mark.FREE]
+    """Limits kept in the model that is left"""
     sweep: SweepSettings
+    """The search"""
     compare: CompareSettings
+    """What is compared"""
     reproduce: ReproduceSettings
+    """What is reproduced"""
     predict: PredictSettings
+    """What is predicted"""
     try_page: TryPageSettings
+    """The page"""
     import_frames: ImportFramesSettings
+    """What is imported"""
     prepare_msp: PrepareMspSettings
+    """What is imported"""
 
 
 RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "serving")
@@ -335,4 +327,11 @@ RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "servi
 LAUNCH_SECTIONS = ("launch", "slurm")
 """Sections that say where trainings run; no number depends on them."""
 SHARED_SECTIONS = ("paths", "data")
-"""Sections that every entry point takes under dotted names (paths.cache)."""
+"""Sections whose settings go by dotted names on every command line (paths.cache)."""
+GROUPS = {
+    "train.experiment_type": "What is trained and tested",
+    "train.model": "The recipe",
+    "train.schedule": "Beyond the recipe, off by default",
+    "train.precision": "Memory and speed",
+}
+"""Headings in --help, each from one setting on, within the long section `train`."""

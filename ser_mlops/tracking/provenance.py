@@ -10,8 +10,12 @@ from functools import cache
 from pathlib import Path
 
 from ser_mlops.files import sha256_of
+from ser_mlops.tracking.imports import find_modules, import_closure
 
 PACKAGE = Path(__file__).parents[1]
+DECIDING = ("ser_mlops.experiments.plan", "ser_mlops.experiments.results", "ser_mlops.training.evaluate", "ser_mlops.training.fit")
+"""What decides the numbers of a training: which clips, the scores that are recorded, predicting and training. Pages, figures, jobs and
+the tracking itself decide none, so a change there blocks no resume."""
 
 
 def commit_tags(folder: Path = PACKAGE.parent) -> dict[str, str]:
@@ -29,13 +33,14 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 @cache
-def code_listing() -> str:
-    """List the package's source files with the SHA-256 of each: it changes with any line of code, and with nothing else.
+def code_listing(root: Path = PACKAGE.parent) -> str:
+    """List the source files that the numbers of a training depend on, with the SHA-256 of each: DECIDING and all that they import.
 
     Read once per process: files that change while a training runs are not the code that it runs.
     """
-    files = {path.relative_to(PACKAGE).as_posix(): sha256_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
-    return "".join(f"{digest}  {name}\n" for name, digest in files.items())
+    modules = find_modules(root)
+    paths = [modules[name] for name in import_closure(DECIDING, modules)]
+    return "".join(f"{sha256_of(path)}  {path.relative_to(root / PACKAGE.name).as_posix()}\n" for path in paths)
 
 
 def code_hash() -> str:

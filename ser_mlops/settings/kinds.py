@@ -1,0 +1,46 @@
+"""The kinds of values that settings hold, as params.yaml and a command line write them, and the marks that a setting may carry."""
+
+from enum import Enum, auto
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def split_commas(value: object) -> object:
+    """Read `a,b` as two names."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def none_if_blank(value: object) -> object:
+    """Read an empty word, `none` and `null` as None."""
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
+
+
+def _freezing(value: object) -> object:
+    named = {"true": "feature_encoder", "false": "none"}
+    return named.get(str(value).lower(), value)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+OptionalName = Annotated[str | None, BeforeValidator(none_if_blank)]
+OptionalModelName = Annotated[Annotated[str, Field(pattern=r"^\w[\w .-]*$")] | None, BeforeValidator(none_if_blank)]
+OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(none_if_blank)]
+SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
+Share = Annotated[float, Field(ge=0, lt=1)]
+Freeze = Annotated[Literal["none", "feature_encoder", "encoder"], BeforeValidator(_freezing)]
+Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(split_commas)]
+
+
+class Mark(Enum):
+    """What may be done with a setting of a training, besides giving it."""
+
+    FREE = auto()
+    """A resume may change it: no number depends on it."""
+    SEARCHABLE = auto()
+    """A sweep may search it: all trials share data and caches, as it changes neither who is trained on nor what is frozen."""
+
+
+class Section(BaseModel):
+    """One section of params.yaml: every key required, no other key accepted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)

@@ -164,7 +164,7 @@ def caches(number: int) -> Work:
     return _work(len(starts), run)
 
 
-def _sized(work: Callable[[float], Work], number: int) -> Callable[[float], Work]:
+def _sized(work: Callable[[int], Work], number: int) -> Callable[[float], Work]:
     return lambda scale: work(scaled(number, scale))
 
 
@@ -172,7 +172,7 @@ def _named(kind: str, number: int) -> str:
     return f"{kind} of {number // 1000}k clips"
 
 
-KINDS = {"frames": frames, "batches": batches, "caches": caches}
+KINDS: dict[str, Callable[[int], Work]] = {"frames": frames, "batches": batches, "caches": caches}
 LARGEST, REFERENCE = SIZES[-1], 10_000
 
 CLAIM = Claim(

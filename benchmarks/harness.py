@@ -238,7 +238,7 @@ def _run_apart(command: Sequence[object], timeout_s: float, temporary: str) -> N
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr=stderr)
+        raise subprocess.CalledProcessError(process.returncode, process.args, stderr=stderr)
 
 
 def _shown(outcome: Mapping[str, Any]) -> str:

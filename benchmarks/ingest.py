@@ -26,7 +26,7 @@ def write_recordings(folder: Path, number: int) -> list[Path]:
     import numpy as np
 
     random = np.random.default_rng(19730309)
-    paths = []
+    paths: list[Path] = []
     for i in range(number):
         path = folder / f"{i:06}.wav"
         if i < NUM_SOUNDS:

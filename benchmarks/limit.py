@@ -26,10 +26,11 @@ def _begin(type_name: str) -> Callable[[float], Work]:
         import torch
         from transformers import AutoModelForAudioClassification, HubertConfig, Wav2Vec2FeatureExtractor
 
+        from ser_mlops.emotions import EMOTIONS
         from ser_mlops.models.classifier import EmotionClassifier
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        kind, config = getattr(torch, type_name), HubertConfig(num_labels=7)
+        kind, config = getattr(torch, type_name), HubertConfig(id2label=dict(enumerate(EMOTIONS)))
         net = AutoModelForAudioClassification.from_config(config)
         classifier = EmotionClassifier(net, Wav2Vec2FeatureExtractor(return_attention_mask=True)).to(device, kind)
         size = scaled(CLIPS, scale)

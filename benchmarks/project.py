@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.frozen import Material, keep_folder, write_model
 from benchmarks.machine import ROOT
+from benchmarks.workloads import Material, keep_folder, write_model
 
 FOREIGN = ("MLFLOW_", "DVC_", "GIT_", "SLURM_", "MAKE", "MFLAGS")
 """Beginnings of variables that would bring the caller's own runs along."""

@@ -107,7 +107,7 @@ def _share(seconds: float, per_epoch: float, per_round: float, epochs: int) -> d
 def trainer(scale: float) -> Work:
     material = enter_with_material(CORPUS)
     os.environ["MLFLOW_EXPERIMENT_NAME"] = "peer"
-    from transformers.integrations import MLflowCallback
+    from transformers.integrations.integration_utils import MLflowCallback
 
     number, per_epoch, per_round = scaled(1, scale), Clock(), Clock()
     per_epoch.watch(MLflowCallback, "on_log")

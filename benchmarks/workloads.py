@@ -26,10 +26,12 @@ class Material:
 
 def make_material(num_train: int, num_validation: int) -> Material:
     """Write clips and a checkpoint into a folder that goes when the process ends."""
+    import numpy as np
+
     folder = Path(keep_folder().name)
     clips = write_clips(folder / "audio", num_train + num_validation)
     model = write_model(folder / "model")
-    numbers = list(range(len(clips)))
+    numbers = np.arange(len(clips))
     return Material(folder, model, clips.take(numbers[:num_train]), clips.take(numbers[num_train:]))
 
 

@@ -7,9 +7,10 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 
-def classify(files: list[Path], url: str) -> list[dict]:
+def classify(files: list[Path], url: str) -> list[dict[str, Any]]:
     """Return one row per window: clip (position of the file), start and end in seconds, emotion, and a probability per emotion."""
     clips = [{"audio": base64.b64encode(file.read_bytes()).decode()} for file in files]
     request = urllib.request.Request(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 class SerError(Exception):
-    """A mistake that the user can mend; commands print it as one line and exit with `exit_code`."""
+    """A mistake that the user can fix; commands print it as one line and exit with `exit_code`."""
 
     exit_code = 2
 
@@ -18,7 +18,7 @@ class DataError(SerError):
 
 
 class ModelError(SerError):
-    """A checkpoint that is out of reach, incomplete or of another architecture."""
+    """A checkpoint that is unreachable, incomplete or of another architecture."""
 
 
 class CheckpointError(SerError):
@@ -26,7 +26,7 @@ class CheckpointError(SerError):
 
 
 class TrainingError(SerError):
-    """A training that cannot go on: a loss that is not finite, memory or disk that ran out."""
+    """A training that cannot continue: a loss that is not finite, memory or disk that ran out."""
 
 
 class TrackingError(SerError):

@@ -92,7 +92,7 @@ def test_a_changed_raw_file_redoes_its_corpus_alone(real):
     assert "duplicate samples" in (real.root / "reports/data/index.md").read_text()
 
 
-def test_a_changed_corpus_module_decodes_nothing_anew(real):
+def test_a_changed_corpus_module_decodes_nothing_again(real):
     module = real.root / "ser_mlops/data/corpora/tess.py"
     module.write_text(module.read_text() + "\n# a change that changes nothing\n")
     assert {stage.partition("@")[0] for stage in real.repro()} <= {"catalogue", "frames", "report"}

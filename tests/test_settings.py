@@ -250,9 +250,9 @@ def test_help_shows_every_setting_with_its_default(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     shown = " ".join(help_of(capsys, "train").split())
     assert "--lr VALUE Learning rate of AdamW. [1e-05]" in shown
-    assert "--attention_mask VALUE false: the legacy way without mask, evaluated one clip at a time. [true]" in shown
+    assert "--attention_mask VALUE false: no mask, as in older work; clips are then evaluated one at a time. [true]" in shown
     assert "--freeze none|feature_encoder|encoder" in shown
-    assert "--resume VALUE Run id of an interrupted experiment to go on with. [none]" in shown
+    assert "--resume VALUE Run id of an interrupted experiment to resume. [none]" in shown
     assert all(f"--{key} " in shown for key in type(settings_of().train).model_fields)
 
 

@@ -87,7 +87,7 @@ def _lead(experiment: Experiment, world: World, tags: Mapping[str, str]) -> str:
 
 
 def _follow(experiment: Experiment, world: World) -> str:
-    folder, unfinished = world.hear()
+    folder, unfinished = world.receive()
     features = open_frozen(experiment, experiment.trainings if unfinished else (), world)
     for number in unfinished:
         training, round = experiment.rounds[number]
@@ -129,7 +129,7 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
     rounds = experiment.rounds
     runs = [notebook.children[prefix + round_key(*pair)] for pair in rounds]
     unfinished = [number for number, run in enumerate(runs) if run.status != "FINISHED"]
-    world.tell((str(folder), unfinished))
+    world.broadcast((str(folder), unfinished))
     features = open_frozen(experiment, experiment.trainings if unfinished else (), world)
     results = []
     for number, (training, round) in enumerate(tqdm(rounds, desc=experiment.name, unit="round", disable=None)):

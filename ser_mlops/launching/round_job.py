@@ -36,7 +36,7 @@ def run_round(folder: Path, key: str, tags: Mapping[str, str], restarts: Callabl
         with raising_interrupted():
             if world.is_first:
                 _record(handover, key, tags, restarts, world)
-            elif world.hear():
+            elif world.receive():
                 train_round(_prepare_round(handover, key, world), None)
     except Postponed:
         is_postponed = True
@@ -55,7 +55,7 @@ def run_round(folder: Path, key: str, tags: Mapping[str, str], restarts: Callabl
 def _record(handover: Handover, key: str, tags: Mapping[str, str], restarts: Callable[[Interrupted], bool], world: World) -> None:
     client, run_id = open_store(), handover.runs[key]
     is_open = find_run(client, run_id).info.status != "FINISHED"  # else the process was stopped after it had ended its run
-    world.tell(is_open)
+    world.broadcast(is_open)
     if not is_open:
         return
     parent = find_run(client, handover.parent)

@@ -167,7 +167,7 @@ def _initialise(net: PreTrainedModel, keys: Collection[str], seed: int) -> None:
 
 
 def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
-    """Build a HuBERT of 24,000 random weights with HuB-LL's norms and 20 ms steps; filters of 20 ms let it hear pitch at once."""
+    """Build a HuBERT of 24,000 random weights with HuB-LL's norms and 20 ms steps; filters of 20 ms see pitch from the first layer."""
     config = HubertConfig(
         hidden_size=24,
         num_hidden_layers=2,

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
+from ser_mlops.data.audio.format import FULL_SCALE
 from ser_mlops.models.freezing import frozen_part
 from ser_mlops.models.masked_norm import masked_group_norm, masked_mean, step_mask
 
@@ -84,13 +85,13 @@ class EmotionClassifier(nn.Module):
 
         `wave` is int16, or float32 in [-1, 1].
         """
-        wave = wave.astype(np.float32) / 32768 if wave.dtype == np.int16 else wave
+        wave = wave.astype(np.float32) / FULL_SCALE if wave.dtype == np.int16 else wave
         if self.extractor.do_normalize:
             wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
         return wave
 
     def forward(self, values: Tensor, lengths: Tensor, stage: str = "wave") -> Tensor:
-        """Return logits_BE, going on from a stage.
+        """Return logits_BE, computed from a stage on.
 
         Args:
             values: wave: values_BS as `prepare` returns them; cnn: outputs of the CNN, values_BTC; pooled: values_BLH.
@@ -107,7 +108,7 @@ class EmotionClassifier(nn.Module):
     def cnn(self, values_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return hidden_BTC and steps_B.
 
-        On a CPU the clips go one at a time: the first layer makes 6.5 MB of each second, and memory of that size is handed out anew,
+        On a CPU the clips go one at a time: the first layer makes 6.5 MB of each second, and memory of that size is allocated afresh,
         page by page, at every call, so that 16 clips together would take two and a half times as long.
         """
         values_BS = functional.pad(values_BS, (0, max(0, self.min_samples - values_BS.shape[1])))

@@ -1,4 +1,4 @@
-"""What can be frozen: frozen means no gradient, and eval mode whatever `train()` is told."""
+"""What can be frozen: frozen means no gradient, and eval mode whatever `train()` is called with."""
 
 from typing import Any
 

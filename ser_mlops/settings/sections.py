@@ -109,7 +109,7 @@ class TrainSettings(Section):
     eval_batch_size: Annotated[int, Field(ge=1)]
     """Clips per evaluation batch (sorted by length)."""
     attention_mask: bool
-    """false: the legacy way without mask, evaluated one clip at a time."""
+    """false: no mask, as in older work; clips are then evaluated one at a time."""
     seed: int
     """Base seed: validation split, initial heads, order of batches."""
     fold: Annotated[int, Field(ge=0)] | Literal["all"]
@@ -117,7 +117,7 @@ class TrainSettings(Section):
     select_by: Literal["uar", "accuracy", "f1_macro", "f1_weighted", "loss"]
     """Validation score that chooses the epoch; the earliest epoch wins a tie."""
     resume: Annotated[OptionalName, Mark.FREE]
-    """Run id of an interrupted experiment to go on with."""
+    """Run id of an interrupted experiment to resume."""
     register: Annotated[OptionalModelName, Mark.FREE] = Field()  # else pydantic takes the method of that name for a default
     """Registered model (say ser) that the best round becomes a version of; champion if it beats the present one. none: not registered."""
     validation_share: Annotated[float, Field(gt=0, lt=1)]
@@ -143,7 +143,7 @@ class TrainSettings(Section):
     gradient_checkpointing: bool
     """Recompute activations in the backward pass: less memory, more time (HuB-XL)."""
     max_seconds: OptionalPositive
-    """Longest training clip; longer ones are cropped at a seeded place. none: whole."""
+    """Longest training clip; longer ones are cropped at a random place that the seed decides. none: whole clips."""
     evaluate_long: Literal["whole", "windows"]
     """Clips longer than max_seconds are evaluated whole, or in windows whose logits are averaged."""
     cache: Literal["auto", "require", "off"]
@@ -162,7 +162,7 @@ class LaunchSettings(Section):
     parallel: Annotated[int, Field(ge=1)] | Literal["auto"]
     """With launcher=local: trainings side by side, or `auto`: as many as the GPUs' memory (without GPU: the cores) holds."""
     detach: bool
-    """With launcher=slurm: return once the jobs are queued; whoever finishes last closes the experiment."""
+    """With launcher=slurm: return once the jobs are queued; the job that finishes last closes the experiment."""
 
 
 class SlurmSettings(Section):
@@ -171,21 +171,21 @@ class SlurmSettings(Section):
     account: OptionalName
     """Slurm: account that the jobs are charged to; none: the user's default."""
     time: Annotated[str, Field(pattern=SLURM_TIME)]
-    """Slurm: time limit of a job, [D-]HH:MM:SS; a training that needs longer goes back into the queue and goes on."""
+    """Slurm: time limit of a job, [D-]HH:MM:SS; a training that needs longer is requeued and resumes."""
     cpus: Annotated[int, Field(ge=1)]
-    """Slurm: cores of a job on each of its nodes."""
+    """Slurm: CPU cores per node."""
     memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")]
-    """Slurm: memory of a job on each of its nodes, such as 32G."""
+    """Slurm: memory per node, such as 32G."""
     gpus: Annotated[int, Field(ge=0)]
-    """Slurm: GPUs of a job on each of its nodes; with several, torchrun trains one round on all of them."""
+    """Slurm: GPUs per node; with several, torchrun trains one round on all of them."""
     nodes: Annotated[int, Field(ge=1)]
-    """Slurm: nodes of a job; with several, torchrun trains one round on all of them."""
+    """Slurm: nodes per job; with several, torchrun trains one round on all of them."""
     at_once: Annotated[int, Field(ge=1)]
     """Slurm: jobs of one command that may run at the same time."""
     grace: Annotated[int, Field(ge=10)]
     """Slurm: seconds before its time limit at which a job is warned, to save its state."""
     probe: Annotated[int, Field(ge=0)]
-    """Slurm: seconds to wait for a node that shows, before anything is queued, that it sees the shared folders; 0: not looked at."""
+    """Slurm: seconds to wait for a node that shows, before anything is queued, that it sees the shared folders; 0: not checked."""
     setup: Names
     """Slurm: shell lines that a job runs first, such as `module load cuda`."""
     extra: Annotated[tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=.*)?$")], ...], BeforeValidator(split_commas)]
@@ -228,7 +228,7 @@ Spread = Annotated[
 
 class SweepSettings(Section):
     study: OptionalName
-    """Name of the study; the same name goes on with it, here or on another machine. none: named after what is searched."""
+    """Name of the study; the same name resumes it, here or on another machine. none: named after what is searched."""
     trials: Annotated[int, Field(ge=1)]
     """Trials in all; trial 0 holds the defaults."""
     workers: Annotated[int, Field(ge=1)]
@@ -267,7 +267,7 @@ class PredictSettings(Section):
     model_uri: OptionalName
     """models:/NAME@champion (or a version), the id of a round, of an experiment (then its best round on validation), or a folder."""
     audio: OptionalName
-    """A recording, or a folder of them, in any format that is read elsewhere."""
+    """A recording, or a folder of them, in any format that the corpora may have."""
     output: Annotated[str, Field(min_length=1)]
     """Table to write: .csv or .parquet."""
     window_seconds: OptionalPositive

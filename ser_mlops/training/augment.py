@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE
 from ser_mlops.seeds import rng
-from ser_mlops.training.batching import SAMPLE_RATE, Clips, crop
+from ser_mlops.training.batching import Clips, crop
 
 SPEEDS = (0.9, 1.0, 1.1)
 """Few and round: torchaudio's resampling kernel grows with the denominator of the ratio."""
 NOISE_DB = (10.0, 40.0)
 GAIN_DB = (-6.0, 6.0)
-FULL_SCALE = 32768
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from ser_mlops.seeds import rng
 
-SAMPLE_RATE = 16000
 LENGTH_JITTER = 0.1
 """Clips of a batch differ in length by about so much: little padding, and other neighbours in every epoch."""
 
@@ -39,7 +38,7 @@ class Clips:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, audio_folder: Path) -> "Clips":
-        """Take the clips of a frame (one or more corpora), whose audio files stand in one folder."""
+        """Take the clips of a frame (one or more corpora), whose audio files are in one folder."""
         corpora = frame["corpus"].to_numpy(dtype=object)
         return cls(
             corpora=corpora,

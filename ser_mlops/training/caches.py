@@ -112,7 +112,7 @@ class Source(Protocol):
         """Return the rows of clips of so many samples."""
 
     def compute(self, wave_S: np.ndarray, plan: Plan) -> Iterator[bytes]:
-        """Yield the rows of every clip of a plan, in its order, as they stand in the file; `wave_S` are all samples of the audio file."""
+        """Yield the rows of every clip of a plan, in its order, as the file holds them; `wave_S` are all samples of the audio file."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Cache:
 
 
 def read_label(path: Path) -> dict[str, Any]:
-    """Return what stands in the .json beside a cache; nothing if it is damaged."""
+    """Return what the .json beside a cache says; nothing if it is damaged."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):

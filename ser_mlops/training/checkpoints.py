@@ -39,7 +39,7 @@ def save_last(folder: Path, state: State, identity: Mapping[str, str], parameter
 
 
 def save_finished(folder: Path, state: State, identity: Mapping[str, str]) -> None:
-    """Save that a round is over: weights and moments of its last step are no longer needed."""
+    """Save that a round has finished: weights and moments of its last step are no longer needed."""
     _write(folder / LAST, {}, {"state": json.dumps(asdict(state)), "identity": json.dumps(dict(identity))})
 
 
@@ -62,7 +62,7 @@ def load_state(folder: Path, identity: Mapping[str, str]) -> State | None:
         if saved.get(name) != identity.get(name):
             raise CheckpointError(
                 f"{path} is of another training: its {name} is {saved.get(name, 'not given')}, that of this call is "
-                f"{identity.get(name, 'not given')}; repeat the call that made it, or delete its folder to start the round again"
+                f"{identity.get(name, 'not given')}; repeat the command that made it, or delete its folder to start the round again"
             )
     return state
 

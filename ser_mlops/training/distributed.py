@@ -51,15 +51,15 @@ class World:
         """Wait until every process is here."""
         self.sum(torch.zeros(1))
 
-    def tell(self, message: Any) -> None:
-        """Send a message of JSON types from the first process to all the others, which `hear` it."""
+    def broadcast(self, message: Any) -> None:
+        """Send a message of JSON types from the first process to all the others, which `receive` it."""
         if self.size > 1:
             text = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8).to(self.device)
             distributed.broadcast(torch.tensor(len(text), device=self.device), 0)
             distributed.broadcast(text, 0)
 
-    def hear(self) -> Any:
-        """Wait for the message that the first process tells."""
+    def receive(self) -> Any:
+        """Wait for the message that the first process broadcasts."""
         length = torch.zeros((), dtype=torch.int64, device=self.device)
         distributed.broadcast(length, 0)
         text = torch.zeros(int(length.item()), dtype=torch.uint8, device=self.device)

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import SettingsError, one_of
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
 from ser_mlops.training.caches import PER_STEP, Features, Plan, open_caches
 
 STAGES = {"encoder": "pooled", PER_STEP: "cnn"}
-"""Mode -> the stage of EmotionClassifier that goes on from its values."""
-BATCH_SAMPLES = {"cpu": 16 * 16000, "cuda": 120 * 16000}
+"""Mode -> the stage of EmotionClassifier that takes its values."""
+BATCH_SAMPLES = {"cpu": 16 * SAMPLE_RATE, "cuda": 120 * SAMPLE_RATE}
 """Padded samples of a batch: cores are busy with 16 s, a GPU with 120 s (3 GB in the CNN)."""
 MEMORY_ADVICE = "set cache_precision=bfloat16, or max_seconds with evaluate_long=windows, which crops long clips and goes without cache"
 
@@ -104,7 +105,7 @@ def _evaluating(classifier: EmotionClassifier, precision: str, device: torch.dev
 
 @torch.inference_mode()
 def _outputs(runner: EmotionClassifier, mode: str, waves: list[np.ndarray], device: torch.device) -> list[bytes]:
-    """Return the rows of each clip, as they stand in the file."""
+    """Return the rows of each clip, as the file holds them."""
     lengths_B = torch.tensor([len(wave) for wave in waves], device=device)
     values_BS = pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True).to(device, runner.net.dtype)
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):

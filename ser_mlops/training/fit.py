@@ -32,7 +32,7 @@ from ser_mlops.training.inputs import Inputs
 from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.round import Round
 from ser_mlops.training.state import State, best_epoch, seed_step
-from ser_mlops.training.stopping import Stop, heeding_signals
+from ser_mlops.training.stopping import Stop, watching_signals
 
 STEPS_BETWEEN_LOOKS = 16
 """Losses stay on the device for so many steps: to look at each one would make a GPU wait for it."""
@@ -91,7 +91,7 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
         "lower batch_size and raise accumulate by as much, set max_seconds, precision=bfloat16 or gradient_checkpointing=true, or "
         "freeze more"
     )
-    with heeding_signals() as stop, advising(f"in round {round.number} with {recipe.batch_size} clips per batch", advice):
+    with watching_signals() as stop, advising(f"in round {round.number} with {recipe.batch_size} clips per batch", advice):
         trainer = _Trainer(classifier, round, world, folder, recorder, workers, checkpoint_every)
         with one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
             trainer.run(stop)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.training.batching import SAMPLE_RATE, Clips
+from ser_mlops.training.batching import Clips
 
 
 @dataclass(frozen=True)

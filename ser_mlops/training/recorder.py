@@ -1,4 +1,4 @@
-"""What the engine tells of a round while it runs."""
+"""What the engine reports of a round while it runs."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -10,6 +10,6 @@ class Recorder(Protocol):
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of an epoch (from 1).
 
-        A resumed round tells its finished epochs again, in order and with the same values: an epoch may have been saved but
+        A resumed round reports its finished epochs again, in order and with the same values: an epoch may have been saved but
         not recorded when the process was killed. The recorder leaves out what it already has.
         """

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, SIGINT and SIGUSR2 (Slurm's warning) set a flag, which the training loop heeds between two steps.
+"""Requests to stop: SIGTERM, SIGINT and SIGUSR2 (Slurm's warning) set a flag, which the training loop checks between two steps.
 
 Where there are no steps (caches, figures, tables) they raise Interrupted on the spot.
 """
@@ -28,7 +28,7 @@ class Stop:
 
 
 @contextmanager
-def heeding_signals() -> Iterator[Stop]:
+def watching_signals() -> Iterator[Stop]:
     """Yield a Stop that one of these signals sets. The old handlers return at the end."""
     stop = Stop()
 

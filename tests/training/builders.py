@@ -88,8 +88,8 @@ def make_noisy_model(folder: Path) -> str:
     return str(folder)
 
 
-class Told:
-    """A recorder that keeps what it is told, and leaves out what it already has."""
+class Recorded:
+    """A recorder that keeps what is recorded, and leaves out what it already has."""
 
     def __init__(self) -> None:
         self.epochs: dict[int, Mapping[str, float]] = {}
@@ -112,7 +112,7 @@ class Setup:
     round: int = 0
     features: Features | None = None
     identity: dict[str, str] = field(default_factory=dict)
-    told: Told = field(default_factory=Told)
+    recorded: Recorded = field(default_factory=Recorded)
 
     def fit(self, checkpoints: str = "round", workers: int = 0, checkpoint_every: int = 0, **changes: Any) -> Fitted:
         whole = Round(
@@ -125,7 +125,7 @@ class Setup:
             features=self.features,
             identity=self.identity,
         )
-        return fit_round(whole, self.folder / checkpoints, self.told, workers=workers, checkpoint_every=checkpoint_every)
+        return fit_round(whole, self.folder / checkpoints, self.recorded, workers=workers, checkpoint_every=checkpoint_every)
 
     def cache(self, mode: str) -> Features:
         classifier = load_classifier(self.model, seed=1)

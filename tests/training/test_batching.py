@@ -93,7 +93,7 @@ def test_clips_that_are_sent_to_a_worker_carry_no_samples(tmp_path: Path) -> Non
     np.testing.assert_array_equal(restored.wave(3), wave)
 
 
-def test_an_audio_file_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
+def test_an_audio_file_that_was_written_again_is_read_again(tmp_path: Path) -> None:
     clips = make_clips(tmp_path, 3)
     old = clips.wave(0).copy()
     path = clips.audio["TOY"]

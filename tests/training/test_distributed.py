@@ -42,8 +42,8 @@ def test_two_processes_have_the_losses_and_logits_of_one(tmp_path: Path, outcome
 
 
 def test_the_first_process_alone_records(outcomes: list[dict[str, Any]]) -> None:
-    assert outcomes[0]["told"] == outcomes[0]["history"]
-    assert outcomes[1]["told"] == []
+    assert outcomes[0]["recorded"] == outcomes[0]["history"]
+    assert outcomes[1]["recorded"] == []
 
 
 def test_a_signal_to_one_process_stops_both_at_the_same_step_and_the_round_resumes(outcomes: list[dict[str, Any]]) -> None:
@@ -53,7 +53,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step_and_the_round_resum
 
 
 def test_the_first_process_is_heard(outcomes: list[dict[str, Any]]) -> None:
-    assert all(outcome["heard"] for outcome in outcomes)
+    assert all(outcome["received"] for outcome in outcomes)
 
 
 def test_shares_have_every_clip_once_even_where_one_is_empty() -> None:

@@ -1,4 +1,4 @@
-"""A round: deterministic, equal however it is batched or cached, and ended with a plain message when it cannot go on."""
+"""A round: deterministic, equal however it is batched or cached, and ended with a plain message when it cannot continue."""
 
 import random
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_round_learns_what_is_easy_and_keeps_its_best_epoch(tmp_path: Path) ->
     assert fitted.best_epoch == int(np.argmin(losses)) + 1
     assert fitted.best_scores["loss"] == min(losses)
     assert fitted.best_scores["uar"] == 1
-    assert setup.told.epochs == dict(enumerate(fitted.history, start=1))
+    assert setup.recorded.epochs == dict(enumerate(fitted.history, start=1))
 
 
 def test_the_fitted_model_is_that_of_the_best_epoch_and_opens_from_its_folder(tmp_path: Path) -> None:
@@ -195,15 +195,15 @@ def test_running_out_of_memory_ends_with_advice(tmp_path: Path, monkeypatch: pyt
         make_setup(tmp_path).fit()
 
 
-def test_a_finished_round_is_not_trained_again_but_told_again(tmp_path: Path) -> None:
+def test_a_finished_round_is_not_trained_again_but_recorded_again(tmp_path: Path) -> None:
     setup = make_setup(tmp_path)
     first = setup.fit(epochs=2)
-    told, setup.told = setup.told, type(setup.told)()
+    recorded, setup.recorded = setup.recorded, type(setup.recorded)()
     again = setup.fit(epochs=2)
     assert again.history == first.history
     assert again.best_epoch == first.best_epoch
     assert weights_of(again) == weights_of(first)
-    assert setup.told.epochs == told.epochs
+    assert setup.recorded.epochs == recorded.epochs
 
 
 def test_the_legacy_way_without_mask_trains_too(tmp_path: Path) -> None:

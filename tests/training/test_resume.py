@@ -30,7 +30,7 @@ fork = multiprocessing.get_context("fork")
 
 
 class Journal:
-    """A recorder that keeps what it is told in a file, each epoch once."""
+    """A recorder that keeps what is recorded in a file, each epoch once."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -40,17 +40,17 @@ class Journal:
         return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        told = {"epoch": epoch, **{name: value for name, value in metrics.items() if name != "seconds"}}
+        recorded = {"epoch": epoch, **{name: value for name, value in metrics.items() if name != "seconds"}}
         kept = self.lines()
         if epoch <= len(kept):
-            assert kept[epoch - 1] == told
+            assert kept[epoch - 1] == recorded
             return
-        files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in [*kept, told]))
+        files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in [*kept, recorded]))
 
 
 def _setup(folder: Path, name: str) -> Setup:
     setup = make_setup(folder, model=make_noisy_model(folder / "model"))
-    setup.told = Journal(folder / f"{name}.journal")  # type: ignore[assignment]
+    setup.recorded = Journal(folder / f"{name}.journal")  # type: ignore[assignment]
     return setup
 
 
@@ -60,10 +60,10 @@ def _run(setup: Setup, name: str, rounds: int, changes: dict[str, Any], before: 
     try:
         outcome = []
         for setup.round in range(rounds):
-            setup.told = Journal(setup.folder / f"{name}.{setup.round}.journal")  # type: ignore[assignment]
+            setup.recorded = Journal(setup.folder / f"{name}.{setup.round}.journal")  # type: ignore[assignment]
             fitted = setup.fit(f"{name}/{setup.round}", **{**RECIPE, **changes})
             weights = {key: value.hex() for key, value in weights_of(fitted).items()}
-            outcome.append([fitted.best_epoch, without_time(fitted.history), setup.told.lines(), weights])  # type: ignore[attr-defined]
+            outcome.append([fitted.best_epoch, without_time(fitted.history), setup.recorded.lines(), weights])  # type: ignore[attr-defined]
     except Interrupted:
         sys.exit(STOPPED)
     files.write_text(setup.folder / f"{name}.json", json.dumps(outcome))
@@ -183,16 +183,16 @@ def test_a_signal_to_the_whole_group_saves_the_state_and_the_round_goes_on_later
 def test_a_signal_in_the_last_epoch_finishes_the_round_and_then_stops(tmp_path: Path) -> None:
     setup = make_setup(tmp_path)
 
-    class Signalling(type(setup.told)):  # type: ignore[misc]
+    class Signalling(type(setup.recorded)):  # type: ignore[misc]
         def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
             super().epoch(epoch, metrics)
             if epoch == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    setup.told = Signalling()
+    setup.recorded = Signalling()
     with pytest.raises(Interrupted, match="SIGTERM: round 0 is finished and saved"):
         setup.fit(epochs=2)
-    setup.told = type(setup.told).__mro__[1]()
+    setup.recorded = type(setup.recorded).__mro__[1]()
     assert len(setup.fit(epochs=2).history) == 2
 
 
@@ -206,25 +206,25 @@ def test_a_signal_during_an_evaluation_saves_the_state_before_it(tmp_path: Path)
             os.kill(os.getpid(), signal.SIGTERM)
 
     hook = nn.modules.module.register_module_forward_pre_hook(ask)
-    setup.told = type(setup.told)()
+    setup.recorded = type(setup.recorded)()
     with pytest.raises(Interrupted, match=r"SIGTERM during an evaluation: state saved after step 6 \(epoch 1\) of round 0"):
         setup.fit("stopped")
     resumed = setup.fit("stopped")
     assert weights_of(resumed) == weights_of(undisturbed)
     assert without_time(resumed.history) == without_time(undisturbed.history)
-    assert setup.told.epochs == dict(enumerate(resumed.history, start=1))
+    assert setup.recorded.epochs == dict(enumerate(resumed.history, start=1))
 
 
 def test_the_message_of_an_interruption_says_where_it_stands_and_handlers_return(tmp_path: Path) -> None:
     setup = make_setup(tmp_path)
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
-    class Signalling(type(setup.told)):  # type: ignore[misc]
+    class Signalling(type(setup.recorded)):  # type: ignore[misc]
         def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
             super().epoch(epoch, metrics)
             os.kill(os.getpid(), signal.SIGINT)
 
-    setup.told = Signalling()
+    setup.recorded = Signalling()
     with pytest.raises(Interrupted, match=r"SIGINT: state saved after step 7 \(epoch 2\) of round 0"):
         setup.fit(epochs=2)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
@@ -234,7 +234,7 @@ def test_a_repeated_signal_disturbs_neither_the_saving_nor_what_closes_after_it(
     setup = make_setup(tmp_path)
     undisturbed = setup.fit("undisturbed")
 
-    class Signalling(type(setup.told)):  # type: ignore[misc]
+    class Signalling(type(setup.recorded)):  # type: ignore[misc]
         def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
             super().epoch(epoch, metrics)
             os.kill(os.getpid(), signal.SIGINT)
@@ -247,10 +247,10 @@ def test_a_repeated_signal_disturbs_neither_the_saving_nor_what_closes_after_it(
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    setup.told = Signalling()
+    setup.recorded = Signalling()
     with pytest.raises(Interrupted, match="SIGINT: state saved after step 7"):
         command()
-    setup.told = type(setup.told).__mro__[1]()
+    setup.recorded = type(setup.recorded).__mro__[1]()
     assert weights_of(setup.fit("stopped")) == weights_of(undisturbed)
 
 
@@ -291,21 +291,21 @@ def test_settings_that_change_no_number_may_change_on_resume(tmp_path: Path) -> 
     assert setup.fit(workers=2, checkpoint_every=3).history == first.history
 
 
-def test_what_was_saved_before_it_could_be_told_is_told_on_resume(tmp_path: Path) -> None:
+def test_what_was_saved_before_it_could_be_recorded_is_recorded_on_resume(tmp_path: Path) -> None:
     setup = make_setup(tmp_path)
 
-    class Failing(type(setup.told)):  # type: ignore[misc]
+    class Failing(type(setup.recorded)):  # type: ignore[misc]
         def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
             if epoch == 2:
-                raise ConnectionError("the tracking server is away")
+                raise ConnectionError("the tracking server is unreachable")
             super().epoch(epoch, metrics)
 
-    setup.told = told = Failing()
+    setup.recorded = recorded = Failing()
     with pytest.raises(ConnectionError):
         setup.fit(epochs=3)
-    assert list(told.epochs) == [1]
-    setup.told = type(setup.told).__mro__[1]()
+    assert list(recorded.epochs) == [1]
+    setup.recorded = type(setup.recorded).__mro__[1]()
     fitted = setup.fit(epochs=3)
-    assert setup.told.epochs == dict(enumerate(fitted.history, start=1))
-    assert setup.told.epochs[1] == told.epochs[1]
+    assert setup.recorded.epochs == dict(enumerate(fitted.history, start=1))
+    assert setup.recorded.epochs[1] == recorded.epochs[1]
     assert checkpoints.LAST in {path.name for path in (tmp_path / "round").iterdir()}

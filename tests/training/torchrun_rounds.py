@@ -17,13 +17,13 @@ from ser_mlops.training import checkpoints
 from ser_mlops.training.distributed import join_world, leave_world
 from ser_mlops.training.evaluate import predict_logits
 from ser_mlops.training.recipe import EvaluationRecipe
-from tests.training.builders import Told, make_setup, weights_of, without_time
+from tests.training.builders import Recorded, make_setup, weights_of, without_time
 
 UNEVEN = {"batch_size": 3, "accumulate": 2, "class_weights": "balanced", "label_smoothing": 0.1, "clip_norm": 1.0, "augment": ("gain",)}
 """13 clips in batches of 3: with two processes one share is empty."""
 
 
-class Signalling(Told):
+class Signalling(Recorded):
     """Asks its own process alone to stop, after the first epoch."""
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -51,27 +51,31 @@ def run(folder: Path, noisy_model: str) -> None:
     setup.folder = folder
     fitted = setup.fit("even", epochs=2, **UNEVEN)
     logits = predict_logits(fitted.classifier, setup.validation, EvaluationRecipe(4), None, world)
-    outcome = {"history": without_time(fitted.history), "told": without_time(list(setup.told.epochs.values())), "logits": logits.tolist()}
+    outcome = {
+        "history": without_time(fitted.history),
+        "recorded": without_time(list(setup.recorded.epochs.values())),
+        "logits": logits.tolist(),
+    }
 
     setup.model = noisy_model
     undisturbed = setup.fit("undisturbed", epochs=2)
-    setup.told = Signalling()
+    setup.recorded = Signalling()
     try:
         with slow_disk():
             setup.fit("stopped", epochs=2)
         outcome["stopped"] = ""
     except Interrupted as error:
         outcome["stopped"] = str(error)
-    setup.told = Told()
+    setup.recorded = Recorded()
     resumed = setup.fit("stopped", epochs=2)
     outcome["resumed equals undisturbed"] = weights_of(resumed) == weights_of(undisturbed) and without_time(
         resumed.history
     ) == without_time(undisturbed.history)
     if world.is_first:
-        world.tell(["from the first", 1])
-        outcome["heard"] = True
+        world.broadcast(["from the first", 1])
+        outcome["received"] = True
     else:
-        outcome["heard"] = world.hear() == ["from the first", 1]
+        outcome["received"] = world.receive() == ["from the first", 1]
     write_text(folder / f"outcome{world.rank}.json", json.dumps(outcome))
     leave_world()
 

@@ -4,7 +4,7 @@ The demo's CREMA (synthetic) and `tiny`, every one of its five folds held out on
 frames, initial weights, learning rate and seeds on both sides, the epoch with the best validation UAR kept, the held-out clips predicted.
 Ours is `fit_round`; `transformers.Trainer` runs with the recipe's constant learning rate and without clipping (its own defaults differ),
 saving after every epoch and loading the best at the end. Told are both UARs, a round being all clips tested with one seed, and their
-difference with its 95 % interval (bootstrap over speakers, as `compare` reckons it). No worse means that the interval reaches 0 or more.
+difference with its 95 % interval (over speakers and seeds, as `compare` computes it). No worse means that the interval reaches 0 or more.
 Only the recipe is proved by it, no result on people.
 """
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ser_mlops.errors import SettingsError, TrackingError
@@ -18,6 +19,8 @@ from ser_mlops.tracking.store import PREDICTIONS_FOLDER, MlflowClient, Run, chil
 
 NAME_CHARACTERS = 60
 TRAIN = "train."
+DIVIDED_BY = ("train.seed", "frames.seed", "frames.split", "frames.test_ratio", "train.validation_share")
+"""Settings that decide which clips are trained on, validated on and tested."""
 
 
 def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None) -> list[Run]:
@@ -80,8 +83,8 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
     """Compare experiments and log the tables, the page and the figures as a run of kind `compare`."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
-    training_seeds = {name: run.data.params.get(f"{TRAIN}seed", "") for name, run in named.items()}
-    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples, training_seeds)
+    divided_by = {name: {key: run.data.params.get(key, "") for key in DIVIDED_BY} for name, run in named.items()}
+    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples, divided_by)
     note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
     title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}
@@ -97,7 +100,7 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
         for number, row in enumerate(comparison.differences.itertuples()):
             values = {"difference": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm}
             pair = f"{number // comparison.differences['score'].nunique()}/" if len(named) > 2 else ""
-            run.metrics({f"compare/{pair}{row.score}_{name}": value for name, value in values.items()})
+            run.metrics({f"compare/{pair}{row.score}_{name}": value for name, value in values.items() if np.isfinite(value)})
         run.describe(page.split("\n## Scores")[0])
     print(page)
     print(f"open in the MLflow UI: {notebook.link}")

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ser_mlops.experiments.results import ExperimentSummary
+from ser_mlops.experiments.results import MEAN, ExperimentSummary
 from ser_mlops.scores.metrics import SUMMARY_SCORES
-from ser_mlops.scores.resampling import Summary
+from ser_mlops.scores.summary import NO_INTERVAL, Summary, format_bounds
 from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
 
 
@@ -17,16 +17,20 @@ def describe_summary(name: str, summary: ExperimentSummary, note: str, links: st
     MLflow would cut a description in the middle of a row, so rows that do not fit are left out and counted.
     """
     rows, summaries, chances = summary.rows, summary.by_test, summary.chances
-    headline = f"UAR {_format_mean(summaries[''].table.loc['uar'])}, {_format_interval(summaries[''], 'uar')}" if "" in summaries else name
+    headline = name
+    if summary.leading is not None:
+        over = f", mean of {len(summaries) - 2} test sets" if MEAN in summaries else ""
+        headline = f"UAR {_format_mean(summary.leading.table.loc['uar'])}{over}, {_format_interval(summary.leading, 'uar')}"
     warning = f" — **{note}, proves nothing**" if note else ""
-    cautions = {f"{test or 'all'}: {caution}" for test, scored in summaries.items() for caution in scored.notes}
-    head = "\n".join([f"**{headline}**{warning}  ", links, "", *(f"- {caution}" for caution in sorted(cautions)), "", ""])
+    head = "\n".join([f"**{headline}**{warning}  ", links, "", *(f"- {caution}" for caution in _cautions(summaries)), "", ""])
     tested = [["tested on", "UAR", "95 % interval", "UAR, shared emotions", "chance", "accuracy", "F1 macro"]]
     for test, scored in summaries.items():
         means = {score: _format_mean(row) for score, row in scored.table.iterrows()}
         chance = f"{chances[test]:.3f}" if test in chances else ""
-        bounds = _format_bounds(scored.table.loc["uar"])
-        tested.append([test or "all", means["uar"], bounds, means.get("uar_shared", ""), chance, means["accuracy"], means["f1_macro"]])
+        bounds = format_bounds(*scored.table.loc["uar", ["ci_low", "ci_high"]])
+        tested.append(
+            [_test_name(test, summaries), means["uar"], bounds, means.get("uar_shared", ""), chance, means["accuracy"], means["f1_macro"]]
+        )
     by_round = rows.pivot_table(index=["training", "test"], columns="round", values="uar", sort=False)
     rounds = [["training", "UAR on", *(f"round {round}" for round in by_round)]]
     rounds += [[*key, *(f"{value:.3f}" for value in values)] for key, values in zip(by_round.index, by_round.to_numpy(), strict=True)]
@@ -52,7 +56,21 @@ def _aligned(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
 
 def format_summary(summary: ExperimentSummary) -> str:
     """Return the table of rounds, and below it the means with their intervals."""
-    return f"{_format_rounds(summary.rows)}\n\n{_format_means(summary.by_test)}"
+    cautions = "".join(f"\n- {caution}" for caution in _cautions(summary.by_test))
+    return f"{_format_rounds(summary.rows)}\n\n{_format_means(summary.by_test)}{cautions}"
+
+
+def _test_name(test: str, summaries: Mapping[str, Summary]) -> str:
+    return test or ("pooled" if len(summaries) > 1 else "all")
+
+
+def _cautions(summaries: Mapping[str, Summary]) -> list[str]:
+    """Return what the intervals cannot say, each caution once, with the test sets that it holds for."""
+    tests: dict[str, list[str]] = {}
+    for test, summary in summaries.items():
+        for caution in summary.notes:
+            tests.setdefault(caution, []).append(_test_name(test, summaries))
+    return [caution if len(named) == len(summaries) else f"{', '.join(named)}: {caution}" for caution, named in tests.items()]
 
 
 def _format_rounds(rows: pd.DataFrame) -> str:
@@ -60,9 +78,10 @@ def _format_rounds(rows: pd.DataFrame) -> str:
 
 
 def _format_means(summaries: Mapping[str, Summary]) -> str:
-    width = max(len(test or "all") for test in summaries)
+    names = {test: _test_name(test, summaries) for test in summaries}
+    width = max(map(len, names.values()))
     return "\n".join(
-        f"{test or 'all':<{width}}  {score:<10}  {_format_mean(summary.table.loc[score])}   {_format_interval(summary, score)}"
+        f"{names[test]:<{width}}  {score:<10}  {_format_mean(summary.table.loc[score])}   {_format_interval(summary, score)}"
         for test, summary in summaries.items()
         for score in SUMMARY_SCORES
         if score in summary.table.index
@@ -74,8 +93,5 @@ def _format_mean(row: pd.Series) -> str:
 
 
 def _format_interval(summary: Summary, score: str) -> str:
-    return f"95 % over {summary.units.kind}s {_format_bounds(summary.table.loc[score])}"
-
-
-def _format_bounds(row: pd.Series) -> str:
-    return f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    bounds = format_bounds(*summary.table.loc[score, ["ci_low", "ci_high"]])
+    return bounds if bounds == NO_INTERVAL else f"95 % over {summary.covers} {bounds}"

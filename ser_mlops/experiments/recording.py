@@ -112,12 +112,12 @@ def read_result(client: "MlflowClient", run_id: str, training: Training, round: 
     return Result(training, round, int(client.get_run(run_id).data.metrics["best_epoch"]), history, tables)
 
 
-def record_summary(run: RunLog, name: str, results: Sequence[Result], seed: int, note: str, links: str) -> str:
+def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str, links: str) -> str:
     """Log means, spreads and intervals over the rounds, and their figures; return the table of rounds as text.
 
     The run's description says the same, beginning with the UAR, and holds `links`.
     """
-    summary = summarise(results, seed)
+    summary = summarise(results)
     run.metrics(summary.metrics)
     run.text("rounds.csv", summary.rows.to_csv(index=False))
     cells = cross_table(results, "uar")

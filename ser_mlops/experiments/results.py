@@ -12,10 +12,13 @@ import pandas as pd
 from ser_mlops.experiments.plan import Training
 from ser_mlops.scores.metrics import TABLE_SCORES, score
 from ser_mlops.scores.predictions import LOGITS
-from ser_mlops.scores.resampling import Summary, summarise_rounds
+from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 
 if TYPE_CHECKING:
     from ser_mlops.training.fit import Fitted
+
+MEAN = "mean"
+"""Stands for the plain mean over the test sets, where they are named."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,15 @@ class ExperimentSummary:
     rows: pd.DataFrame
     """One row per training, round and test set, as `rounds_table` returns them."""
     by_test: Mapping[str, Summary]
-    """Means, spreads and intervals by test set; under "" over all test sets together, which a grid has not."""
+    """Means, spreads and intervals by test set. Where there are several: under MEAN the plain mean over them, and under "" the clips of all
+    of them pooled. A grid, which tests a clip several times, has neither."""
     chances: Mapping[str, float]
     """Chance of `uar_shared` by test set, where training and test share an emotion."""
+
+    @property
+    def leading(self) -> Summary | None:
+        """The summary to lead with: the mean over the test sets, or that of the only one; none in a grid."""
+        return self.by_test.get(MEAN, self.by_test.get(""))
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -74,19 +83,23 @@ class ExperimentSummary:
         return values
 
 
-def summarise(results: Sequence[Result], seed: int) -> ExperimentSummary:
+def summarise(results: Sequence[Result]) -> ExperimentSummary:
     """Sum up all rounds of an experiment.
 
-    `test/uar_mean` is the mean over rounds of a round's UAR over all clips that were tested in it (all folds, all corpora), its interval
-    the bootstrap over speakers. Where there are several test sets, each also stands alone (`test/CREMA/uar_mean`); in a grid, where
-    a clip is tested by trainings on different corpora, only the cells do (`test/CREMA to TESS/uar_mean`).
+    `test/uar_mean` is the mean over rounds of a round's UAR over all clips that were tested in it (all folds, all corpora). Where there are
+    several test sets, each also stands alone (`test/CREMA/uar_mean`), and `test/mean/uar_mean` is their plain mean, in which a large
+    corpus weighs no more than a small one; in a grid, where a clip is tested by trainings on different corpora, only the cells stand
+    (`test/CREMA to TESS/uar_mean`).
     """
     by_test, chances = {}, {}
     for test, some in results_by_test(results).items():
         rounds, trained = rounds_of(some), trained_by_all(some)
-        by_test[test] = summarise_rounds(rounds, seed, trained)
+        by_test[test] = summarise_rounds(rounds, trained)
         if shared := trained & {*rounds[0]["labels"]}:
             chances[test] = 1 / len(shared)
+    alone = [summary for test, summary in by_test.items() if test]
+    if "" in by_test and alone and len({summary.rounds.shape[1] for summary in alone}) == 1:
+        by_test = {MEAN: summarise_tests(alone), **by_test}
     return ExperimentSummary(rounds_table(results), by_test, chances)
 
 

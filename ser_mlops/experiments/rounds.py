@@ -142,7 +142,7 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
             result = read_result(notebook.client, runs[number].run_id, training, round)
         results.append(result)
     links = links_to_rounds(notebook.experiment_id, [run.run_id for run in runs])
-    return record_summary(notebook.parent, experiment.name, results, experiment.settings.train.seed, experiment.note, links)
+    return record_summary(notebook.parent, experiment.name, results, experiment.note, links)
 
 
 def conduct_round(task: RoundTask, run: RunLog) -> Result:

@@ -1,13 +1,15 @@
-"""Experiments compared over the clips and rounds that all of them have.
+"""Experiments compared over the clips and rounds that all of them have; docs/statistics.md shows how often a comparison claims too much.
 
-- Difference of two experiments: paired over clips and rounds, intervals from the same draw for both.
+- Difference of two experiments: paired over clips and rounds; its interval is that of `intervals`, over speakers and, with several rounds,
+  over seeds.
 - p over speakers: a permutation test. If the two experiments were equally good, swapping all predictions of one speaker between them
-  would change nothing: speakers are the exchangeable units. With too few of them to reach the level, clips are, and a note says so.
+  would change nothing: speakers are the exchangeable units. With U of them the smallest p is 2 / 2**U, so that 6 are needed for one
+  pair; with fewer nothing is claimed, and the verdict says what would be needed.
 - p over rounds: Student's t test on the rounds' scores. Two trainings that differ by their seed alone do differ, on any number of
   speakers; only the spread between rounds tells that from a difference between settings.
 - A difference is claimed where it holds over speakers *and* over rounds: p is the larger of the two (an intersection-union test,
-  which keeps the level), corrected by Holm over all pairs compared. Rounds share what their experiment's seed took for validation, so
-  between experiments of different seeds nothing is claimed.
+  which keeps the level), corrected by Holm over all pairs compared. Rounds share what their experiment's seed took for validation and how
+  their frames were cut, so between experiments that were divided by other seeds or rules nothing is claimed.
 """
 
 import warnings
@@ -22,35 +24,25 @@ from statsmodels.stats.multitest import multipletests
 
 from ser_mlops.errors import DataError
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
+from ser_mlops.scores.intervals import ALPHA, Estimate, estimate, interval
 from ser_mlops.scores.metrics import SELECTABLE, scores_of
 from ser_mlops.scores.predictions import LOGITS, in_one_order
-from ser_mlops.scores.resampling import (
-    ALPHA,
-    BATCH_CELLS,
-    RESAMPLES,
-    Statistic,
-    Summary,
-    Units,
-    interval,
-    interval_notes,
-    mean_scores,
-    minus,
-    summarise_rounds,
-    unit_sums,
-    units_of,
-)
+from ser_mlops.scores.summary import MORE_SPEAKERS, Summary, summarise_rounds
+from ser_mlops.scores.units import Units, unit_sums, units_of
 from ser_mlops.seeds import rng
 
 GROUPINGS = ("corpus", "gender", "language", "speaker")
 
 
 DIFFERS, NOT_SHOWN = "differs", "no difference shown"
-
-
 MAY_BE_SEED = "these trainings differ; one round cannot say whether by more than the seed"
-
-
-MAY_BE_DIVISION = "these trainings differ; their seeds took other clips for validation, and rounds cannot say how much that did"
+MAY_BE_DIVISION = "these trainings differ; their clips were divided by other seeds or rules, and rounds cannot say how much that did"
+HOLDS_OVER_SPEAKERS = (DIFFERS, MAY_BE_SEED, MAY_BE_DIVISION)
+"""Verdicts on trainings that differ on other speakers, too, whatever made them differ."""
+RESAMPLES = 9999
+"""Draws of a permutation test that has more ways to swap."""
+BATCH_CELLS = 4_000_000
+"""Swapped units held at once: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,8 @@ class Comparison:
     rounds: pd.DataFrame
     """The UAR: one row per experiment, one column per round."""
     differences: pd.DataFrame
-    """One row per pair and score: difference (experiment minus baseline), ci_low, ci_high, p_units, p_rounds, p, p_holm, verdict."""
+    """One row per pair and score: difference (experiment minus baseline), ci_low, ci_high, p_units, p_rounds, p, p_holm, verdict; p and
+    p_units are nan where there are too few speakers to swap."""
     groups: pd.DataFrame
     """One row per grouping, value and experiment: clips, speakers, uar (mean over rounds), ci_low, ci_high (not of single speakers)."""
     group_differences: pd.DataFrame
@@ -83,27 +76,41 @@ def compare(
     experiments: Mapping[str, Sequence[pd.DataFrame]],
     seed: int,
     resamples: int = RESAMPLES,
-    training_seeds: Mapping[str, str] | None = None,
+    divided_by: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Comparison:
     """Compare two or more experiments, each given as its rounds' prediction tables; definitions in the module's docstring.
 
-    Pairs are formed in the order given: the earlier is the baseline of the later. `training_seeds` are the experiments' own seeds; where
-    they are not given, they count as equal.
+    Args:
+        experiments: by name; the earlier of a pair is the baseline of the later.
+        seed: of the permutations.
+        resamples: permutations, where there are more ways to swap.
+        divided_by: by experiment, the seeds and rules that divided its clips into training, validation and test; where they are not given,
+            they count as equal.
     """
     if len(experiments) < 2:
         raise DataError(f"compare takes two or more experiments, got {len(experiments)}")
     rounds, notes = _in_common(experiments)
-    first = next(iter(rounds.values()))[0]
-    pairs = list(combinations(rounds, 2))
-    units = units_of(first)
-    swapped = units_of(first, fewest=_fewest_to_swap(len(pairs)))
-    summaries = {name: summarise_rounds(tables, seed, resamples=resamples) for name, tables in rounds.items()}
-    differences = pd.concat([_difference(pair, rounds, units, swapped, seed, resamples) for pair in pairs], ignore_index=True)
-    groups, group_differences = _by_group(rounds, pairs, seed, resamples)
-    notes += (*interval_notes(units), *_swap_notes(swapped), *_round_notes(len(next(iter(rounds.values())))))
+    units = units_of(next(iter(rounds.values()))[0])
+    divided_by = divided_by or {name: {} for name in experiments}
+    differences = judge_pairs({name: unit_sums(tables, units) for name, tables in rounds.items()}, units, seed, resamples, divided_by)
+    summaries = {name: summarise_rounds(tables) for name, tables in rounds.items()}
     by_round = pd.DataFrame({name: summary.rounds.loc["uar"] for name, summary in summaries.items()}).T
-    judged = _judged(differences, training_seeds or dict.fromkeys(experiments, ""))
-    return Comparison(_score_rows(rounds, summaries), by_round, judged, groups, group_differences, notes)
+    groups, group_differences = _by_group(rounds)
+    notes += tuple(dict.fromkeys(note for summary in summaries.values() for note in summary.notes))
+    notes += (*_swap_notes(units, len(rounds)), *_round_notes(by_round.shape[1]), *_division_notes(divided_by))
+    return Comparison(_score_rows(rounds, summaries), by_round, differences, groups, group_differences, notes)
+
+
+def judge_pairs(
+    sums: Mapping[str, np.ndarray], units: Units, seed: int, resamples: int, divided_by: Mapping[str, Mapping[str, str]]
+) -> pd.DataFrame:
+    """Return `Comparison.differences` of experiments given as their sums [U, R, F] over the same clips; other arguments as in `compare`."""
+    pairs = list(combinations(sums, 2))
+    fewest = _fewest_to_swap(len(pairs))
+    estimates = {name: estimate(of, units.corpora_U, SELECTABLE) for name, of in sums.items()}
+    draws = resamples if units.count >= fewest else 0
+    differences = pd.concat([_difference(pair, sums, estimates, seed, draws) for pair in pairs], ignore_index=True)
+    return _judged(differences, divided_by, too_few=_too_few(units, fewest))
 
 
 def _in_common(experiments: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[str, list[pd.DataFrame]], tuple[str, ...]]:
@@ -142,26 +149,35 @@ def _fewest_to_swap(num_pairs: int) -> int:
     return int(np.floor(np.log2(2 * num_pairs / ALPHA))) + 1
 
 
+def _too_few(units: Units, fewest: int) -> str:
+    """Return the verdict where there are too few units to swap, else nothing."""
+    if units.count >= fewest:
+        return ""
+    return f"nothing can be claimed with {_speakers(units)}: {fewest} are needed ({MORE_SPEAKERS})"
+
+
+def _speakers(units: Units) -> str:
+    return f"{units.count} speaker{'s' * (units.count != 1)}"
+
+
 def _difference(
-    pair: tuple[str, str], rounds: Mapping[str, Sequence[pd.DataFrame]], units: Units, swapped: Units, seed: int, resamples: int
+    pair: tuple[str, str], sums: Mapping[str, np.ndarray], estimates: Mapping[str, Estimate], seed: int, resamples: int
 ) -> pd.DataFrame:
+    """Return a pair's difference in every score; without `resamples` there is no p over units."""
     baseline, experiment = pair
-    change = minus(
-        mean_scores(unit_sums(rounds[experiment], units), SELECTABLE), mean_scores(unit_sums(rounds[baseline], units), SELECTABLE)
-    )
-    low, high = interval(change, units.count, seed, resamples)
-    first, second = unit_sums(rounds[baseline], swapped), unit_sums(rounds[experiment], swapped)
-    before, after = scores_of(first.sum(axis=0), SELECTABLE), scores_of(second.sum(axis=0), SELECTABLE)
+    change = estimates[experiment] - estimates[baseline]
+    low, high = interval(change)
+    p_units = _swap_p(sums[baseline], sums[experiment], seed, resamples) if resamples else np.full(len(SELECTABLE), np.nan)
     return pd.DataFrame(
         {
             "baseline": baseline,
             "experiment": experiment,
             "score": SELECTABLE,
-            "difference": after.mean(axis=1) - before.mean(axis=1),
+            "difference": change.mean_M,
             "ci_low": low,
             "ci_high": high,
-            "p_units": _swap_p(first, second, seed, resamples),
-            "p_rounds": _rounds_p(before, after),
+            "p_units": p_units,
+            "p_rounds": _rounds_p(estimates[baseline].rounds[0], estimates[experiment].rounds[0]),
         }
     )
 
@@ -200,15 +216,23 @@ def _rounds_p(before_MR: np.ndarray, after_MR: np.ndarray) -> np.ndarray:
     return np.where(is_constant, 1.0, p)
 
 
-def _judged(differences: pd.DataFrame, training_seeds: Mapping[str, str]) -> pd.DataFrame:
-    """Return the differences with p, its Holm correction over the pairs (score by score) and the verdict."""
-    judged = differences.assign(p=differences[["p_units", "p_rounds"]].max(axis=1))
+def _judged(differences: pd.DataFrame, divided_by: Mapping[str, Mapping[str, str]], too_few: str) -> pd.DataFrame:
+    """Return the differences with p, its Holm correction over the pairs (score by score) and the verdict.
+
+    Args:
+        differences: with p_units and p_rounds.
+        divided_by: as `compare` takes it.
+        too_few: the verdict on all of them where there are too few speakers, else empty.
+    """
+    judged = differences.assign(p=differences[["p_units", "p_rounds"]].max(axis=1).where(differences["p_units"].notna()))
     judged["p_holm"] = judged.groupby("score")["p"].transform(_holm)
-    is_clear = (judged["p_holm"] < ALPHA) & ((judged["ci_low"] > 0) | (judged["ci_high"] < 0))
-    is_redivided = judged["baseline"].map(training_seeds) != judged["experiment"].map(training_seeds)
-    is_one_round = judged["p_rounds"].isna()
+    leaves_out_zero = ~((judged["ci_low"] <= 0) & (judged["ci_high"] >= 0))
+    is_clear = (judged["p_holm"] < ALPHA) & leaves_out_zero
+    is_redivided = np.array([divided_by[row.baseline] != divided_by[row.experiment] for row in judged.itertuples()])
     judged["verdict"] = np.select(
-        [is_clear & is_one_round, is_clear & is_redivided, is_clear], [MAY_BE_SEED, MAY_BE_DIVISION, DIFFERS], NOT_SHOWN
+        [np.full(len(judged), bool(too_few)), is_clear & judged["p_rounds"].isna(), is_clear & is_redivided, is_clear],
+        [too_few, MAY_BE_SEED, MAY_BE_DIVISION, DIFFERS],
+        NOT_SHOWN,
     )
     return judged
 
@@ -218,9 +242,7 @@ def _holm(p: pd.Series) -> np.ndarray:
     return p.to_numpy() if len(p) == 1 else multipletests(p, method="holm")[1]
 
 
-def _by_group(
-    rounds: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[tuple[str, str]], seed: int, resamples: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _by_group(rounds: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     first = next(iter(rounds.values()))[0]
     rows, differences = [], []
     for grouping in GROUPINGS:
@@ -228,22 +250,21 @@ def _by_group(
             chosen = (first[grouping] == value).to_numpy()
             units = units_of(first[chosen])
             known = {"grouping": grouping, "value": value, "clips": int(chosen.sum()), "speakers": units.num_speakers}
-            uar = {name: mean_scores(unit_sums([table[chosen] for table in tables], units), ["uar"]) for name, tables in rounds.items()}
+            uar = {
+                name: estimate(unit_sums([table[chosen] for table in tables], units), units.corpora_U, ["uar"])
+                for name, tables in rounds.items()
+            }
             for name in rounds:
-                rows.append(known | {"experiment": name} | _estimate(uar[name], "uar", units, seed, resamples))
-            for baseline, experiment in pairs:
-                change = minus(uar[experiment], uar[baseline])
-                differences.append(
-                    known | {"baseline": baseline, "experiment": experiment} | _estimate(change, "difference", units, seed, resamples)
-                )
+                rows.append(known | {"experiment": name} | _with_interval(uar[name], "uar"))
+            for baseline, experiment in combinations(rounds, 2):
+                change = _with_interval(uar[experiment] - uar[baseline], "difference")
+                differences.append(known | {"baseline": baseline, "experiment": experiment} | change)
     return pd.DataFrame(rows), pd.DataFrame(differences)
 
 
-def _estimate(statistic: Statistic, name: str, units: Units, seed: int, resamples: int) -> dict[str, float]:
-    """Return a group's value and its interval; the interval of a single speaker is left open."""
-    value = float(statistic(np.arange(units.count)[None])[0, 0])
-    low, high = interval(statistic, units.count, seed, resamples) if units.kind == "speaker" else ([np.nan], [np.nan])
-    return {name: value, "ci_low": float(low[0]), "ci_high": float(high[0])}
+def _with_interval(of: Estimate, name: str) -> dict[str, float]:
+    low, high = interval(of)
+    return {name: float(of.mean_M[0]), "ci_low": float(low[0]), "ci_high": float(high[0])}
 
 
 def _score_rows(rounds: Mapping[str, Sequence[pd.DataFrame]], summaries: Mapping[str, Summary]) -> pd.DataFrame:
@@ -259,16 +280,24 @@ def _score_rows(rounds: Mapping[str, Sequence[pd.DataFrame]], summaries: Mapping
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def _swap_notes(units: Units) -> tuple[str, ...]:
-    if units.kind == "speaker":
+def _swap_notes(units: Units, num_experiments: int) -> tuple[str, ...]:
+    fewest = _fewest_to_swap(num_experiments * (num_experiments - 1) // 2)
+    if units.count >= fewest:
         return (f"p over speakers swaps the predictions of whole speakers ({units.count})",)
-    return (
-        f"p over speakers swaps single clips, because {units.num_speakers} speakers are too few to swap: "
-        "it takes the clips of a speaker for independent, and is too small where they are not",
-    )
+    return (f"no p: {_speakers(units)} can be swapped, {fewest} are needed before any difference could be claimed ({MORE_SPEAKERS})",)
 
 
 def _round_notes(num_rounds: int) -> tuple[str, ...]:
     if num_rounds == 1:
-        return ("one round each: what settings did cannot be told from what the seed did",)
+        return ("one round each: an effect of the settings cannot be told from an effect of the seed",)
     return ()
+
+
+def _division_notes(divided_by: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """Name the seeds and rules of division in which experiments differ."""
+    keys = {key for keys in divided_by.values() for key in keys}
+    differing = [key for key in sorted(keys) if len({keys.get(key) for keys in divided_by.values()}) > 1]
+    return tuple(
+        f"{key} differs ({', '.join(f'{name}: {own.get(key)}' for name, own in divided_by.items())}): the clips were divided otherwise"
+        for key in differing
+    )

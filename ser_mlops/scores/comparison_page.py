@@ -1,6 +1,11 @@
 """The comparison as a Markdown page, the claims first."""
 
+from typing import Any
+
+import numpy as np
+
 from ser_mlops.scores.comparison import GROUPINGS, Comparison
+from ser_mlops.scores.summary import NO_INTERVAL
 from ser_mlops.scores.tables import markdown
 
 
@@ -8,8 +13,7 @@ def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
     """Return the comparison as a Markdown page, the claims first."""
     uar = comparison.differences[comparison.differences["score"] == "uar"]
     claims = [
-        f"- **{row.experiment}** against **{row.baseline}**: {row.difference:+.1%} UAR (95 % interval {row.ci_low:+.1%} to "
-        f"{row.ci_high:+.1%}, p {row.p_holm:.4f}): {row.verdict}."
+        f"- **{row.experiment}** against **{row.baseline}**: {format_points(row.difference)} UAR ({_evidence(row)}): {row.verdict}."
         for row in uar.itertuples()
     ]
     sections = [
@@ -20,9 +24,9 @@ def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
         markdown(comparison.scores),
         "## Differences (experiment minus baseline)",
         markdown(comparison.differences),
-        "p_units: permutation over speakers (or clips, see the notes); p_rounds: t test over rounds; p: the larger of the two; "
-        "p_holm: corrected over the pairs. A difference is claimed where p_holm is below 0.05, the interval leaves 0 out, and both "
-        "experiments were made with one seed.",
+        "p_units: permutation over speakers (empty where there are too few to claim anything); p_rounds: t test over rounds; p: the larger "
+        "of the two; p_holm: corrected over the pairs. A difference is claimed where p_holm is below 0.05, the interval leaves 0 out, and "
+        "both experiments were divided by the same seeds and rules. An empty interval means that there is none: see the notes.",
         "## Who is served how well (UAR)",
         *(part for grouping in GROUPINGS for part in _group_section(comparison, grouping)),
         "### Largest gaps",
@@ -31,6 +35,22 @@ def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
         "\n".join(f"- {text}" for text in comparison.notes),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _evidence(row: Any) -> str:
+    """Return the interval and p of a difference."""
+    bounds = f"95 % interval {format_points(row.ci_low)} to {format_points(row.ci_high)}" if np.isfinite(row.ci_low) else NO_INTERVAL
+    return f"{bounds}, p {row.p_holm:.4f}" if np.isfinite(row.p_holm) else f"{bounds}, no p"
+
+
+def format_points(difference: float, decimals: int = 1) -> str:
+    """Return a difference of shares in percentage points.
+
+    >>> format_points(0.0125), format_points(-0.5, 0), format_points(0.0)
+    ('+1.2 points', '−50 points', '0.0 points')
+    """
+    text = f"{100 * difference:.{decimals}f}".replace("-", "−")
+    return f"+{text} points" if difference > 0 else f"{text} points"
 
 
 def _group_section(comparison: Comparison, grouping: str) -> list[str]:

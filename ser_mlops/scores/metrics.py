@@ -66,11 +66,17 @@ def _shared(sums: np.ndarray) -> np.ndarray:
     return sums[..., SQUARE:]
 
 
+def _clips(sums: np.ndarray) -> np.ndarray:
+    return _supports(sums).sum(axis=-1, keepdims=True)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A score: how it follows from the sums [..., F] of a set, and where it is shown."""
 
     of: Callable[[np.ndarray], np.ndarray]
+    supports: Callable[[np.ndarray], np.ndarray] = _clips
+    """The clips [..., C] of the C classes that the score is a mean over: all clips as one class, or those of every emotion."""
     needs_training: bool = False
     """It depends on which emotions the training clips have: it cannot choose an epoch, and is left out where the sides share none."""
     lower_is_better: bool = False
@@ -81,11 +87,11 @@ class Metric:
 
 
 METRICS = {
-    "uar": Metric(_uar),
-    "uar_shared": Metric(lambda sums: _uar(_shared(sums)), needs_training=True),
+    "uar": Metric(_uar, _supports),
+    "uar_shared": Metric(lambda sums: _uar(_shared(sums)), lambda sums: _supports(_shared(sums)), needs_training=True),
     "chance": Metric(lambda sums: 1 / (_supports(_shared(sums)) > 0).sum(axis=-1), needs_training=True, in_summary=False),
     "accuracy": Metric(lambda sums: _per_clip(np.trace(_confusion(sums), axis1=-2, axis2=-1), sums)),
-    "f1_macro": Metric(lambda sums: _over_present(_f1s(sums), sums)),
+    "f1_macro": Metric(lambda sums: _over_present(_f1s(sums), sums), _supports),
     "f1_weighted": Metric(lambda sums: _per_clip((_f1s(sums) * _supports(sums)).sum(axis=-1), sums), in_tables=False, in_summary=False),
     "loss": Metric(lambda sums: _per_clip(sums[..., -1], sums), lower_is_better=True, in_summary=False),
 }
@@ -160,6 +166,14 @@ def scores_of(sums: np.ndarray, names: Sequence[str]) -> np.ndarray:
                 for name in names
             ]
         )
+
+
+def supports_of(sums: np.ndarray, name: str) -> np.ndarray:
+    """Return the clips [..., C] of the classes that a score of sums [..., F] is a mean over; one class, or one per emotion."""
+    if name.startswith(RECALL):
+        label = EMOTIONS.index(name.removeprefix(RECALL))
+        return _supports(sums)[..., label : label + 1]
+    return METRICS[name].supports(sums)
 
 
 def is_better(name: str, value: float, than: float) -> bool:

@@ -15,9 +15,10 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from ser_mlops.errors import DataError
-from ser_mlops.scores.comparison import DIFFERS, compare
+from ser_mlops.scores.comparison import DIFFERS, RESAMPLES, compare
+from ser_mlops.scores.intervals import ALPHA
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
-from ser_mlops.scores.resampling import ALPHA, RESAMPLES, summarise_rounds
+from ser_mlops.scores.summary import summarise_rounds
 
 MEAN = "mean"
 """Column of the mean over test sets."""
@@ -75,7 +76,7 @@ def lay_out(
     score: str,
     seed: int,
     resamples: int = RESAMPLES,
-    training_seeds: Mapping[str, str] | None = None,
+    divided_by: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Overview:
     """Lay experiments out by their test sets; definitions in the module's docstring.
 
@@ -83,8 +84,8 @@ def lay_out(
         experiments: by name, in the order of the rows, the prediction tables of every round by test set.
         baseline: the row that the others are tested against.
         score: one of `metrics.SELECTABLE`.
-        seed: of bootstrap and permutations.
-        training_seeds: the experiments' own seeds; see `comparison`.
+        seed: of the permutations.
+        divided_by: see `compare`.
     """
     if baseline not in experiments:
         raise DataError(f"no experiment {baseline!r}, expected one of: {', '.join(experiments)}")
@@ -96,10 +97,10 @@ def lay_out(
             if test not in by_test:
                 continue
             rounds = by_test[test]
-            summary = summarise_rounds(rounds, seed, resamples=resamples)
+            summary = summarise_rounds(rounds)
             row = {"experiment": name, "test": test, "rounds": len(rounds), "clips": len(rounds[0]), **summary.table.loc[score].to_dict()}
             if name != baseline and test in experiments[baseline]:
-                against, said = _against(experiments[baseline][test], rounds, (baseline, name), score, seed, resamples, training_seeds)
+                against, said = _against(experiments[baseline][test], rounds, (baseline, name), score, seed, resamples, divided_by)
                 row |= against
                 notes += [f"{test}: {note}" for note in said]
             rows.append(row)
@@ -136,10 +137,10 @@ def _against(
     score: str,
     seed: int,
     resamples: int,
-    training_seeds: Mapping[str, str] | None,
+    divided_by: Mapping[str, Mapping[str, str]] | None,
 ) -> tuple[dict[str, object], tuple[str, ...]]:
     """Return difference, p and whether it would be claimed alone, with the notes of the comparison."""
-    chosen = None if training_seeds is None else {name: training_seeds[name] for name in names}
+    chosen = None if divided_by is None else {name: divided_by[name] for name in names}
     comparison = compare(dict(zip(names, (first, second), strict=True)), seed, resamples, chosen)
     row = comparison.differences.set_index("score").loc[score]
     return {"difference": row["difference"], "p": row["p"], "is_claimed": row["verdict"] == DIFFERS}, comparison.notes

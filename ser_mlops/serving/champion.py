@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -18,8 +19,9 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from ser_mlops.errors import ModelError, TrackingError
-from ser_mlops.scores.comparison import NOT_SHOWN, compare
+from ser_mlops.scores.comparison import HOLDS_OVER_SPEAKERS, compare
 from ser_mlops.scores.metrics import is_better
+from ser_mlops.scores.summary import format_bounds
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
 
@@ -213,13 +215,13 @@ def judge(client: MlflowClient, candidate: Run, version: ModelVersion, champion:
         return Verdict(False, f"the frames of {', '.join(changed)} are not those of the champion, version {champion.version}")
     compared = compare({name: [table] for name, table in tables.items()}, seed, resamples).differences
     uar = compared[compared["score"] == "uar"].iloc[0]
-    beats = uar["difference"] > 0 and uar["verdict"] != NOT_SHOWN
+    beats = uar["difference"] > 0 and uar["verdict"] in HOLDS_OVER_SPEAKERS
+    where = f"UAR {uar['difference']:+.1%} on {len(common)} clips that both were tested on"
+    if np.isnan(uar["p_holm"]):
+        return Verdict(False, f"not shown to beat the champion, version {champion.version}: {where}, and {uar['verdict']}")
+    interval = f"95 % interval {format_bounds(uar['ci_low'], uar['ci_high'], '+.1%')}"
     outcome = "beats" if beats else "does not beat"
-    return Verdict(
-        beats,
-        f"{outcome} the champion, version {champion.version}: UAR {uar['difference']:+.1%} on {len(common)} clips that "
-        f"both were tested on (95 % interval {uar['ci_low']:+.1%} to {uar['ci_high']:+.1%}, p {uar['p_holm']:.4f})",
-    )
+    return Verdict(beats, f"{outcome} the champion, version {champion.version}: {where} ({interval}, p {uar['p_holm']:.4f})")
 
 
 def _predictions(client: MlflowClient, run: Run) -> pd.DataFrame:

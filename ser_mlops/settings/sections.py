@@ -251,7 +251,7 @@ class CompareSettings(Section):
     tag: OptionalName
     """KEY=VALUE: all finished experiments with this tag as well."""
     seed: int
-    """Seed of the bootstrap and of the permutations."""
+    """Seed of the permutations."""
     resamples: Annotated[int, Field(ge=100)]
     """Resamples of speakers, and permutations."""
 

@@ -10,7 +10,7 @@ from ser_mlops.experiments.descriptions import describe_summary
 from ser_mlops.experiments.plan import plan_trainings
 from ser_mlops.experiments.results import Result, results_by_test, rounds_of, summarise, trained_by_all
 from ser_mlops.scores.predictions import prediction_table
-from ser_mlops.scores.resampling import summarise_rounds
+from ser_mlops.scores.summary import summarise_rounds
 from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
 from tests.builders import parted_frame, tiny_frame
 
@@ -60,7 +60,7 @@ def test_every_clip_counts_once_per_round_in_every_kind_of_experiment(corpora, g
     for results in by_test.values():
         for table in rounds_of(results):
             assert not table["path"].duplicated().any()
-        summary = summarise_rounds(rounds_of(results), 1, trained_by_all(results), resamples=100)
+        summary = summarise_rounds(rounds_of(results), trained_by_all(results))
         assert summary.rounds.shape[1] == 2
 
 
@@ -82,24 +82,25 @@ def test_the_mean_of_a_test_set_is_the_mean_of_its_own_trainings_scores():
     results = results_of("A B C", experiment_type="matrix")
     assert trained_by_all(results) == {0, 1}
     for test, some in results_by_test(results).items():
-        mean = summarise_rounds(rounds_of(some), 1, trained_by_all(some), resamples=100).table["mean"]
+        mean = summarise_rounds(rounds_of(some), trained_by_all(some)).table["mean"]
         if test:
             for score in ("uar", "uar_shared", "accuracy"):
                 assert mean[score] == pytest.approx(np.mean([result.scores[test][score] for result in some])), (test, score)
 
 
 def described(results: list[Result]) -> str:
-    return describe_summary("grid A+B", summarise(results, seed=1), "synthetic data", "[curves](#/x)")
+    return describe_summary("grid A+B", summarise(results), "synthetic data", "[curves](#/x)")
 
 
 def test_a_description_begins_with_the_score_and_tells_every_test_set_and_round():
     results = results_of("A B C", experiment_type="matrix", rounds=3)
     text = described(results)
-    assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, 95 % over speakers \[0\.\d{3}, 0\.\d{3}\]\*\* — \*\*synthetic data", text)
-    assert "- A: intervals resample 3 speakers" in text
-    for test in ("all", "A", "B", "C"):
+    assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, mean of 3 test sets, no interval\*\* — \*\*synthetic data", text)
+    assert "- mean, pooled, A: no interval of uar, accuracy, recall/happy: all speakers of a corpus score alike" in text
+    assert "- pooled, C: C has two test speakers, who say next to nothing about others (`fold=all` or another corpus tests more)" in text
+    for test in ("mean", "pooled", "A", "B", "C"):
         (row,) = re.findall(rf"^{test} +0\.\d+ ± .*", text, re.MULTILINE)
-        assert " 0.500 " in row
+        assert (" 0.500 " in row) == (test != "mean")  # chance
     for result in results[::3]:
         scores = " +".join(f"{other.scores['']['uar']:.3f}" for other in results if other.training is result.training)
         assert re.search(rf"^{result.training.name} +{result.training.test_dataset} +{scores}$", text, re.MULTILINE)

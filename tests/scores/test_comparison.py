@@ -18,7 +18,7 @@ def test_six_speakers_served_right_by_one_alone_give_the_p_worked_out_by_hand() 
     wrong, right = (answered("aabbccddeeff", labels, predicted) for predicted in ([1, 0] * 6, labels))
     differences = compare({"wrong": [wrong], "right": [right]}, seed=1).differences.set_index("score")
     assert differences.loc["accuracy", "difference"] == 1.0
-    assert tuple(differences.loc["accuracy", ["ci_low", "ci_high"]]) == (1.0, 1.0)
+    assert differences.loc["accuracy", ["ci_low", "ci_high"]].isna().all()  # every speaker differs by as much: no spread to judge by
     assert differences.loc["accuracy", "p_units"] == pytest.approx(2 / 64)
 
 
@@ -74,15 +74,29 @@ def test_experiments_that_differ_by_their_seed_alone_are_seldom_claimed_to_diffe
     assert by_speakers >= fewest
 
 
-@pytest.mark.parametrize("speakers", [2, 8])
-def test_a_trained_and_an_untrained_experiment_are_claimed_to_differ(speakers: int) -> None:
+def test_a_trained_and_an_untrained_experiment_are_claimed_to_differ() -> None:
+    experiments = {
+        name: [tiny_predictions(skill, seed + position, takes=6) for position in range(3)]
+        for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))
+    }
+    comparison = compare(experiments, seed=1)
+    assert (comparison.differences["verdict"] == DIFFERS).all()
+    assert "p over speakers swaps the predictions of whole speakers (8)" in comparison.notes
+
+
+@pytest.mark.parametrize("speakers", [1, 2, 5])
+def test_too_few_speakers_claim_nothing_and_the_verdict_says_how_many_are_needed(speakers: int) -> None:
     experiments = {
         name: [tiny_predictions(skill, seed + position, speakers=speakers, takes=6) for position in range(3)]
         for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))
     }
     comparison = compare(experiments, seed=1)
-    assert (comparison.differences["verdict"] == DIFFERS).all()
-    assert any("swaps single clips" in note for note in comparison.notes) == (speakers == 2)
+    (verdict,) = set(comparison.differences["verdict"])
+    assert verdict.startswith(f"nothing can be claimed with {speakers} speaker")
+    assert "6 are needed (`fold=all` or another corpus tests more)" in verdict
+    assert comparison.differences[["p_units", "p", "p_holm"]].isna().all(axis=None)
+    more = {**experiments, "third": experiments["trained"]}
+    assert "7 are needed" in compare(more, seed=1).differences["verdict"].iloc[0]  # Holm over three pairs
 
 
 def test_an_experiment_does_not_differ_from_itself() -> None:
@@ -98,13 +112,16 @@ def test_one_round_each_is_never_claimed_for_the_settings() -> None:
     assert any("one round each" in note for note in comparison.notes)
 
 
-def test_between_seeds_that_divided_the_clips_differently_nothing_is_claimed() -> None:
+def test_between_seeds_and_rules_that_divided_the_clips_differently_nothing_is_claimed() -> None:
     experiments = {
         name: [tiny_predictions(skill, seed + position) for position in range(3)]
         for name, skill, seed in (("untrained", 0.0, 0), ("trained", 2.0, 50))
     }
-    for training_seeds, verdict in (({"untrained": "1", "trained": "1"}, DIFFERS), ({"untrained": "1", "trained": "2"}, MAY_BE_DIVISION)):
-        assert set(compare(experiments, seed=1, training_seeds=training_seeds).differences["verdict"]) == {verdict}
+    for seed, verdict in (("1", DIFFERS), ("2", MAY_BE_DIVISION)):
+        divided_by = {"untrained": {"train.seed": "1", "frames.seed": "1"}, "trained": {"train.seed": "1", "frames.seed": seed}}
+        comparison = compare(experiments, seed=1, divided_by=divided_by)
+        assert set(comparison.differences["verdict"]) == {verdict}
+        assert any(note.startswith("frames.seed differs (untrained: 1, trained: 2)") for note in comparison.notes) == (seed == "2")
 
 
 def test_clips_and_rounds_that_not_all_have_are_left_out_with_a_note() -> None:

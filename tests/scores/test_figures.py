@@ -147,7 +147,7 @@ def test_a_figure_is_whole_carries_its_note_and_is_the_same_twice(name: str, tmp
 
 def test_a_comparison_has_a_figure_for_every_grouping_with_several_values() -> None:
     experiments = {name: [tiny_predictions(skill, seed) for seed in (0, 1)] for name, skill in ((LONG, 1.5), ("tiny", 0.0))}
-    comparison = compare(experiments, seed=1, resamples=50)
+    comparison = compare(experiments, seed=1)
     drawings = comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, NOTE)
     assert list(drawings) == ["rounds.png", "differences.png", "by_gender.png", "by_speaker.png"]
     for figure in drawings.values():

@@ -14,7 +14,7 @@ from ser_mlops.scores.figures.overview import overview_points
 from ser_mlops.scores.figures.style import save
 from ser_mlops.scores.overview import MEAN, Overview, lay_out
 from ser_mlops.scores.overview_pages import overview_html, overview_latex, overview_markdown
-from ser_mlops.scores.resampling import summarise_rounds
+from ser_mlops.scores.summary import summarise_rounds
 from tests.builders import tiny_predictions
 
 SKILLS = {"baseline": 0.6, "better_model & co": 3.0, "alike": 0.61}
@@ -39,7 +39,7 @@ def overview(experiments) -> Overview:
 
 def test_a_cell_holds_what_the_summary_of_its_rounds_says(experiments, overview):
     for row in overview.cells.query(f"test != '{MEAN}'").itertuples():
-        expected = summarise_rounds(experiments[row.experiment][row.test], seed=1, resamples=RESAMPLES).table.loc["uar"]
+        expected = summarise_rounds(experiments[row.experiment][row.test]).table.loc["uar"]
         assert (row.mean, row.sd, row.ci_low, row.ci_high) == tuple(expected[["mean", "sd", "ci_low", "ci_high"]])
 
 
@@ -65,12 +65,7 @@ def test_what_differs_is_marked_and_the_best_of_a_column_is_bold(overview):
 def test_the_mean_is_over_test_sets_round_by_round(experiments, overview):
     cell = overview.cells.query(f"test == '{MEAN}' and experiment == 'alike'").iloc[0]
     by_round = [
-        np.mean(
-            [
-                summarise_rounds([experiments["alike"][test][number]], 1, resamples=RESAMPLES).table.loc["uar", "mean"]
-                for test in experiments["alike"]
-            ]
-        )
+        np.mean([summarise_rounds([experiments["alike"][test][number]]).table.loc["uar", "mean"] for test in experiments["alike"]])
         for number in range(3)
     ]
     assert cell["mean"] == pytest.approx(np.mean(by_round))
@@ -87,8 +82,8 @@ def test_a_row_that_lacks_a_test_set_has_an_empty_cell_and_no_mean(experiments):
 def test_experiments_of_one_round_and_of_different_seeds_are_not_marked(experiments):
     one_round = {name: {"CREMA": by_test["CREMA"][:1]} for name, by_test in experiments.items()}
     assert not lay_out(one_round, "baseline", "uar", seed=1, resamples=RESAMPLES).cells["is_claimed"].any()
-    seeds = {name: str(number) for number, name in enumerate(experiments)}
-    assert not lay_out(experiments, "baseline", "uar", seed=1, resamples=RESAMPLES, training_seeds=seeds).cells["is_claimed"].any()
+    seeds = {name: {"train.seed": str(number)} for number, name in enumerate(experiments)}
+    assert not lay_out(experiments, "baseline", "uar", seed=1, resamples=RESAMPLES, divided_by=seeds).cells["is_claimed"].any()
 
 
 def test_the_lowest_loss_is_the_best(experiments):

@@ -44,6 +44,7 @@ def experiment(
     frame: str = "f" * 32,
     corpus: str = "CREMA",
     seed: int = 1,
+    speakers: int = 8,
 ) -> str:
     """Record an experiment with one round per skill; return the parent."""
     keys = [f"A round {round}" for round in range(len(skills))]
@@ -54,7 +55,7 @@ def experiment(
         for round, skill in enumerate(skills):
             with notebook.child(f"A round {round}") as run:
                 run.metrics({f"best/val_{score}": (validation or skills)[round]})
-                table = tiny_predictions(skill, seed=seed + round)
+                table = tiny_predictions(skill, seed=seed + round, speakers=speakers)
                 table = table.assign(corpus=corpus, path=table["path"].str.replace("CREMA", corpus))
                 with run.artifact(f"test_{corpus}.parquet", PREDICTIONS_FOLDER) as path:
                     table.to_parquet(path)
@@ -94,6 +95,14 @@ def test_a_worse_model_does_not_take_the_alias_and_a_better_one_does(store, name
 def test_a_model_that_is_no_better_does_not_take_the_alias(store, name):
     register(experiment([1.0], seed=1), name)
     assert "does not beat the champion" in register(experiment([1.0], seed=2), name)
+    assert champion(store, name) == "1"
+
+
+def test_with_too_few_speakers_in_common_the_champion_stays_and_the_reason_says_how_many_are_needed(store, name):
+    register(experiment([0.0], speakers=5), name)
+    summary = register(experiment([3.0], seed=5, speakers=5), name)
+    assert summary.startswith(f"{name} version 2, not made champion: not shown to beat the champion, version 1: UAR +")
+    assert "nothing can be claimed with 5 speakers: 6 are needed (`fold=all` or another corpus tests more)" in summary
     assert champion(store, name) == "1"
 
 

@@ -1,0 +1,55 @@
+"""Units: the clips that stand or fall together when scores are carried over to other speakers.
+
+A unit is a speaker. The clips of a corpus whose speakers nobody knows are one unit: they may all be one person's, and whether a unit is one
+person or many makes no difference to the variance of a sum of independent units. The corpora are the strata: they are fixed, nobody draws
+new ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ser_mlops.scores.metrics import NONE_SHARED, sums_of
+from ser_mlops.scores.predictions import LOGITS
+
+UNKNOWN = "/unknown"
+"""How the name of a speaker ends whom nobody knows."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of a table of clips: U units, N clips."""
+
+    codes_N: np.ndarray
+    """The unit of each clip, as an index."""
+    names: tuple[str, ...]
+    """Speakers; CORPUS/unknown for the clips of unknown speakers."""
+    corpora_U: np.ndarray
+    """The corpus of each unit, the strata."""
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    @property
+    def num_speakers(self) -> int:
+        """Known speakers."""
+        return sum(not name.endswith(UNKNOWN) for name in self.names)
+
+
+def units_of(table: pd.DataFrame) -> Units:
+    """Return the units of a prediction table."""
+    codes_N, names = pd.factorize(table["speaker"].astype("str"))
+    corpora = table["corpus"].astype("str").groupby(codes_N).first()
+    return Units(codes_N, tuple(names), corpora.to_numpy())
+
+
+def unit_sums(rounds: Sequence[pd.DataFrame], units: Units, shared: np.ndarray = NONE_SHARED) -> np.ndarray:
+    """Return the sums [U, R, F] of every unit and round; R prediction tables over the same clips."""
+    by_round = [
+        sums_of(table[list(LOGITS)].to_numpy(dtype=np.float64), table["labels"].to_numpy(), shared, units.codes_N, units.count)
+        for table in rounds
+    ]
+    return np.stack(by_round, axis=1)

@@ -11,15 +11,22 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     name = parser.parse_args().corpus
     settings = read_settings()
+    from ser_mlops.data.audio.defects import defect_in
     from ser_mlops.data.audio.format import SAMPLE_RATE
     from ser_mlops.data.audio.listing import read_listing
     from ser_mlops.data.audio.store import available_cores, write_audio
     from ser_mlops.data.folders import audio_file, listing_file
 
     files = read_listing(listing_file(name))
-    index = write_audio(files, audio_file(name), settings.audio.min_seconds, available_cores())
+    audio = settings.audio
+    index = write_audio(files, audio_file(name), audio.min_seconds, available_cores(), keep_cut_off=audio.cut_off == "keep")
     minutes = index["num_samples"].sum() / SAMPLE_RATE / 60
-    print(f"{name}: {len(index)} files, {minutes:.1f} minutes of audio, {(index['defect'] != '').sum()} files with a defect")
+    print(f"{name}: {len(index)} files, {minutes:.1f} minutes of audio")
+    defects = index.loc[index["defect"] != "", "defect"].map(defect_in)
+    warnings = index.loc[index["warnings"] != "", "warnings"].str.split(", ").explode()
+    for what, counted in (("left out", defects), ("kept with a warning", warnings)):
+        for reason, count in counted.value_counts().items():
+            print(f"  {what}: {count} {reason}")
 
 
 if __name__ == "__main__":

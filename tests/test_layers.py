@@ -30,6 +30,7 @@ ORDER = (
 """The packages and top modules; each may import itself and the ones before it. docs/architecture.md says what each is for."""
 
 OWNERS = {
+    "av": {"data.audio.media"},
     "gradio": {"serving.page"},
     "matplotlib": {"scores.figures", "data.figures"},
     "mlflow": {"tracking", "serving", "pipelines.setup"},

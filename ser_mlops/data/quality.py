@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser_mlops.data.audio.defects import defect_in
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.folders import catalogue_file, index_file, left_out_file
 from ser_mlops.emotions import EMOTIONS
@@ -112,7 +113,7 @@ def count_quality(catalogue: pd.DataFrame, index: pd.DataFrame, left_out: pd.Dat
     return Quality(
         found=len(catalogue),
         kept=len(frame),
-        left_out=_counts(left_out["reason"]),
+        left_out=_counts(left_out["reason"].map(defect_in)),
         warnings=warnings,
         rules=_counts(catalogue.loc[catalogue["rule"] != "", "rule"]),
         other_files=dict(catalogue.attrs.get("other_files", {})),
@@ -126,7 +127,7 @@ def count_quality(catalogue: pd.DataFrame, index: pd.DataFrame, left_out: pd.Dat
 def refuse_empty(kept: pd.DataFrame, left_out: pd.DataFrame, folder: Path) -> None:
     """Raise DataError, naming the folder and the commonest reasons, if no clip is kept."""
     if kept.empty:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in list(_counts(left_out["reason"]).items())[:5])
+        reasons = ", ".join(f"{count} {reason}" for reason, count in list(_counts(left_out["reason"].map(defect_in)).items())[:5])
         raise DataError(f"no usable clip in {folder}: {reasons}")
 
 

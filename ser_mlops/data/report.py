@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser_mlops.data.audio.defects import defect_in
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.base import Corpus
 from ser_mlops.data.figures import genders, spread
@@ -152,7 +153,7 @@ def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame)
     ]
     if rows:
         lines += [markdown(pd.DataFrame(rows)), ""]
-    examples = report.left_out.drop_duplicates("reason")
+    examples = report.left_out[~report.left_out["reason"].map(defect_in).duplicated()]
     if not examples.empty:
         lines += ["For example:", ""]
         lines += [f"- `{row.path}`: {row.reason}{f' (`{row.twin}`)' if row.twin else ''}" for row in examples.itertuples()]

@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ser_mlops.data.audio.decode import BadAudio, decode
+from ser_mlops.data.audio.decode import decode
+from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.data.audio.format import AUDIO_SUFFIXES, SAMPLE_RATE
 from ser_mlops.data.corpora.base import walk
 from ser_mlops.emotions import EMOTIONS

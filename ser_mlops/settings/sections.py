@@ -48,6 +48,8 @@ class CatalogueSettings(Section):
 class AudioSettings(Section):
     min_seconds: Annotated[float, Field(ge=0)]
     """Shorter clips are left out."""
+    cut_off: Literal["drop", "keep"]
+    """Files that end before their header says, as interrupted copies do: left out, or kept with a warning."""
 
 
 class FramesSettings(Section):

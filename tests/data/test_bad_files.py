@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ser_mlops.data.audio.defects import defect_in
 from tests.data.audio.sounds import encoded, noise, tone, with_sizes
 
 PROJECT = Path(__file__).parents[2]
@@ -48,7 +49,14 @@ BAD_CONTENTS = {
     "random bytes": (np.random.default_rng(1).bytes(4000), "unreadable"),
     "all 0xFF": (b"\xff" * 4000, "unreadable"),
     "zero bytes": (b"\0" * 4000, "unreadable"),
-    "cut-off FLAC": (FLAC[: len(FLAC) // 2], "unreadable"),
+    "cut-off FLAC": (FLAC[: len(FLAC) // 2], "cut off"),
+    "cut-off WAV": (WAV[: len(WAV) // 2], "cut off"),
+    "compressed SPHERE": (
+        b"NIST_1A\n   1024\nsample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n".ljust(2000),
+        "needs another decoder",
+    ),
+    "square wave": (encoded(np.where(tone() >= 0, 32767, -32768).astype(np.int16)), "clipped throughout"),
+    "float of another unit": (encoded(1e6 * tone(), subtype="FLOAT"), "samples far beyond full scale"),
     "damaged FLAC": (patched(FLAC, len(FLAC) // 2, b"\xaa" * 200), "unreadable"),
     "cut-off Opus": (encoded(noise(1.0), 48000, "OGG", "OPUS")[:2000], "unreadable"),
     "rate of 0": (patched(WAV, 24, struct.pack("<I", 0)), "unreadable"),
@@ -78,6 +86,9 @@ GOOD_CONTENTS = {
     "Vorbis": encoded(noise(seed=10), container="OGG", subtype="VORBIS"),
     "MP3": encoded(noise(1.0, seed=11), container="MP3", subtype="MPEG_LAYER_III"),
     "unknown length": STREAM,
+    "AU": encoded(noise(seed=13), container="AU"),
+    "SPHERE": encoded(noise(seed=14), container="NIST"),
+    "int16 in float": encoded(np.rint(32768 * noise(seed=15)).astype(np.float32), subtype="FLOAT"),
     "chunk before the data": WAV[:36] + b"LIST" + struct.pack("<I", 26) + b"\0" * 26 + encoded(noise(seed=12))[36:],
 }
 
@@ -145,7 +156,7 @@ def test_good_files_are_kept_and_every_bad_one_has_its_reason(bad_and_good):
     frame = pd.read_parquet(folder / "data/frames/CREMA.parquet")
     left_out = pd.read_csv(folder / "data/left_out/CREMA.csv", keep_default_na=False).set_index("path")["reason"]
     assert {Path(path).name for path in frame["path"]} == good
-    found = {path.removeprefix("CREMA/").removeprefix("AudioWAV/"): reason for path, reason in left_out.items()}
+    found = {path.removeprefix("CREMA/").removeprefix("AudioWAV/"): defect_in(reason) for path, reason in left_out.items()}
     assert found == reasons
     assert len(BAD_CONTENTS) >= 25
 

@@ -14,7 +14,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from ser_mlops.data.audio.decode import BadAudio, decode
+from ser_mlops.data.audio.decode import decode
+from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.serving.predictor import Predictor, predict_files
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER

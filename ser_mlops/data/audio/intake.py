@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_mlops.data.audio.decode import BadAudio, decode
+from ser_mlops.data.audio.decode import decode
+from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE, SAMPLE_TYPE
 
 WINDOW = SAMPLE_RATE // 50
@@ -43,27 +44,33 @@ class Entry:
     silence_share: float = 0.0
 
 
-def ingest(path: str, file: Path, min_seconds: float) -> tuple[Entry, np.ndarray]:
+def ingest(path: str, file: Path, min_seconds: float, keep_cut_off: bool) -> tuple[Entry, np.ndarray]:
     """Decode one file; return its entry under the name `path`, and its samples (none if it has a defect)."""
     try:
-        clip = decode(file, min_seconds)
+        clip = decode(file, min_seconds, keep_cut_off=keep_cut_off)
     except BadAudio as error:
-        return Entry(path, str(error.defect)), np.empty(0, dtype=np.int16)
+        return Entry(path, str(error)), np.empty(0, dtype=np.int16)
     peak, rms_db, silence_share = measure(clip.samples)
-    seen = {"clipped samples": clip.num_clipped >= MANY_CLIPPED, "much silence": silence_share > MUCH_SILENCE}
+    seen = {
+        "clipped samples": clip.num_clipped >= MANY_CLIPPED,
+        "much silence": silence_share > MUCH_SILENCE,
+        "channels differ": clip.channels_differ,
+        "int16 values in float samples": clip.is_rescaled,
+        "cut off": clip.missing_seconds > 0,
+    }
     warnings = ", ".join(warning for warning, applies in seen.items() if applies)
     digest = hashlib.sha256(clip.samples.astype(SAMPLE_TYPE, copy=False).data).hexdigest()
     entry = Entry(path, "", len(clip.samples), digest, clip.source_rate, clip.source_channels, warnings, peak, rms_db, silence_share)
     return entry, clip.samples
 
 
-def ingest_part(files: Sequence[tuple[str, Path]], min_seconds: float, part: Path) -> list[Entry]:
+def ingest_part(files: Sequence[tuple[str, Path]], min_seconds: float, keep_cut_off: bool, part: Path) -> list[Entry]:
     """Decode some files, write their samples to the file `part`, end to end, and return their entries."""
     np.empty(KEPT_BYTES, dtype=np.uint8)
     entries = []
     with part.open("wb") as samples_file:
         for path, file in files:
-            entry, samples = ingest(path, file, min_seconds)
+            entry, samples = ingest(path, file, min_seconds, keep_cut_off)
             samples_file.write(samples.astype(SAMPLE_TYPE, copy=False).data)
             entries.append(entry)
     return entries

@@ -33,7 +33,9 @@ MIN_FILES_PER_WORKER = 64
 NUMBERS = {"start": "int64", "num_samples": "int64", "source_rate": "int64", "source_channels": "int64"}
 
 
-def write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_seconds: float, workers: int) -> pd.DataFrame:
+def write_audio(
+    files: Sequence[tuple[str, Path]], destination: Path, min_seconds: float, workers: int, keep_cut_off: bool = False
+) -> pd.DataFrame:
     """Decode files, each given by its path in tables and its place on disk, and write the audio file with its index; return the index.
 
     Each process decodes parts of the file list to parts on disk, which are then joined in order: memory holds one clip per process.
@@ -42,14 +44,16 @@ def write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_second
         DataError: a worker was killed, or the disk is full or unreachable; the old files stay as they were.
     """
     try:
-        return _write_audio(files, destination, min_seconds, workers)
+        return _write_audio(files, destination, min_seconds, workers, keep_cut_off)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         raise DataError(f"{destination.parent} is full ({error.strerror}): nothing was written") from error
 
 
-def _write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_seconds: float, workers: int) -> pd.DataFrame:
+def _write_audio(
+    files: Sequence[tuple[str, Path]], destination: Path, min_seconds: float, workers: int, keep_cut_off: bool
+) -> pd.DataFrame:
     destination.parent.mkdir(parents=True, exist_ok=True)
     for leftover in destination.parent.glob(f".{destination.stem}.*.tmp"):
         remove(leftover)
@@ -61,7 +65,7 @@ def _write_audio(files: Sequence[tuple[str, Path]], destination: Path, min_secon
         parts = [files[first : first + FILES_PER_PART] for first in range(0, len(files), FILES_PER_PART)]
         places = [Path(folder) / str(number) for number in range(len(parts))]
         with _workers(min(workers, len(files) // MIN_FILES_PER_WORKER)) as run, aside.open("wb") as file:
-            taken = run(ingest_part, parts, repeat(min_seconds), places)
+            taken = run(ingest_part, parts, repeat(min_seconds), repeat(keep_cut_off), places)
             entries = _join(zip(places, taken, strict=True), len(files), file)
         index = _index(entries)
         index.to_parquet(index_aside, index=False)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ser_mlops.data.audio.format import AUDIO_SUFFIXES
+from ser_mlops.data.audio.format import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from ser_mlops.data.corpora.base import UNKNOWN, Clip, Corpus, NotAClip, Table, walk
 from ser_mlops.data.folders import IMPORTED
 from ser_mlops.errors import DataError
@@ -147,12 +147,12 @@ def _imported_clip(item: Found, row: dict[str, str], rule: str) -> Found:
 
 
 def _leave_out_copies(found: list[Found]) -> list[Found]:
-    """Of files that hold one recording keep the largest, so that a stub or a 16 kHz copy never displaces the original."""
+    """Of files that hold one recording keep the largest, so that a stub or a 16 kHz copy never displaces the original; video comes last."""
     by_recording: defaultdict[str, list[Found]] = defaultdict(list)
     for item in found:
         if item.clip is not None:
             by_recording[item.clip.recording].append(item)
-    kept = {recording: min(items, key=_largest_first) for recording, items in by_recording.items() if len(items) > 1}
+    kept = {recording: min(items, key=_best_first) for recording, items in by_recording.items() if len(items) > 1}
     return [
         replace(item, clip=None, emotion="", reason=f"copy of {kept[item.clip.recording].path}")
         if item.clip is not None and item.clip.recording in kept and item is not kept[item.clip.recording]
@@ -161,5 +161,6 @@ def _leave_out_copies(found: list[Found]) -> list[Found]:
     ]
 
 
-def _largest_first(item: Found) -> tuple[int, str]:
-    return (-item.file.stat().st_size if item.file.is_file() else 0, item.path)
+def _best_first(item: Found) -> tuple[bool, int, str]:
+    is_media = item.file.suffix.lower() in MEDIA_SUFFIXES
+    return (is_media, -item.file.stat().st_size if item.file.is_file() else 0, item.path)

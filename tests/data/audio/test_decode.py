@@ -13,7 +13,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_mlops.data.audio.decode import BLOCK_FRAMES, BadAudio, Defect, decode
+from ser_mlops.data.audio.decode import decode
+from ser_mlops.data.audio.defects import BadAudio, Defect
+from ser_mlops.data.audio.streams import BLOCK_FRAMES
 from ser_mlops.errors import DataError
 from tests.data.audio.sounds import encoded, noise, tone, with_sizes
 
@@ -156,7 +158,7 @@ def test_memory_holds_the_result_and_a_block_of_a_long_file(tmp_path):
         (b"RIFF", Defect.UNREADABLE),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, Defect.UNREADABLE),
         (encoded(tone())[:30], Defect.UNREADABLE),
-        (encoded(tone(), container="FLAC")[:700], Defect.UNREADABLE),
+        (encoded(tone(), container="FLAC")[:700], Defect.CUT_OFF),
         (encoded(np.zeros(0, dtype=np.float32)), Defect.NO_SAMPLES),
         (encoded(np.zeros(8000, dtype=np.float32)), Defect.ALL_ZEROS),
         (encoded(np.full(8000, 1e-9, dtype=np.float32), subtype="FLOAT"), Defect.ALL_ZEROS),
@@ -170,6 +172,67 @@ def test_memory_holds_the_result_and_a_block_of_a_long_file(tmp_path):
 )
 def test_each_defect_has_its_reason(content, defect):
     assert defect_of(content) == defect
+
+
+def sphere(samples: np.ndarray, coding: str = "pcm") -> bytes:
+    """A NIST SPHERE file whose header is padded with spaces, as in LDC's corpora."""
+    fields = [f"sample_count -i {len(samples)}", "channel_count -i 1", "sample_n_bytes -i 2", "sample_rate -i 16000"]
+    fields += ["sample_byte_format -s2 01", "sample_sig_bits -i 16", f"sample_coding -s{len(coding)} {coding}", "end_head"]
+    header = "\n".join(["NIST_1A", "   1024", *fields]) + "\n"
+    return header.encode().ljust(1024) + samples.astype("<i2").tobytes()
+
+
+def test_nist_sphere_files_are_read_though_their_header_is_text():
+    samples = as_int16(tone())
+    assert np.array_equal(decode(sphere(samples)).samples, samples)
+
+
+def test_compressed_nist_sphere_says_how_to_convert_it():
+    with pytest.raises(BadAudio, match=r"needs another decoder: compressed NIST SPHERE, convert it with `sph2pipe -f wav`") as caught:
+        decode(sphere(as_int16(tone()), "pcm,embedded-shorten-v2.00"))
+    assert caught.value.defect == Defect.NEEDS_DECODER
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("level", [0.001, 0.9])
+def test_int16_values_in_float_samples_are_read_as_int16(rate, level):
+    samples = as_int16(noise(2.5, rate, level=level))
+    decoded = decode(encoded(samples.astype(np.float32), rate, subtype="FLOAT"))
+    assert decoded.is_rescaled
+    assert np.array_equal(decoded.samples, decode(encoded(samples, rate)).samples)
+    assert decoded.num_clipped == decode(encoded(samples, rate)).num_clipped
+
+
+def test_int16_values_that_were_resampled_before_they_were_stored_as_floats_are_read_as_int16():
+    wave = soxr.resample(as_int16(noise(1.0, 44100)).astype(np.float32), 44100, 16000)
+    decoded = decode(encoded(wave, subtype="FLOAT"))
+    assert decoded.is_rescaled
+    assert np.array_equal(decoded.samples, np.rint(wave).astype(np.int16))
+
+
+@pytest.mark.parametrize("peak", [40.5, 8_388_607.0, 1e30])
+def test_floats_in_no_known_unit_are_refused_with_their_peak(peak):
+    with pytest.raises(BadAudio, match=r"samples far beyond full scale: peak .*, full scale is 1") as caught:
+        decode(encoded(tone(level=1.0) * np.float32(peak), subtype="FLOAT"))
+    assert caught.value.defect == Defect.OUT_OF_SCALE
+
+
+def test_a_square_wave_at_full_scale_is_no_recording():
+    square = np.where(tone(level=1.0) >= 0, 32767, -32768).astype(np.int16)
+    with pytest.raises(BadAudio, match="clipped throughout: 100% of the samples are at full scale"):
+        decode(encoded(square))
+
+
+@pytest.mark.parametrize(
+    ("right", "differ"), [(noise(seed=2), True), (np.zeros(8000, np.float32), True), (0.9 * noise(seed=1), True), (noise(seed=1), False)]
+)
+def test_channels_that_differ_are_found(right, differ):
+    assert decode(encoded(np.stack([noise(seed=1), right], axis=1))).channels_differ is differ
+
+
+def test_rounding_makes_no_channels_differ():
+    left = as_int16(noise(seed=1))
+    assert not decode(encoded(np.stack([left, left ^ 1], axis=1))).channels_differ
 
 
 def test_a_clip_of_the_shortest_length_is_kept_and_a_shorter_one_is_not():

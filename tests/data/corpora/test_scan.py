@@ -39,12 +39,12 @@ def test_appledouble_stubs_are_left_out_by_name(tmp_path):
 
 
 def test_other_files_are_counted_by_suffix(tmp_path):
-    lay_out(tmp_path, "RAVDESS/03-01-01-01-01-01-01.wav", "RAVDESS/01-01-01-01-01-01-01.mp4", "RAVDESS/02-01-01-01-01-01-01.MP4")
+    lay_out(tmp_path, "RAVDESS/03-01-01-01-01-01-01.wav", "RAVDESS/cover.png", "RAVDESS/cover.PNG")
     lay_out(tmp_path, "RAVDESS/.DS_Store", "RAVDESS/readme.txt", "RAVDESS/.git/objects/x.wav")
-    assert scan(tmp_path, RAVDESS).other_files == {".DS_Store": 1, ".git": 1, ".mp4": 2, ".txt": 1}
+    assert scan(tmp_path, RAVDESS).other_files == {".DS_Store": 1, ".git": 1, ".png": 2, ".txt": 1}
 
 
-@pytest.mark.parametrize("suffix", ["wav", "WAV", "aiff", "AIF", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("suffix", ["wav", "WAV", "aiff", "AIF", "flac", "ogg", "mp3", "wave", "opus", "au", "m4a", "webm", "mp4"])
 def test_every_audio_suffix_is_found(tmp_path, suffix):
     lay_out(tmp_path, f"TESS/OAF_back_sad.{suffix}")
     assert scanned(tmp_path, TESS)[f"TESS/OAF_back_sad.{suffix}"].emotion == "sad"
@@ -66,3 +66,9 @@ def test_a_link_to_nothing_is_found_and_left_to_the_decoder(tmp_path):
 
 def test_a_backslash_in_a_name_is_written_so_that_tables_accept_it():
     assert path_in_tables("SAVEE/DC\\a01.wav") == "SAVEE/DC%5Ca01.wav"
+
+
+def test_a_video_never_displaces_the_sound_of_the_same_recording(tmp_path):
+    lay_out(tmp_path, "TESS/OAF_back_sad.mp4", content=b"much larger than the sound")
+    lay_out(tmp_path, "TESS/OAF_back_sad.wav")
+    assert scanned(tmp_path, TESS)["TESS/OAF_back_sad.mp4"].reason == "copy of TESS/OAF_back_sad.wav"

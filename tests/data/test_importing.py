@@ -365,7 +365,10 @@ def test_names_that_leave_the_audio_folder_are_refused(msp, name):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("MSP-PODCAST_0001_0001.wav,H,4,4,4,97,Male,Train", "is imported twice .neutral in train; happy in train."),
+        (
+            "MSP-PODCAST_0001_0001.wav,H,4,4,4,97,Male,Train",
+            r"'MSP-PODCAST_0001_0001.wav' is labelled twice with another EmoClass \(N in line 2, H in line 9\); 1 such",
+        ),
         ("MSP-PODCAST_0009_0001.wav,Z,4,4,4,97,Male,Train", "unknown EmoClass 'Z', expected one of: N, H"),
     ],
 )
@@ -373,6 +376,84 @@ def test_rows_that_make_no_sense_are_refused_by_name(msp, row, message):
     with (msp / "labels.csv").open("a") as file:
         file.write(row + "\n")
     with pytest.raises(DataError, match=message):
+        prepare_msp(msp / "labels.csv", msp / "raw/MSP_PODCAST/Audios", msp / "raw", None, msp / "imported")
+
+
+def both_ways(msp, labels: str) -> list[list[tuple[str, ...]]]:
+    """What the catalogue makes of a label file beside the audio, and what it makes of the same file imported."""
+    (msp / "labels.csv").write_text(labels)
+    (msp / "raw/MSP_PODCAST/Labels").mkdir(exist_ok=True)
+    (msp / "raw/MSP_PODCAST/Labels/labels_consensus.csv").write_text(labels)
+    prepare_msp(msp / "labels.csv", msp / "raw/MSP_PODCAST/Audios", msp / "raw", None, msp / "imported")
+    ways = (scan(msp / "raw", MSP_PODCAST, imported=msp / folder) for folder in ("nothing", "imported"))
+    tables = [catalogue(MSP_PODCAST, scanned, RULES) for scanned in ways]
+    columns = ["path", "emotion", "speaker", "gender", "part"]
+    return [[tuple(row) for row in table.loc[table["reason"] == "", columns].to_numpy()] for table in tables]
+
+
+def with_cells(labels: str, column: int, change) -> str:
+    header, *rows = labels.splitlines()
+    changed = [",".join(change(cell) if place == column else cell for place, cell in enumerate(row.split(","))) for row in rows]
+    return "\n".join([header, *changed]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda labels: labels,
+        lambda labels: labels.replace("\n", ",\n").replace(",\n", "\n", 1),
+        lambda labels: labels.replace("\n", ",\n"),
+        lambda labels: with_cells(labels, 0, lambda name: f"Audios/{name}"),
+        lambda labels: with_cells(labels, 0, lambda name: name.replace(".wav", ".WAV")),
+        lambda labels: with_cells(labels, 0, lambda name: name.removesuffix(".wav")),
+        lambda labels: with_cells(labels, 0, lambda name: f"  {name} "),
+        lambda labels: labels + labels.splitlines()[1] + "\n\n",
+        lambda labels: "\ufeff" + labels.replace("\n", "\r\n"),
+        lambda labels: labels.replace("Male", "m").replace("Female", "F"),
+    ],
+    ids=[
+        "plain",
+        "rows end in commas",
+        "lines end in commas",
+        "subfolder",
+        "upper suffix",
+        "no suffix",
+        "spaces",
+        "repeated",
+        "BOM",
+        "gender",
+    ],
+)
+def test_label_files_as_people_have_them_say_the_same_both_ways(msp, change):
+    expected, _ = both_ways(msp, (msp / "labels.csv").read_text())
+    assert len(expected) == 4
+    assert both_ways(msp, change((msp / "labels.csv").read_text())) == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "named"),
+    [
+        (1, "D", r"another EmoClass \(N in line 2, D in line 9\)"),
+        (7, "Test1", r"another Split_Set \(Train in line 2, Test1 in line 9\)"),
+        (5, "12", r"another SpkrID \(97 in line 2, 12 in line 9\)"),
+    ],
+)
+@pytest.mark.parametrize("spelling", [lambda name: name, lambda name: f"Audios/{name}", lambda name: name.removesuffix(".wav")])
+def test_rows_that_contradict_each_other_are_refused_both_ways(msp, column, value, named, spelling):
+    labels = (msp / "labels.csv").read_text()
+    cells = labels.splitlines()[1].split(",")
+    cells[0], cells[column] = spelling(cells[0]), value
+    labels += ",".join(cells) + "\n"
+    with pytest.raises(DataError, match=rf"MSP-PODCAST_0001_0001.* is labelled twice with {named}; 1 such"):
+        both_ways(msp, labels)
+    with pytest.raises(DataError, match=rf"MSP-PODCAST_0001_0001.* is labelled twice with {named}; 1 such"):
+        scan(msp / "raw", MSP_PODCAST, imported=msp / "nothing")
+
+
+def test_a_row_of_too_many_cells_is_named(msp):
+    with (msp / "labels.csv").open("a") as file:
+        file.write("MSP-PODCAST_0001_0001.wav,N,4,4,4,97,Male,Train,oops\n")
+    with pytest.raises(DataError, match=r"the row of 'MSP-PODCAST_0001_0001.wav' has 9 cells, expected 8"):
         prepare_msp(msp / "labels.csv", msp / "raw/MSP_PODCAST/Audios", msp / "raw", None, msp / "imported")
 
 

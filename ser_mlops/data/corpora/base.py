@@ -108,14 +108,17 @@ def find_beside(folder: Path, *names: str) -> Path | None:
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Read a csv file as text, "NA" and empty cells included, and require these columns."""
+    """Read a csv file as text, "NA" and empty cells included, and require these columns; commas at the end of rows are ignored."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = list(reader)
+            header, *rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)] or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a readable csv file: {error}") from None
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    names = [name.strip() for name in header]
+    missing = [column for column in columns if column not in names]
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r}, expected the columns: {', '.join(columns)}")
-    return rows
+    for row in rows:
+        if any(cell.strip() for cell in row[len(names) :]):
+            raise DataError(f"{path}: the row of {row[0]!r} has {len(row)} cells, expected {len(names)}")
+    return [{name: cell for name, cell in zip(names, [*row, *[""] * len(names)], strict=False) if name} for row in rows]

@@ -1,16 +1,16 @@
 """MSP-Podcast's own label file, checked against the audio and imported like old frames (see old_frames.py)."""
 
 import pickle
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from ser_mlops.data.audio.format import AUDIO_SUFFIXES
-from ser_mlops.data.corpora.base import UNKNOWN, walk
-from ser_mlops.data.corpora.msp_podcast import COLUMNS, MSP_PODCAST, PARTS
+from ser_mlops.data.corpora.base import walk
+from ser_mlops.data.corpora.msp_podcast import MSP_PODCAST, gender_in, part_in, read_labels, speaker_in
 from ser_mlops.data.corpora.scan import path_in_tables
 from ser_mlops.data.folders import IMPORTED
-from ser_mlops.data.importing.old_frames import FOUND, GENDERS, LOST, write_imported
+from ser_mlops.data.importing.old_frames import FOUND, LOST, write_imported
 from ser_mlops.emotions import EMOTIONS, LABELS
 from ser_mlops.errors import DataError, one_of
 from ser_mlops.files import replacing
@@ -27,51 +27,42 @@ def prepare_msp(annotations: Path, audio_dir: Path, raw: Path, output: Path | No
         imported: folder to write to.
 
     Raises:
-        DataError: a file is missing, a column is missing, or a name leaves the audio folder.
+        DataError: a file or folder is missing, the label file is refused (see `read_labels`), or a label is unknown.
     """
-    rows = read_annotations(annotations)
+    labels = read_labels(annotations)
+    unknown = [row["EmoClass"] for row in labels.values() if row["EmoClass"].strip() not in MSP_PODCAST.emotions]
+    if unknown:
+        raise DataError(f"{annotations}: {one_of('EmoClass', unknown[0], MSP_PODCAST.emotions)}")
     if not audio_dir.is_dir():
         raise DataError(f"no folder {audio_dir}, expected the audio files of MSP-Podcast")
-    files = {file.name: file for file in walk(audio_dir) if file.suffix.lower() in AUDIO_SUFFIXES}
-    names = rows["FileName"].str.rpartition("/")[2]
-    rows["file"] = names.map(files)
+    rows = pd.DataFrame(
+        {
+            "stem": stem,
+            "name": PurePosixPath(row["FileName"].strip()).name,
+            "emotion": MSP_PODCAST.emotions[row["EmoClass"].strip()],
+            "speaker": speaker_in(row),
+            "gender": gender_in(row),
+            "part": part_in(row),
+        }
+        for stem, row in labels.items()
+    )
+    files = {file.stem: file for file in walk(audio_dir) if file.suffix.lower() in AUDIO_SUFFIXES}
+    rows["file"] = rows["stem"].map(files)
     has_part = rows["part"].notna()
     is_lost = rows["file"].isna()
     counts = {FOUND: int((has_part & ~is_lost).sum()), LOST: int((has_part & is_lost).sum()), "without a partition": int((~has_part).sum())}
     if not counts[FOUND]:
         raise DataError(f"none of the {len(rows)} files that {annotations} names is in {audio_dir}")
     home = raw / MSP_PODCAST.name
-    paths = {name: f"{MSP_PODCAST.name}/{file.relative_to(audio_dir).as_posix()}" for name, file in files.items()}
-    paths |= {file.name: file.relative_to(raw).as_posix() for file in (walk(home) if home.is_dir() else ())}
-    table = rows.assign(path=names.map(paths).map(path_in_tables, na_action="ignore").fillna(f"{MSP_PODCAST.name}/" + names))[has_part]
+    paths = {stem: f"{MSP_PODCAST.name}/{file.relative_to(audio_dir).as_posix()}" for stem, file in files.items()}
+    inside = (file for file in (walk(home) if home.is_dir() else ()) if file.suffix.lower() in AUDIO_SUFFIXES)
+    paths |= {file.stem: file.relative_to(raw).as_posix() for file in inside}
+    placed = rows["stem"].map(paths).map(path_in_tables, na_action="ignore")
+    table = rows.assign(path=placed.fillna(f"{MSP_PODCAST.name}/" + rows["name"]))[has_part]
     write_imported(table, imported / f"{MSP_PODCAST.name}.parquet")
     if output is not None:
         write_pickles(table[table["file"].notna()], output)
     return counts
-
-
-def read_annotations(path: Path) -> pd.DataFrame:
-    """Read the label file: its columns, and emotion, speaker, gender, part (missing where there is no official partition)."""
-    try:
-        rows = pd.read_csv(path, dtype="str", keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable csv file: {error}") from None
-    missing = [column for column in COLUMNS if column not in rows.columns]
-    if missing:
-        raise DataError(f"{path} has no column {missing[0]!r}, expected the columns: {', '.join(COLUMNS)}")
-    rows = rows.apply(lambda column: column.str.strip())
-    leaving = rows[rows["FileName"].str.contains(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)", regex=True)]
-    if not leaving.empty:
-        raise DataError(f"{path}: {leaving['FileName'].iloc[0]!r} leaves the audio folder ({len(leaving)} such), expected plain file names")
-    unknown = rows[~rows["EmoClass"].isin(MSP_PODCAST.emotions)]
-    if not unknown.empty:
-        raise DataError(f"{path}: {one_of('EmoClass', unknown['EmoClass'].iloc[0], MSP_PODCAST.emotions)}")
-    return rows.assign(
-        emotion=rows["EmoClass"].map(dict(MSP_PODCAST.emotions)),
-        speaker=rows["SpkrID"].mask(rows["SpkrID"].str.lower().isin(("", UNKNOWN)), UNKNOWN),
-        gender=rows["Gender"].str.lower().map(GENDERS).fillna(UNKNOWN),
-        part=rows["Split_Set"].str.lower().map(PARTS),
-    )
 
 
 def write_pickles(table: pd.DataFrame, output: Path) -> None:

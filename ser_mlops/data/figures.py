@@ -37,31 +37,33 @@ def spread(values: Mapping[str, np.ndarray], axis: str, title: str, note: str = 
 
 
 @styled
-def genders(clips: pd.DataFrame, speakers: pd.DataFrame, title: str, note: str = "") -> Figure:
-    """Draw each corpus's clips by gender, with the number of speakers on every part.
+def genders(speakers: pd.DataFrame, unknown: Mapping[str, int], title: str, note: str = "") -> Figure:
+    """Draw each corpus's speakers by gender, as shares with their numbers.
 
     Args:
-        clips: number of clips; one row per corpus, one column per gender.
-        speakers: number of speakers in the same rows and columns.
+        speakers: number of known speakers; one row per corpus, one column per gender.
+        unknown: number of clips of each corpus of which nobody knows who speaks.
     """
-    figure = titled(8, 1.6 + 0.5 * len(clips), title, note)
+    figure = titled(8, 1.6 + 0.5 * len(speakers), title, note)
     axes = figure.subplots()
-    shares = clips.div(clips.sum(axis=1), axis=0)
-    left = np.zeros(len(clips))
-    for gender in clips.columns:
-        axes.barh(range(len(clips)), shares[gender], left=left, height=0.7, color=GENDER_COLOURS[gender], label=gender)
+    shares = speakers.div(speakers.sum(axis=1).clip(lower=1), axis=0)
+    left = np.zeros(len(speakers))
+    for gender in speakers.columns[speakers.any()]:
+        axes.barh(range(len(speakers)), shares[gender], left=left, height=0.7, color=GENDER_COLOURS[gender], label=gender)
         for position, share in enumerate(shares[gender]):
-            if share > 0.06:
+            if share > 0.04:
                 number = f"{speakers[gender].iloc[position]:,}"
                 axes.text(left[position] + share / 2, position, number, ha="center", va="center", color="white")
         left += shares[gender].to_numpy()
-    for position, total in enumerate(clips.sum(axis=1)):
-        axes.text(1.01, position, f"{total:,} clips", va="center", fontsize=9, color=FAINT)
-    axes.set_yticks(range(len(clips)), list(clips.index))
+    for position, (corpus, total) in enumerate(speakers.sum(axis=1).items()):
+        clips = unknown[str(corpus)]
+        beside = f"\n+ {clips:,} clips of unknown" if clips else ""
+        axes.text(1.01, position, f"{total:,} speakers{beside}", va="center", fontsize=9, color=FAINT)
+    axes.set_yticks(range(len(speakers)), list(speakers.index))
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.16)
+    axes.set_xlim(0, 1.22)
     axes.set_xticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)])
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("share of the clips; the numbers on the bars are speakers")
+    axes.set_xlabel("share of the speakers; on the bars, how many")
     legend_above(axes)
     return figure

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ser_mlops.data.audio.defects import defect_in
 from ser_mlops.data.audio.format import SAMPLE_RATE
+from ser_mlops.data.corpora.base import UNKNOWN
 from ser_mlops.data.folders import catalogue_file, index_file, left_out_file
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
@@ -99,7 +100,7 @@ class Quality:
     release_clips: int
     """The same in the official release; 0 where releases differ."""
     speakers: int
-    """Speakers of the kept clips."""
+    """Known speakers of the kept clips."""
     hours: float
     """Length of the kept clips."""
 
@@ -119,7 +120,7 @@ def count_quality(catalogue: pd.DataFrame, index: pd.DataFrame, left_out: pd.Dat
         other_files=dict(catalogue.attrs.get("other_files", {})),
         clips=len(index),
         release_clips=release_clips,
-        speakers=int(frame["speaker"].nunique()),
+        speakers=int(known_speakers(frame).nunique()),
         hours=round(int(frame["num_samples"].sum()) / SAMPLE_RATE / 3600, 4),
     )
 
@@ -132,13 +133,18 @@ def refuse_empty(kept: pd.DataFrame, left_out: pd.DataFrame, folder: Path) -> No
 
 
 def class_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count clips per fold (or official part) and emotion; the columns are fold, the emotions in class order, clips, speakers."""
+    """Count clips per fold (or official part) and emotion; the columns are fold, the emotions in class order, clips, known speakers."""
     side = frame["part"].where(frame["part"] != "", frame["fold"].astype("str"))
     counts = pd.crosstab(side, frame["emotions"]).reindex(columns=list(EMOTIONS), fill_value=0)
     counts.columns = counts.columns.astype("str")
     counts["clips"] = counts.sum(axis=1)
-    counts["speakers"] = frame.groupby(side)["speaker"].nunique()
+    counts["speakers"] = known_speakers(frame).groupby(side).nunique().reindex(counts.index, fill_value=0)
     return counts.rename_axis("fold").rename_axis(None, axis=1).reset_index()
+
+
+def known_speakers(frame: pd.DataFrame) -> "pd.Series[str]":
+    """Return the speaker of each clip, missing where nobody knows who speaks."""
+    return frame["speaker"].mask(frame["speaker"].str.endswith(f"/{UNKNOWN}"))
 
 
 def speaker_counts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,9 +12,9 @@ from ser_mlops.data.audio.defects import defect_in
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.base import Corpus
 from ser_mlops.data.figures import genders, spread
-from ser_mlops.data.folders import left_out_file
+from ser_mlops.data.folders import index_file, left_out_file
 from ser_mlops.data.frames import GENDERS
-from ser_mlops.data.quality import Quality, class_counts, count_quality, speaker_counts
+from ser_mlops.data.quality import Quality, class_counts, count_quality, known_speakers, speaker_counts
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.files import write_text
 from ser_mlops.scores.figures.emotions import distribution
@@ -93,13 +93,13 @@ def _draw(reports: list[CorpusReport], tables: Mapping[str, pd.DataFrame], folde
     note = SYNTHETIC_NOTE if any(report.is_synthetic for report in reports) else ""
     names = [report.corpus.name for report in reports]
     counts = tables["emotions"].pivot(index="emotion", columns="corpus", values="clips").loc[list(EMOTIONS), names]
-    clips = {report.corpus.name: report.frame["gender"].value_counts() for report in reports}
-    speakers = {report.corpus.name: report.frame.groupby("gender")["speaker"].nunique() for report in reports}
+    unknown = {report.corpus.name: int(known_speakers(report.frame).isna().sum()) for report in reports}
+    speakers = {report.corpus.name: known_speakers(report.frame).groupby(report.frame["gender"]).nunique() for report in reports}
     figures = (
-        distribution(counts, "Emotions", note),
+        distribution(counts, "Emotions", note, of="corpus"),
         spread({report.corpus.name: report.seconds for report in reports}, "seconds", "Durations", note),
         spread({report.corpus.name: report.rms_db for report in reports}, "dB of full scale", "Level", note),
-        genders(_by_gender(clips), _by_gender(speakers), "Speakers and gender", note),
+        genders(_by_gender(speakers), unknown, "Speakers by gender", note),
     )
     for name, figure in zip(FIGURES, figures, strict=True):
         save(figure, folder / f"{name}.png")
@@ -142,10 +142,11 @@ def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame)
     lines = [f"## {corpus.name}{' (SYNTHETIC)' if report.is_synthetic else ''}", "", f"{corpus.title}; {corpus.licence}.{size}", ""]
     own = folds[folds["corpus"] == corpus.name].drop(columns="corpus")
     lines += [markdown(own), ""]
+    changed = report.catalogue.loc[(report.catalogue["rule"] != "") & (report.catalogue["reason"] == ""), "rule"]
     counted = {
         "left out": quality.left_out,
         "warned about and kept": quality.warnings,
-        "changed or left out by a rule": quality.rules,
+        "changed by a rule": changed.value_counts().to_dict(),
         "not an audio file": quality.other_files,
     }
     rows = [
@@ -158,4 +159,10 @@ def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame)
         lines += ["For example:", ""]
         lines += [f"- `{row.path}`: {row.reason}{f' (`{row.twin}`)' if row.twin else ''}" for row in examples.itertuples()]
         lines += ["", f"All of them: `{left_out_file(corpus.name).as_posix()}`.", ""]
+    warned = report.index[report.index["path"].isin(report.frame["path"]) & (report.index["warnings"] != "")]
+    if not warned.empty:
+        first = warned.assign(warning=warned["warnings"].str.split(", ")).explode("warning").drop_duplicates("warning")
+        lines += ["Kept with a warning, for example:", ""]
+        lines += [f"- `{row.path}`: {row.warning}" for row in first.itertuples()]
+        lines += ["", f"All of them: the column `warnings` of `{index_file(corpus.name).as_posix()}`.", ""]
     return lines

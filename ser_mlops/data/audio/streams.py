@@ -36,7 +36,7 @@ class Stream:
     """Length that the container states for the track, where it is known without reading it."""
 
 
-class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
+class _ForwardFile(soundfile.SoundFile):
     """A sound file read from start to end: soundfile seeks after every read otherwise, which fails in FLAC of unknown length."""
 
     def seekable(self) -> bool:

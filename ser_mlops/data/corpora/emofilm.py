@@ -1,8 +1,8 @@
-"""EMOFILM: EmoFilm, 1115 clips from films in English, Italian and Spanish, about 200 speakers; on request, for research.
+"""EMOFILM: EmoFilm, 1115 clips from films in English, Italian and Spanish, 179 named speakers; on request, for research.
 
 `wav_corpus/f_ans001aen.wav`: gender, emotion code, scene number, take letter, language; 16 kHz copies append `_16k`. Speakers are named
-only in `f_m_corpus_it_es_en_legend.xlsx` (sheets female and male, columns file, film, speaker; `?` where unknown). The dubs of a scene
-share number and letter. `dis` is *disprezzo*: contempt.
+only in `f_m_corpus_it_es_en_legend.xlsx` (sheets female and male, columns file, film, speaker; `Unknown male` and the like where nobody is
+named). The dubs of a scene share number and letter. `dis` is *disprezzo*: contempt.
 """
 
 import re
@@ -16,6 +16,8 @@ from ser_mlops.errors import DataError
 NAME = re.compile(r"([fm])_([a-z]{3})([0-9]+)([a-z]?)(en|it|es)(?:_16k)?", re.IGNORECASE)
 LEGEND = "f_m_corpus_it_es_en_legend.xlsx"
 GENDERS = {"f": "female", "m": "male"}
+UNNAMED = re.compile(r"\b(?:un?kn?own?|not known|n a|nn|unidentified|uncredited|anonym\w*|sconosciut[oaie]|desconocid[oa]s?|ignot[oa])\b")
+"""What the legend, in three languages, calls somebody whom it does not name."""
 MISSPELT = {"giuppi izzo": "giuppy izzo", "massimo de ambrosio": "massimo de ambrosis", "robert duval": "robert duvall"}
 
 
@@ -67,14 +69,16 @@ def read_table(folder: Path) -> Table:
 
 
 def speaker_id(name: str) -> str:
-    """Return one spelling per speaker: lower case, plain spaces, no accents, no counts; UNKNOWN for a question mark or nothing.
+    """Return one spelling per speaker: lower case, plain spaces, no accents, no counts; UNKNOWN for nobody in particular.
 
-    >>> speaker_id("Constantino\\xa0Romero+6"), speaker_id("María Moscardó"), speaker_id("??")
-    ('constantino romero', 'maria moscardo', 'unknown')
+    >>> speaker_id("Constantino\\xa0Romero+6"), speaker_id("María Moscardó"), speaker_id("Unknown male"), speaker_id("??")
+    ('constantino romero', 'maria moscardo', 'unknown', 'unknown')
     """
     letters = "".join(letter for letter in unicodedata.normalize("NFKD", name.lower()) if not unicodedata.combining(letter))
     spelling = " ".join(re.sub(r"[^\w'. -]|[0-9]", " ", letters).split())
-    return MISSPELT.get(spelling, spelling) or UNKNOWN
+    if UNNAMED.search(spelling.replace(".", " ")) or not any(letter.isalpha() for letter in spelling):
+        return UNKNOWN
+    return MISSPELT.get(spelling, spelling)
 
 
 EMOFILM = Corpus(
@@ -82,7 +86,7 @@ EMOFILM = Corpus(
     title="EmoFilm",
     language="en, it, es",
     num_files=1115,
-    num_speakers=0,
+    num_speakers=179,
     licence="on request, research only",
     source="https://zenodo.org/records/1326428",
     citation="Parada-Cabaleiro, Costantini, Batliner, Baird, Schuller: Categorical vs Dimensional Perception of Italian Emotional Speech. "

@@ -8,11 +8,14 @@ from ser_mlops.scores.figures.style import EMOTION_COLOURS, FAINT, INK, PERCENT,
 
 
 @styled
-def distribution(counts: pd.DataFrame, title: str, note: str = "") -> Figure:
+def distribution(counts: pd.DataFrame, title: str, note: str = "", of: str = "side") -> Figure:
     """Draw the emotions of each side (training, validation, test; or of each corpus) as shares, with the number of clips on each bar.
 
     Args:
         counts: clips; one row per emotion in class order, one column per side.
+        title: the heading.
+        note: a remark under it.
+        of: what a column is, for the axis: side or corpus.
     """
     sides = list(counts.columns)
     columns = min(len(sides), 3)
@@ -35,5 +38,5 @@ def distribution(counts: pd.DataFrame, title: str, note: str = "") -> Figure:
     for axes in panels.flat[len(sides) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
-        axes.set_ylabel("share of the side's clips")
+        axes.set_ylabel(f"share of the {of}'s clips")
     return figure

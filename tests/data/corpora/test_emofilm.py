@@ -63,6 +63,17 @@ def test_speakers_come_from_both_sheets_of_the_legend(tmp_path):
         ("Constantino Romero+6", "constantino romero"),
         ("Giuppi Izzo", "giuppy izzo"),
         ("?", UNKNOWN),
+        ("-", UNKNOWN),
+        ("Unknown male", UNKNOWN),
+        ("Unknown female", UNKNOWN),
+        ("UNKNOWN  Male 2", UNKNOWN),
+        ("unknown (girl)", UNKNOWN),
+        ("Unkown", UNKNOWN),
+        ("N.A.", UNKNOWN),
+        ("Sconosciuto", UNKNOWN),
+        ("desconocida", UNKNOWN),
+        ("Noah Unknowles", "noah unknowles"),
+        ("Anna", "anna"),
         ("", UNKNOWN),
     ],
 )
@@ -87,6 +98,21 @@ def test_dubs_of_a_scene_and_the_other_scenes_of_their_speakers_are_one_group():
     names = ("f_ans001aen.wav", "f_ans001ait.wav", "f_gio007bit.wav", "f_gio007aes.wav", "f_gio008aes.wav")
     groups = group_clips([clip_of(EMOFILM, name, table) for name in names])
     assert groups == ["f_ans001"] * 4 + ["f_gio008"]
+
+
+def test_clips_of_nobody_in_particular_share_no_group_but_their_scene(tmp_path):
+    legend = [(f"m_rab{number:03}aen", "a film", "Unknown male") for number in range(3)] + [("m_rab000ait", "a film", "Unknown male")]
+    write_legend(tmp_path / LEGEND, male=legend)
+    clips = [clip_of(EMOFILM, f"{name}.wav", read_table(tmp_path)) for name, _, _ in legend]
+    assert {clip.speaker for clip in clips} == {UNKNOWN}
+    assert group_clips(clips) == ["m_rab000", "m_rab001", "m_rab002", "m_rab000"]
+
+
+def test_two_dubs_of_a_scene_are_two_recordings_in_one_group():
+    clips = [clip_of(EMOFILM, name) for name in ("f_gio133aes.wav", "f_gio133ait.wav")]
+    assert [clip.language for clip in clips] == ["es", "it"]
+    assert len({clip.recording for clip in clips}) == 2
+    assert len(set(group_clips(clips))) == 1
 
 
 def test_without_the_legend_the_scene_is_the_group():

@@ -57,7 +57,7 @@ def genders(speakers: pd.DataFrame, unknown: Mapping[str, int], title: str, note
         left += shares[gender].to_numpy()
     for position, (corpus, total) in enumerate(speakers.sum(axis=1).items()):
         clips = unknown[str(corpus)]
-        beside = f"\n+ {clips:,} clips of unknown" if clips else ""
+        beside = f"\n+ {clips:,} {'clip' if clips == 1 else 'clips'} of unknown" if clips else ""
         axes.text(1.01, position, f"{total:,} speakers{beside}", va="center", fontsize=9, color=FAINT)
     axes.set_yticks(range(len(speakers)), list(speakers.index))
     axes.invert_yaxis()

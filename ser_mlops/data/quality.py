@@ -10,6 +10,7 @@ from ser_mlops.data.audio.defects import defect_in
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.base import UNKNOWN
 from ser_mlops.data.folders import catalogue_file, index_file, left_out_file
+from ser_mlops.data.frames import GENDERS
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 
@@ -133,11 +134,13 @@ def refuse_empty(kept: pd.DataFrame, left_out: pd.DataFrame, folder: Path) -> No
 
 
 def class_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count clips per fold (or official part) and emotion; the columns are fold, the emotions in class order, clips, known speakers."""
+    """Count per fold (or official part): clips by emotion in class order and in all, clips by gender, known speakers."""
     side = frame["part"].where(frame["part"] != "", frame["fold"].astype("str"))
     counts = pd.crosstab(side, frame["emotions"]).reindex(columns=list(EMOTIONS), fill_value=0)
     counts.columns = counts.columns.astype("str")
     counts["clips"] = counts.sum(axis=1)
+    for gender, clips in pd.crosstab(side, frame["gender"]).reindex(columns=list(GENDERS), fill_value=0).items():
+        counts["unknown gender" if gender == UNKNOWN else str(gender)] = clips
     counts["speakers"] = known_speakers(frame).groupby(side).nunique().reindex(counts.index, fill_value=0)
     return counts.rename_axis("fold").rename_axis(None, axis=1).reset_index()
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,6 +15,7 @@ from ser_mlops.data.corpora.registry import CORPORA
 from ser_mlops.data.demo.writing import write_demo
 from ser_mlops.data.frames import read_frame
 from ser_mlops.emotions import EMOTIONS
+from tests.data.audio.sounds import encoded, noise
 
 PROJECT = Path(__file__).parents[2]
 
@@ -98,6 +100,40 @@ def test_the_report_says_synthetic_and_shows_classes_speakers_and_folds(project)
     assert speakers["clips"].sum() == len(frame)
     for name in ("durations", "levels"):
         assert pd.read_csv(reports / f"{name}.csv").query("corpus == 'CREMA'")["clips"].sum() == len(frame)
+
+
+def test_the_report_counts_a_clip_that_a_rule_left_out_once_and_nobody_as_a_speaker(project):
+    """Of EMOFILM's demo, contempt is left out and one voice is nobody's."""
+    section = (project / "reports/data/index.md").read_text().split("## EMOFILM")[1].split("## ")[0]
+    assert [line.split("|")[2].strip() for line in section.splitlines() if "contempt" in line and line.startswith("|")] == [
+        "emotion: contempt"
+    ]
+    frame = read_frame(project / "data/frames/EMOFILM.parquet")
+    assert (frame["speaker"] == "EMOFILM/unknown").any()
+    quality = json.loads((project / "reports/data/quality.json").read_text())["EMOFILM"]
+    assert quality["speakers"] == frame["speaker"].nunique() - 1
+    folds = pd.read_csv(project / "reports/data/folds.csv").query("corpus == 'EMOFILM'")
+    assert folds[["female", "male", "unknown gender"]].sum().tolist() == [*frame["gender"].value_counts()[["female", "male"]], 0]
+    unknown = frame[frame["speaker"] == "EMOFILM/unknown"]
+    assert folds["speakers"].sum() == frame.loc[~frame.index.isin(unknown.index), "speaker"].nunique()
+
+
+def test_the_report_shows_an_example_of_every_warning(tmp_path):
+    write_demo("SAVEE", tmp_path / "data/demo/SAVEE")
+    clips = sorted((tmp_path / "data/demo/SAVEE").rglob("*.wav"))
+    for number, clip in enumerate(clips[:3]):
+        left = noise(1.0, seed=number)
+        clip.write_bytes(encoded(np.stack([left, 0.5 * left], axis=1)))
+    clips[3].write_bytes(clips[3].read_bytes()[:9000])
+    write_params(tmp_path, "data/demo", ["SAVEE"])
+    run_stages(tmp_path, ["SAVEE"], catalogue, audio, frames)
+    write_report(tmp_path)
+    page = (tmp_path / "reports/data/index.md").read_text()
+    quality = json.loads((tmp_path / "reports/data/quality.json").read_text())["SAVEE"]
+    assert quality["warnings"]["channels differ"] == 3
+    assert quality["left_out"] == {"cut off": 1}
+    assert f"- `{clips[0].relative_to(tmp_path / 'data/demo').as_posix()}`: channels differ" in page
+    assert re.search(r": cut off: 0\.\d of \d\.\d s\n", page)
 
 
 def test_the_same_recordings_give_the_same_bytes(project, tmp_path):

@@ -288,7 +288,8 @@ def scored_sets(run: Run) -> set[str]:
 
 def test_every_kind_finishes_on_one_fresh_store_at_once(kinds):
     copy, parents = kinds
-    assert {name: len(copy.children_of(run)) for name, run in parents.items()} == {"cross": 4, "matrix": 3, "grid": 3, "all folds": 4}
+    rounds = {name: len(copy.children_of(run)) for name, run in parents.items()}
+    assert rounds == {"cross": 4, "matrix": 3, "grid": 3, "within": 6, "all folds": 4}
     assert {run.info.status for run in copy.runs()} == {"FINISHED"}
 
 

@@ -1,6 +1,7 @@
 """The figures of a round and of an experiment, by the names under which their runs hold them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,30 +10,60 @@ import pandas as pd
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.results import Result, cross_table, results_by_test, rounds_of
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
-from ser_mlops.scores.figures.emotions import distribution
-from ser_mlops.scores.figures.testing import confusion, cross_corpus, reliability
-from ser_mlops.scores.figures.training import round_curves, rounds_curves
 from ser_mlops.scores.predictions import LOGITS, confusion_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIGURES_FOLDER = "figures"
+"""Folder of a run's artifacts that holds its figures."""
 MAX_CURVES = 12
 """With more rounds than this, their curves would hide each other."""
 
 
-def round_figures(result: Result, note: str) -> "Iterator[tuple[str, Figure]]":
+@dataclass(frozen=True)
+class RoundDrawing:
+    """What the figures of one round show, small enough to be sent to another process."""
+
+    title: str
+    history: pd.DataFrame
+    best_epoch: int
+    counts: pd.DataFrame
+    """Clips by side and emotion."""
+    tables: Mapping[str, pd.DataFrame]
+    """Prediction tables by test set."""
+    note: str
+
+    @classmethod
+    def of(cls, result: Result, note: str) -> "RoundDrawing":
+        counts = {side: np.bincount(frame["labels"], minlength=len(EMOTIONS)) for side, frame in result.training.sides.items()}
+        title = f"{result.training.name}, round {result.round}"
+        columns = ["labels", "predicted", *LOGITS]
+        tables = {name: table[columns] for name, table in result.tables.items()}
+        return cls(title, result.history, result.best_epoch, pd.DataFrame(counts, index=list(EMOTIONS)), tables, note)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the figures, in the order in which they are drawn."""
+        return ["curves", "distribution", *(f"{kind}_{name}" for name in self.tables for kind in ("confusion", "reliability"))]
+
+
+def round_figures(drawing: RoundDrawing) -> "Iterator[tuple[str, Figure]]":
     """Draw one round: its epochs, the emotions of its sides, and how it did on each test set."""
-    title = f"{result.training.name}, round {result.round}"
-    counts = {side: np.bincount(frame["labels"], minlength=len(EMOTIONS)) for side, frame in result.training.sides.items()}
-    yield "curves", round_curves(result.history, result.best_epoch, title, note)
-    yield "distribution", distribution(pd.DataFrame(counts, index=list(EMOTIONS)), title, note)
-    for name, table in result.tables.items():
-        yield from _test_figures(name, table, f"{title}, tested on {name}", note)
+    from ser_mlops.scores.figures.emotions import distribution
+    from ser_mlops.scores.figures.training import round_curves
+
+    yield "curves", round_curves(drawing.history, drawing.best_epoch, drawing.title, drawing.note)
+    yield "distribution", distribution(drawing.counts, drawing.title, drawing.note)
+    for name, table in drawing.tables.items():
+        yield from _test_figures(name, table, f"{drawing.title}, tested on {name}", drawing.note)
 
 
 def summary_figures(name: str, results: Sequence[Result], note: str) -> "Iterator[tuple[str, Figure]]":
     """Draw all rounds of an experiment: their curves, the table of corpora where there are several, and the tests of all together."""
+    from ser_mlops.scores.figures.testing import cross_corpus
+    from ser_mlops.scores.figures.training import rounds_curves
+
     if len(results) <= MAX_CURVES:
         histories = {f"{result.training.name} round {result.round}": result.history for result in results}
         best = {f"{result.training.name} round {result.round}": result.best_epoch for result in results}
@@ -45,6 +76,8 @@ def summary_figures(name: str, results: Sequence[Result], note: str) -> "Iterato
 
 
 def _test_figures(name: str, table: pd.DataFrame, title: str, note: str) -> "Iterator[tuple[str, Figure]]":
+    from ser_mlops.scores.figures.testing import confusion, reliability
+
     bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
     yield f"confusion_{name}", confusion(confusion_of(table), title, note)
     yield f"reliability_{name}", reliability(bins, expected_calibration_error(bins), title, note)

@@ -7,11 +7,10 @@ import pandas as pd
 
 from ser_mlops.data.lock import Version
 from ser_mlops.experiments.descriptions import describe_summary, format_summary
-from ser_mlops.experiments.drawing import round_figures, summary_figures
+from ser_mlops.experiments.drawing import FIGURES_FOLDER, RoundDrawing, round_figures, summary_figures
 from ser_mlops.experiments.model_card import model_card
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.results import Result, cross_table, scores_as_metrics, summarise
-from ser_mlops.scores.figures.style import save
 from ser_mlops.serving.predictor import CARD, Terms, save_model_folder
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, save_pyfunc
 from ser_mlops.settings.reading import dump_settings, flatten_settings
@@ -65,7 +64,7 @@ def begin_training(run: RunLog, training: Training, settings: Settings, versions
 
 
 def record_result(run: RunLog, result: Result, note: str) -> None:
-    """Log the scores, tables and figures of a finished training."""
+    """Log the scores and tables of a finished training."""
     assert result.fitted is not None
     run.metrics(scores_as_metrics(result.scores))
     run.metrics(
@@ -83,7 +82,6 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
     for name, table in result.tables.items():
         with run.artifact(f"test_{name}.parquet", PREDICTIONS_FOLDER) as path:
             table.to_parquet(path, index=False)
-    draw(run, round_figures(result, note))
 
 
 def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapping[str, Version], note: str) -> None:
@@ -100,8 +98,10 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
 
 def draw(run: RunLog, drawn: "Iterable[tuple[str, Figure]]") -> None:
     """Log figures under their names."""
+    from ser_mlops.scores.figures.style import save
+
     for name, figure in drawn:
-        with run.artifact(f"{name}.png", "figures") as path:
+        with run.artifact(f"{name}.png", FIGURES_FOLDER) as path:
             save(figure, path)
 
 
@@ -110,6 +110,14 @@ def read_result(client: "MlflowClient", run_id: str, training: Training, round: 
     tables = {name: pd.read_parquet(read_artifact(client, run_id, f"{PREDICTIONS_FOLDER}/test_{name}.parquet")) for name in training.tests}
     history = pd.read_csv(read_artifact(client, run_id, HISTORY_FILE))
     return Result(training, round, int(client.get_run(run_id).data.metrics["best_epoch"]), history, tables)
+
+
+def draw_missing(client: "MlflowClient", run: RunLog, result: Result, note: str) -> None:
+    """Draw the figures of a finished round that its run lacks, because a kill came between its end and theirs."""
+    drawing = RoundDrawing.of(result, note)
+    held = {item.path for item in client.list_artifacts(run.run_id, FIGURES_FOLDER)}
+    if not held.issuperset(f"{FIGURES_FOLDER}/{name}.png" for name in drawing.names):
+        draw(run, round_figures(drawing))
 
 
 def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str, links: str) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +11,16 @@ from tqdm import tqdm
 
 from ser_mlops.data.folders import AUDIO
 from ser_mlops.errors import TrainingError
+from ser_mlops.experiments.drawing import RoundDrawing, round_figures
+from ser_mlops.experiments.drawing_process import DrawingProcess
 from ser_mlops.experiments.experiment import Experiment, round_key
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.recording import (
     EpochLog,
     begin_training,
     describe_experiment,
+    draw,
+    draw_missing,
     read_result,
     record_model,
     record_result,
@@ -132,26 +137,34 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
     world.broadcast((str(folder), unfinished))
     features = open_frozen(experiment, experiment.trainings if unfinished else (), world)
     results = []
-    for number, (training, round) in enumerate(tqdm(rounds, desc=experiment.name, unit="round", disable=None)):
-        if number in unfinished:
-            states = states_folder(folder, training, round)
-            with notebook.child(prefix + round_key(training, round)) as run:
-                result = conduct_round(RoundTask(experiment, training, round, states, features, world), run)
-            remove(states)
-        else:
-            result = read_result(notebook.client, runs[number].run_id, training, round)
-        results.append(result)
-    links = links_to_rounds(notebook.experiment_id, [run.run_id for run in runs])
-    return record_summary(notebook.parent, experiment.name, results, experiment.note, links)
+    with DrawingProcess() if len(unfinished) > 1 else nullcontext() as artist:
+        for number, (training, round) in enumerate(tqdm(rounds, desc=experiment.name, unit="round", disable=None)):
+            run = runs[number]
+            if number in unfinished:
+                states = states_folder(folder, training, round)
+                with notebook.child(prefix + round_key(training, round)):
+                    result = conduct_round(RoundTask(experiment, training, round, states, features, world), run, artist)
+                remove(states)
+            else:
+                result = read_result(notebook.client, run.run_id, training, round)
+                draw_missing(notebook.client, run, result, experiment.note)
+            results.append(result)
+        links = links_to_rounds(notebook.experiment_id, [run.run_id for run in runs])
+        return record_summary(notebook.parent, experiment.name, results, experiment.note, links)
 
 
-def conduct_round(task: RoundTask, run: RunLog) -> Result:
-    """Train, test and record one round."""
+def conduct_round(task: RoundTask, run: RunLog, artist: DrawingProcess | None = None) -> Result:
+    """Train, test and record one round. Its figures are left to the `artist`, if there is one, who may draw them after this returns."""
     experiment = task.experiment
     begin_training(run, task.training, experiment.settings, experiment.versions)
     result = train_round(task, run)
     record_result(run, result, experiment.note)
     record_model(run, result, experiment.settings, experiment.versions, experiment.note)
+    drawing = RoundDrawing.of(result, experiment.note)
+    if artist is None:
+        draw(run, round_figures(drawing))
+    else:
+        artist.draw(run, drawing)
     return replace(result, fitted=None)  # or the models of all rounds would stay on the device
 
 

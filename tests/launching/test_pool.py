@@ -39,11 +39,17 @@ def test_rounds_side_by_side_have_the_numbers_of_a_plain_run(project, alone, sid
         assert curves_of(project, ours) == curves_of(project, theirs)
 
 
-def test_a_round_that_fails_beside_others_fails_the_experiment_and_resume_runs_it_alone(project, tmp_path):
+def test_rounds_that_fail_side_by_side_fail_the_experiment_with_their_reasons(project, tmp_path):
     copy = project.copy(tmp_path / "project")
     given = ROUNDS | {"rounds": "2", "parallel": "2"}
-    line = copy.refuse(*train(**given | {"lr": "1.0e38"}))
-    assert line.startswith("error: 2 of 2 rounds failed: TESS fold 0 round 0: the lo")
+    process = copy.start(*train(**given | {"lr": "1.0e38"}))
+    output, _ = process.communicate()
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert errors[-1].startswith("error: 2 of 2 rounds failed: TESS fold 0 round 0: the lo"), (
+        "the command itself says why, after its rounds"
+    )
     (parent,) = parents_of(copy.runs())
     assert [run.info.status for run in (parent, *copy.children_of(parent))] == ["FAILED"] * 3
     assert parent.data.tags["mlflow.note.content"].endswith(f"(resume={parent.info.run_id} runs what is not finished)")

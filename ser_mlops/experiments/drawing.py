@@ -65,19 +65,22 @@ def summary_figures(name: str, results: Sequence[Result], note: str) -> "Iterato
     from ser_mlops.scores.figures.training import rounds_curves
 
     if len(results) <= MAX_CURVES:
-        histories = {f"{result.training.name} round {result.round}": result.history for result in results}
-        best = {f"{result.training.name} round {result.round}": result.best_epoch for result in results}
+        histories = {(result.training.name, result.round): result.history for result in results}
+        best = {(result.training.name, result.round): result.best_epoch for result in results}
         yield "rounds_curves", rounds_curves(histories, best, name, note)
     uar, shared, chance = (cross_table(results, score) for score in ("uar", "uar_shared", "chance"))
     if uar.size > 1:
         yield "matrix", cross_corpus(uar, shared.reindex_like(uar), chance.reindex_like(uar), name, note)
     if "" in (by_test := results_by_test(results)):
-        yield from _test_figures("all_rounds", pd.concat(rounds_of(by_test[""]), ignore_index=True), f"{name}, all rounds", note)
+        tables = rounds_of(by_test[""])
+        title = f"{name}, mean of {len(tables)} rounds" if len(tables) > 1 else f"{name}, all clips"
+        yield from _test_figures("all_rounds", pd.concat(tables, ignore_index=True), title, note, len(tables))
 
 
-def _test_figures(name: str, table: pd.DataFrame, title: str, note: str) -> "Iterator[tuple[str, Figure]]":
+def _test_figures(name: str, table: pd.DataFrame, title: str, note: str, rounds: int = 1) -> "Iterator[tuple[str, Figure]]":
+    """Draw confusion matrix and reliability of a table that holds every clip once per round."""
     from ser_mlops.scores.figures.testing import confusion, reliability
 
     bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
-    yield f"confusion_{name}", confusion(confusion_of(table), title, note)
-    yield f"reliability_{name}", reliability(bins, expected_calibration_error(bins), title, note)
+    yield f"confusion_{name}", confusion(confusion_of(table), title, note, rounds)
+    yield f"reliability_{name}", reliability(bins, expected_calibration_error(bins), title, note, rounds)

@@ -6,20 +6,21 @@ import numpy as np
 
 from ser_mlops.scores.comparison import GROUPINGS, Comparison
 from ser_mlops.scores.summary import NO_INTERVAL
-from ser_mlops.scores.tables import markdown
+from ser_mlops.scores.tables import markdown, points, points_between
 
 
 def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
     """Return the comparison as a Markdown page, the claims first."""
     uar = comparison.differences[comparison.differences["score"] == "uar"]
     claims = [
-        f"- **{row.experiment}** against **{row.baseline}**: {format_points(row.difference)} UAR ({_evidence(row)}): {row.verdict}."
+        f"- **{row.experiment}** against **{row.baseline}**: {points(row.difference)} UAR ({_evidence(row)}): {row.verdict}."
         for row in uar.itertuples()
     ]
     sections = [
         f"# {title}",
         *([f"**{note}**"] if note else []),
         "\n".join(claims),
+        "Scores and differences in the tables are shares: 0.01 is one percentage point. A loss is in nats.",
         "## Scores",
         markdown(comparison.scores),
         "## Differences (experiment minus baseline)",
@@ -39,18 +40,8 @@ def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
 
 def _evidence(row: Any) -> str:
     """Return the interval and p of a difference."""
-    bounds = f"95 % interval {format_points(row.ci_low)} to {format_points(row.ci_high)}" if np.isfinite(row.ci_low) else NO_INTERVAL
-    return f"{bounds}, p {row.p_holm:.4f}" if np.isfinite(row.p_holm) else f"{bounds}, no p"
-
-
-def format_points(difference: float, decimals: int = 1) -> str:
-    """Return a difference of shares in percentage points.
-
-    >>> format_points(0.0125), format_points(-0.5, 0), format_points(0.0)
-    ('+1.2 points', '−50 points', '0.0 points')
-    """
-    text = f"{100 * difference:.{decimals}f}".replace("-", "−")
-    return f"+{text} points" if difference > 0 else f"{text} points"
+    interval = f"95 % interval {points_between(row.ci_low, row.ci_high)}" if np.isfinite(row.ci_low) else NO_INTERVAL
+    return f"{interval}, p {row.p_holm:.4f}" if np.isfinite(row.p_holm) else f"{interval}, no p"
 
 
 def _group_section(comparison: Comparison, grouping: str) -> list[str]:

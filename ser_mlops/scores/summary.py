@@ -87,10 +87,10 @@ def interval_notes(units: Units, of: Estimate) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def format_bounds(low: float, high: float, spec: str = ".3f") -> str:
+def format_bounds(low: float, high: float) -> str:
     """Return an interval as text.
 
     >>> format_bounds(0.25, 0.5), format_bounds(float("nan"), float("nan"))
     ('[0.250, 0.500]', 'no interval')
     """
-    return f"[{low:{spec}}, {high:{spec}}]" if np.isfinite(low) else NO_INTERVAL
+    return f"[{low:.3f}, {high:.3f}]" if np.isfinite(low) else NO_INTERVAL

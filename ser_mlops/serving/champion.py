@@ -21,7 +21,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from ser_mlops.errors import ModelError, TrackingError
 from ser_mlops.scores.comparison import HOLDS_OVER_SPEAKERS, compare
 from ser_mlops.scores.metrics import is_better
-from ser_mlops.scores.summary import format_bounds
+from ser_mlops.scores.summary import NO_INTERVAL
+from ser_mlops.scores.tables import points, points_between
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
 
@@ -216,10 +217,10 @@ def judge(client: MlflowClient, candidate: Run, version: ModelVersion, champion:
     compared = compare({name: [table] for name, table in tables.items()}, seed, resamples).differences
     uar = compared[compared["score"] == "uar"].iloc[0]
     beats = uar["difference"] > 0 and uar["verdict"] in HOLDS_OVER_SPEAKERS
-    where = f"UAR {uar['difference']:+.1%} on {len(common)} clips that both were tested on"
+    where = f"UAR {points(uar['difference'])} on {len(common)} clips that both were tested on"
     if np.isnan(uar["p_holm"]):
         return Verdict(False, f"not shown to beat the champion, version {champion.version}: {where}, and {uar['verdict']}")
-    interval = f"95 % interval {format_bounds(uar['ci_low'], uar['ci_high'], '+.1%')}"
+    interval = f"95 % interval {points_between(uar['ci_low'], uar['ci_high'])}" if np.isfinite(uar["ci_low"]) else NO_INTERVAL
     outcome = "beats" if beats else "does not beat"
     return Verdict(beats, f"{outcome} the champion, version {champion.version}: {where} ({interval}, p {uar['p_holm']:.4f})")
 

@@ -17,7 +17,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores import figures
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.comparison import compare
-from ser_mlops.scores.figures.comparison import comparison_figures, rounds_comparison
+from ser_mlops.scores.figures.comparison import comparison_figures, difference_intervals, rounds_comparison
 from ser_mlops.scores.figures.emotions import distribution
 from ser_mlops.scores.figures.recordings import over_time
 from ser_mlops.scores.figures.style import EMOTION_COLOURS, save
@@ -58,6 +58,7 @@ def drawn(name: str) -> Figure:
     corpora = ["CAFE", "CREMA", "MSP_PODCAST"]
     uar = pd.DataFrame([[0.7, 0.3, 0.2], [0.4, 0.8, np.nan], [0.2, 0.3, 0.6]], index=corpora, columns=corpora)
     cells = uar.set_axis(["CAFE", "MSP_PODCAST_test1", "MSP_PODCAST_test2"], axis=1)
+    left_out = uar.where(np.eye(3, dtype=bool)).set_axis(["CREMA+MSP_PODCAST", "CAFE+MSP_PODCAST", "CAFE+CREMA"])
     sides = pd.DataFrame({"train": [70, 81, 80, 80, 79, 81, 0], "test": [0, 0, 0, 0, 0, 0, 0]}, index=list(EMOTIONS))
     values = pd.DataFrame([[0.5, 0.6, 0.55], [0.2, 0.21, 0.22]], index=["HuB-LL", "tiny, frozen encoder"])
     summary = pd.DataFrame({"mean": values.mean(axis=1), "ci_low": [0.45, 0.15], "ci_high": [0.62, 0.25]})
@@ -69,7 +70,9 @@ def drawn(name: str) -> Figure:
     draw = {
         "round": lambda: round_curves(history(20), 14, "CREMA · HuB-LL · round 0", NOTE),
         "one epoch": lambda: round_curves(history(1), 1, "CREMA · tiny · round 0", NOTE),
-        "rounds": lambda: rounds_curves({"0": history(5), "1": history(7)}, {"0": 3, "1": 7}, "CREMA", NOTE),
+        "rounds": lambda: rounds_curves(
+            {("CREMA", 0): history(5), ("CREMA", 1): history(7)}, {("CREMA", 0): 3, ("CREMA", 1): 7}, "CREMA", NOTE
+        ),
         "confusion": lambda: confusion(confusion_of(table), "CREMA", NOTE),
         "reliability": lambda: reliability(bins, expected_calibration_error(bins), "CREMA", NOTE),
         "distribution": lambda: distribution(sides, "CREMA", NOTE),
@@ -86,11 +89,14 @@ def drawn(name: str) -> Figure:
         "reports": lambda: trial_curves(reports, "mean validation UAR", "Sweep", NOTE, pruned=[2]),
         "loss history": lambda: trial_history(trials(30), "validation loss", "Sweep", NOTE),
         "long names": lambda: rounds_curves(
-            {f"{LONG} {number}": history(9) for number in range(12)},
-            {f"{LONG} {number}": 9 for number in range(12)},
+            {(f"{LONG} {number}", number % 2): history(9 + number) for number in range(12)},
+            {(f"{LONG} {number}", number % 2): 9 for number in range(12)},
             f"{LONG}, {LONG}, {LONG}",
             NOTE,
         ),
+        "left out": lambda: cross_corpus(left_out, left_out + 0.1, left_out * 0 + 1 / 6, LONG, NOTE),
+        "one training": lambda: cross_corpus(cells[:1], cells[:1] * np.nan, cells[:1] * 0 + 1 / 6, "Cross", NOTE),
+        "all rounds": lambda: confusion(3 * confusion_of(table) + np.eye(7, dtype=int), "CREMA, mean of 3 rounds", NOTE, rounds=3),
         "long rows": lambda: cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, uar * np.nan, LONG, NOTE),
         "long compared": lambda: rounds_comparison(values.set_axis([LONG, "b"]), summary.set_axis([LONG, "b"]), "UAR", LONG, NOTE),
     }
@@ -117,6 +123,9 @@ NAMES = [
     "reports",
     "loss history",
     "long names",
+    "left out",
+    "one training",
+    "all rounds",
     "long rows",
     "long compared",
 ]
@@ -195,3 +204,47 @@ def test_nothing_touches_pyplot() -> None:
     assert len(modules) > 5
     program = f"import sys, {', '.join(modules)}; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_ticks_of_differences_are_not_rounded() -> None:
+    row = {"baseline": "a", "experiment": "b", "difference": -0.02, "ci_low": -0.08, "ci_high": 0.04, "p_holm": 0.5, "verdict": "no"}
+    figure = difference_intervals(pd.DataFrame([row]), "Difference", NOTE)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        assert float(label.get_text().replace("−", "-")) == pytest.approx(100 * place)
+
+
+def test_what_has_no_interval_is_drawn_without_one() -> None:
+    one_speaker = {name: [tiny_predictions(1, seed, speakers=1)] for name, seed in (("a", 0), ("b", 5))}
+    comparison = compare(one_speaker, seed=1)
+    drawings = comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, NOTE)
+    assert "no intervals" in drawings["rounds.png"].axes[0].get_xlabel()
+    assert any("too few speakers for a p" in text.get_text() for text in texts_of(drawings["differences.png"]))
+    for figure in drawings.values():
+        assert_whole(figure)
+
+
+def test_rounds_of_one_training_share_a_colour_and_trainings_have_their_own() -> None:
+    histories = {(training, number): history(3) for training in ("A", "B") for number in (0, 1)}
+    axes = rounds_curves(histories, dict.fromkeys(histories, 2), "A and B", NOTE).axes[0]
+    lines = [line for line in axes.lines if line.get_linestyle() != "None"]
+    colours, dashes = [line.get_color() for line in lines], [line.get_linestyle() for line in lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    assert dashes[0] == dashes[2] != dashes[1] == dashes[3]
+
+
+def test_a_confusion_matrix_over_rounds_counts_clips_once() -> None:
+    counts = np.zeros((7, 7), dtype=int)
+    counts[1, 1], counts[1, 6] = 50, 10
+    axes = confusion(counts, "CREMA", rounds=3).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["happy (20)"]
+    assert {"16.7", "3.3", "83 %"} <= {text.get_text() for text in axes.texts}
+
+
+def test_a_leave_one_out_matrix_has_bars_with_chance_and_no_empty_cell() -> None:
+    uar = pd.DataFrame([[np.nan, 0.4], [0.3, np.nan]], index=["A", "B"], columns=["A", "B"])
+    axes = cross_corpus(uar, uar, uar * 0 + 0.25, "Matrix", NOTE).axes[0]
+    assert sorted(patch.get_width() for patch in axes.patches) == [0.3, 0.4]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["A, trained on B", "B, trained on A"]
+    assert not axes.images

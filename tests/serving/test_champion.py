@@ -85,7 +85,7 @@ def test_the_first_model_is_champion(store, name):
 def test_a_worse_model_does_not_take_the_alias_and_a_better_one_does(store, name):
     register(experiment([1.0]), name)
     worse = register(experiment([0.0], seed=5), name)
-    assert worse.startswith(f"{name} version 2, not made champion: does not beat the champion, version 1: UAR -")
+    assert worse.startswith(f"{name} version 2, not made champion: does not beat the champion, version 1: UAR −")
     assert champion(store, name) == "1"
     better = register(experiment([3.0], seed=9), name)
     assert better.startswith(f"{name} version 3, now champion: beats the champion, version 1: UAR +")

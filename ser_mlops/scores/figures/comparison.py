@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ser_mlops.scores.figures.style import BLUE, CYCLE, FAINT, INK, PERCENT, broken, entry_inches, legend_above, percent, styled, titled
+from ser_mlops.scores.tables import points
 
 
 @styled
@@ -20,12 +21,12 @@ def rounds_comparison(
         summary: the same rows with the columns mean, ci_low, ci_high.
         metric: the name on the axis.
     """
-    figure = titled(8, 1.6 + 0.6 * len(values), title, note)
+    figure = titled(8.4, 1.8 + 0.6 * len(values), title, note)
     axes = figure.subplots()
     for position, name in enumerate(values.index):
         mean, low, high = summary.loc[name, ["mean", "ci_low", "ci_high"]]
         colour = CYCLE[position % len(CYCLE)]
-        axes.plot([low, high], [position, position], color=colour, linewidth=5, alpha=0.3, solid_capstyle="round")
+        axes.plot([low, high], [position, position], color=colour, linewidth=5, alpha=0.3, solid_capstyle="butt")
         axes.plot(values.loc[name], np.full(values.shape[1], position), "o", color=colour, markeredgecolor="white", markersize=7)
         axes.plot(mean, position, "|", color=INK, markersize=20, markeredgewidth=2)
         axes.annotate(percent(mean), (mean, position), (0, 11), textcoords="offset points", ha="center", fontsize=9)
@@ -33,7 +34,9 @@ def rounds_comparison(
     axes.set_yticks(range(len(values)), broken(values.index))
     axes.set_ylim(len(values) - 0.4, -0.7)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"{metric}: dots are rounds, the line their mean, the band its 95 % interval")
+    covers = "speakers and seeds" if values.shape[1] > 1 else "speakers"
+    band = f"band: its 95 % interval over {covers}" if summary["ci_low"].notna().any() else "no intervals"
+    axes.set_xlabel(f"{metric}\ndots: rounds; line: mean; {band}")
     axes.xaxis.set_major_formatter(PERCENT)
     return figure
 
@@ -69,10 +72,6 @@ def comparison_figures(
     return figures
 
 
-def _points(difference: float, decimals: int = 0) -> str:
-    return f"{100 * difference:+.{decimals}f}".replace("-", "−") if difference else "0"
-
-
 @styled
 def difference_intervals(differences: pd.DataFrame, title: str, note: str = "") -> Figure:
     """Draw the differences of pairs with their intervals, filled where a difference is claimed."""
@@ -84,21 +83,25 @@ def difference_intervals(differences: pd.DataFrame, title: str, note: str = "") 
         colour = BLUE if is_claimed else FAINT
         axes.plot([row.ci_low, row.ci_high], [position, position], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row.difference, position, "o", color=colour, markersize=8, markerfacecolor=colour if is_claimed else "white")
+        evidence = f"p {row.p_holm:.4f}" if np.isfinite(row.p_holm) else "too few speakers for a p"
         axes.annotate(
-            f"{_points(row.difference, 1)} points, p {row.p_holm:.4f}",
+            f"{points(row.difference)}, {evidence}",
             (row.difference, position),
             (0, 9),
             textcoords="offset points",
             ha="center",
             fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     pairs = zip(broken(differences["experiment"]), broken(differences["baseline"]), strict=True)
     axes.set_yticks(range(len(differences)), [f"{experiment}\n− {baseline}" for experiment, baseline in pairs])
     axes.set_ylim(len(differences) - 0.5, -0.75)
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.15)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, position: _points(value)))
-    axes.set_xlabel("difference in UAR (points) with 95 % interval; filled: a difference is claimed")
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, position: f"{round(100 * value, 6):+g}".replace("-", "−").replace("+0", "0"))
+    )
+    axes.set_xlabel("difference in UAR (percentage points) with 95 % interval; filled: claimed")
     return figure
 
 
@@ -122,7 +125,7 @@ def group_bars(groups: pd.DataFrame, title: str, note: str = "") -> Figure:
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel("UAR, with 95 % interval")
+    axes.set_ylabel("UAR, with 95 % interval" if groups["ci_low"].notna().any() else "UAR")
     axes.yaxis.set_major_formatter(PERCENT)
     legend_above(axes, int((width - 1) / entry_inches(experiments)))
     return figure

@@ -16,6 +16,7 @@ from ser_mlops.scores.figures.style import (
     GREY,
     INK,
     LETTER_INCHES,
+    ORANGE,
     PERCENT,
     SHADES,
     VERMILLION,
@@ -28,27 +29,33 @@ from ser_mlops.scores.figures.style import (
 
 
 @styled
-def confusion(counts_EE: np.ndarray, title: str, note: str = "") -> Figure:
+def confusion(counts_EE: np.ndarray, title: str, note: str = "", rounds: int = 1) -> Figure:
     """Draw a confusion matrix: the share of each emotion's clips by colour and number, the count below.
 
     Args:
         counts_EE: clips by true label (rows) and predicted label (columns), all seven of each; rows without clips are left out.
+        rounds: how often every clip was counted; the numbers are means per round, so that they add up to the clips.
     """
-    counts_EE = np.asarray(counts_EE)
+    counts_EE = np.asarray(counts_EE) / rounds
     present = counts_EE.sum(axis=1) > 0
     counts = counts_EE[present]
     shares = counts / counts.sum(axis=1, keepdims=True)
     names = [emotion for emotion, is_present in zip(EMOTIONS, present, strict=True) if is_present]
     figure = titled(7.4, 1.9 + 0.62 * len(names), title, note)
     axes = figure.subplots()
-    image = _shaded(axes, shares, [f"{name} ({total:,})" for name, total in zip(names, counts.sum(axis=1), strict=True)], EMOTIONS)
+    image = _shaded(axes, shares, [f"{name} ({total:,.0f})" for name, total in zip(names, counts.sum(axis=1), strict=True)], EMOTIONS)
     for row, column in np.ndindex(*shares.shape):
         is_right = names[row] == EMOTIONS[column]
-        _write_in_cell(axes, row, column, percent(shares[row, column], 0), f"{counts[row, column]:,}", shares[row, column], is_right)
+        _write_in_cell(axes, row, column, percent(shares[row, column], 0), _count(counts[row, column]), shares[row, column], is_right)
     axes.set_xlabel("predicted emotion")
     axes.set_ylabel("true emotion (clips)")
     _shade_bar(figure, axes, image, "share of the emotion's clips")
     return figure
+
+
+def _count(mean: float) -> str:
+    """Return a number of clips; a mean over rounds has a decimal where it needs one."""
+    return f"{mean:,.0f}" if float(mean).is_integer() else f"{mean:,.1f}"
 
 
 def _shaded(axes: Axes, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> matplotlib.image.AxesImage:
@@ -76,12 +83,13 @@ def _shade_bar(figure: Figure, axes: Axes, image: matplotlib.image.AxesImage, la
 
 
 @styled
-def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "") -> Figure:
+def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "", rounds: int = 1) -> Figure:
     """Draw the accuracy in each bin of confidence, and the number of clips in each bin.
 
     Args:
         bins: one row per bin of confidence, as `calibration` returns them: low, high, clips, confidence, accuracy.
         ece: expected calibration error, in [0, 1].
+        rounds: how often every clip was counted.
     """
     figure = titled(5.6, 5.4, title, note)
     accuracy, clips = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -104,8 +112,8 @@ def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "") -> F
     accuracy.set_ylabel("accuracy")
     accuracy.yaxis.set_major_formatter(PERCENT)
     legend_above(accuracy)
-    clips.bar(centre, filled["clips"], width, color=GREY)
-    clips.set_ylabel("clips")
+    clips.bar(centre, filled["clips"] / rounds, width, color=GREY)
+    clips.set_ylabel("clips" if rounds == 1 else "clips per round")
     clips.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     clips.set_xlim(0, 1)
     clips.set_xlabel("confidence (largest probability)")
@@ -115,14 +123,18 @@ def reliability(bins: pd.DataFrame, ece: float, title: str, note: str = "") -> F
 
 @styled
 def cross_corpus(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, title: str, note: str = "") -> Figure:
-    """Draw the UAR of every training (row) on every test set (column), chance below; cells without a value stay empty.
+    """Draw the UAR of every training (row) on every test set (column), chance below.
 
-    Chance is that of the emotions which both sides have, so where a side lacks some, the UAR over the shared ones stands beside it.
+    Where every test set has a single training, or all have the same (leave one out, cross), bars take the place of a heat map, whose other
+    cells would be empty by design. Chance is that of the emotions which both sides have, so where a side lacks some, the UAR over the
+    shared ones stands beside it.
 
     Args:
         uar: in [0, 1]; one row per training, one column per test set.
         shared: the UAR over the emotions that training and test share; the same rows and columns, as are those of `chance`.
     """
+    if len(uar) == 1 or (uar.notna().sum(axis=0) == 1).all():
+        return _test_bars(uar, shared, chance, title, note)
     rows = broken(uar.index)
     letters = max(len(line) for row in rows for line in row.split("\n"))
     figure = titled(2.0 + LETTER_INCHES * letters + 1.15 * uar.shape[1], 1.8 + 0.68 * uar.shape[0], title, note)
@@ -141,4 +153,36 @@ def cross_corpus(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, 
     axes.set_xlabel("tested on (shared: the emotions of both sides, which chance is of)" if differs else "tested on")
     axes.set_ylabel("trained on")
     _shade_bar(figure, axes, image, "UAR")
+    return figure
+
+
+def _test_bars(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, title: str, note: str) -> Figure:
+    """Draw a bar per test set, its chance level as a mark; arguments as in `cross_corpus`, one value a column."""
+    trained = [uar[test].first_valid_index() for test in uar]
+    values, over_shared, levels = (
+        np.array([table.loc[training, test] for training, test in zip(trained, uar, strict=True)], dtype=float)
+        for table in (uar, shared, chance)
+    )
+    names = broken(f"{test}, trained on {training}" for training, test in zip(trained, uar, strict=True))
+    figure = titled(8.4, 1.8 + 0.34 * len(names) + 0.17 * sum(name.count("\n") for name in names), title, note)
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    axes.barh(places, values, height=0.62, color=BLUE, label="UAR")
+    differs = np.isfinite(over_shared) & (over_shared != values)
+    if differs.any():
+        axes.plot(over_shared[differs], places[differs], "D", color=ORANGE, markeredgecolor=INK, markersize=6, label="UAR, shared emotions")
+    for place, level in zip(places, levels, strict=True):
+        axes.plot([level, level], [place - 0.4, place + 0.4], color=VERMILLION, linewidth=2)
+    axes.plot([], [], color=VERMILLION, linewidth=2, label="chance (shared emotions)")
+    for place, value, other, has_other in zip(places, values, over_shared, differs, strict=True):
+        text, end = (f"{percent(value)}, shared {percent(other)}", max(value, other)) if has_other else (percent(value), value)
+        axes.annotate(text, (end, place), (8, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1.25)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.set_xlabel("UAR of the test set")
+    legend_above(axes)
     return figure

@@ -1,16 +1,19 @@
 """Learning curves: of one round, and of all rounds of an experiment."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ser_mlops.scores.figures.style import (
     BLUE,
     CYCLE,
     GREEN,
+    INK,
     LINE_INCHES,
     PERCENT,
     VERMILLION,
@@ -19,6 +22,8 @@ from ser_mlops.scores.figures.style import (
     styled,
     titled,
 )
+
+DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 
 @styled
@@ -47,26 +52,43 @@ def round_curves(history: pd.DataFrame, best_epoch: int, title: str, note: str =
 
 
 @styled
-def rounds_curves(histories: Mapping[str, pd.DataFrame], best_epochs: Mapping[str, int], title: str, note: str = "") -> Figure:
-    """Draw all rounds over one another, by their names; the chosen epoch of each is a large dot. Columns as in `round_curves`."""
-    columns = max(1, int(10.5 / entry_inches(histories)))
-    figure = titled(11, 3.7 + LINE_INCHES * -(-len(histories) // columns), title, note)
+def rounds_curves(
+    histories: Mapping[tuple[str, int], pd.DataFrame], best_epochs: Mapping[tuple[str, int], int], title: str, note: str = ""
+) -> Figure:
+    """Draw all rounds over one another, by training and round; the chosen epoch of each is a large dot. Columns as in `round_curves`.
+
+    The rounds of one training share its colour, and the same round of all trainings its dashes; more trainings of a single round than there
+    are colours differ by their dashes.
+    """
+    trainings = list(dict.fromkeys(training for training, _ in histories))
+    rounds = list(dict.fromkeys(number for _, number in histories))
+    colours = {training: CYCLE[position % len(CYCLE)] for position, training in enumerate(trainings)}
+    is_one_round = len(rounds) == 1
+    dashes = {
+        (training, number): DASHES[(position // len(CYCLE) if is_one_round else order) % len(DASHES)]
+        for position, training in enumerate(trainings)
+        for order, number in enumerate(rounds)
+    }
+    entries = [Line2D([], [], color=colours[name], linestyle=dashes[name, rounds[0]], label=name) for name in trainings]
+    entries += [
+        Line2D([], [], color=INK, linestyle=dashes[trainings[0], number], label=f"round {number}") for number in rounds if not is_one_round
+    ]
+    columns = max(1, int(10.5 / entry_inches(trainings)))
+    figure = titled(11, 3.7 + LINE_INCHES * -(-len(entries) // columns), title, note)
     panels = figure.subplots(1, 3)
     for axes, (column, name) in zip(
         panels,
         {"train/loss": "training loss (nats)", "val/loss": "validation loss (nats)", "val/uar": "validation UAR"}.items(),
         strict=True,
     ):
-        for position, (round_name, history) in enumerate(histories.items()):
-            colour = CYCLE[position % len(CYCLE)]
-            dashes = ("-", "--", ":", "-.")[position // len(CYCLE) % 4]
-            axes.plot(history["epoch"], history[column], dashes, color=colour, label=round_name)
-            chosen = history[history["epoch"] == best_epochs[round_name]]
-            axes.plot(chosen["epoch"], chosen[column], "o", color=colour, markersize=8, markeredgecolor="white")
+        for (training, number), history in histories.items():
+            axes.plot(history["epoch"], history[column], dashes[training, number], color=colours[training])
+            chosen = history[history["epoch"] == best_epochs[training, number]]
+            axes.plot(chosen["epoch"], chosen[column], "o", color=colours[training], markersize=8, markeredgecolor="white")
         axes.set_ylabel(name)
         _whole_epochs(axes)
     panels[2].yaxis.set_major_formatter(PERCENT)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=columns)
+    figure.legend(handles=entries, loc="outside lower left", ncols=columns)
     return figure
 
 

@@ -65,8 +65,8 @@ class Comparison:
     @property
     def gaps(self) -> pd.DataFrame:
         """The fairness question in one number: how far the best and the worst served value of each grouping lie apart, in UAR."""
-        served = self.groups[self.groups["value"] != "unknown"].set_index("value")["uar"]
-        keys = self.groups[self.groups["value"] != "unknown"].set_index("value")[["grouping", "experiment"]]
+        known = self.groups[~self.groups["value"].str.endswith("unknown")].set_index("value")
+        served, keys = known["uar"], known[["grouping", "experiment"]]
         by = served.groupby([keys["grouping"], keys["experiment"]], sort=False)
         table = pd.DataFrame({"best": by.idxmax(), "worst": by.idxmin(), "gap": by.max() - by.min(), "sd": by.std()})
         return table[table["best"] != table["worst"]].reset_index()

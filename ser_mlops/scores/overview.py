@@ -1,7 +1,7 @@
 """The table of a paper: a row per experiment, a column per test set, and which rows differ from the baseline's.
 
-- A cell is the mean over rounds of one score on one test set, with its spread over rounds and its 95 % interval over speakers.
-- The column `mean` is the mean over test sets, round by round; it stands where a row has them all.
+- A cell is the mean over rounds of one score on one test set, with its spread over rounds and its 95 % interval (`intervals`).
+- The column `mean` is the mean over test sets, round by round; it stands where a row has them all, over equally many rounds.
 - A mark says that the difference from the baseline's row is claimed: by the test of `comparison`, its p corrected by Holm over all cells
   of the table that are tested.
 """
@@ -18,7 +18,8 @@ from ser_mlops.errors import DataError
 from ser_mlops.scores.comparison import DIFFERS, RESAMPLES, compare
 from ser_mlops.scores.intervals import ALPHA
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
-from ser_mlops.scores.summary import summarise_rounds
+from ser_mlops.scores.summary import summarise_rounds, summarise_tests
+from ser_mlops.scores.units import units_of
 
 MEAN = "mean"
 """Column of the mean over test sets."""
@@ -49,7 +50,7 @@ class Overview:
     def text(self, cell: str, bold: str = "{}") -> pd.DataFrame:
         """Return the table as text, experiments by test sets; `bold` wraps the best of a column, † follows what is claimed.
 
-        `cell`: sd (mean ± sd over rounds) or interval (mean and 95 % interval over speakers).
+        `cell`: sd (mean ± sd over rounds) or interval (mean and 95 % interval).
         """
         rows = self.cells.assign(text=[self._cell(row, cell, bold) for row in self.cells.itertuples()])
         table = rows.pivot_table(index="experiment", columns="test", values="text", aggfunc="first", sort=False).fillna("")
@@ -92,7 +93,7 @@ def lay_out(
     tests = list(dict.fromkeys(test for by_test in experiments.values() for test in by_test))
     rows, notes = [], []
     for name, by_test in experiments.items():
-        by_round = []
+        summaries = []
         for test in tests:
             if test not in by_test:
                 continue
@@ -104,10 +105,10 @@ def lay_out(
                 row |= against
                 notes += [f"{test}: {note}" for note in said]
             rows.append(row)
-            by_round.append(summary.rounds.loc[score])
-        if len(tests) > 1 and len(by_round) == len(tests):
-            means = pd.concat(by_round, axis=1).dropna().mean(axis=1)
-            rows.append({"experiment": name, "test": MEAN, "rounds": len(means), "mean": means.mean(), "sd": means.std(ddof=1)})
+            summaries.append(summary)
+        if len(tests) > 1 and len(summaries) == len(tests) and len({summary.rounds.shape[1] for summary in summaries}) == 1:
+            mean = summarise_tests(summaries)
+            rows.append({"experiment": name, "test": MEAN, "rounds": mean.rounds.shape[1], **mean.table.loc[score].to_dict()})
     columns = [
         "experiment",
         "test",
@@ -159,6 +160,5 @@ def _describe_tests(experiments: Mapping[str, Mapping[str, Rounds]], tests: Sequ
     rows = []
     for test in tests:
         table = next(by_test[test][0] for by_test in experiments.values() if test in by_test)
-        known = table["speaker"][~table["speaker"].str.endswith("/unknown")]
-        rows.append({"test": test, "clips": len(table), "speakers": known.nunique(), "chance": 1 / table["labels"].nunique()})
+        rows.append({"test": test, "clips": len(table), "speakers": units_of(table).num_speakers, "chance": 1 / table["labels"].nunique()})
     return pd.DataFrame(rows).set_index("test")

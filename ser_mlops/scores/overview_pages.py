@@ -6,7 +6,10 @@ from html import escape
 from ser_mlops.scores.overview import CELLS, Overview
 from ser_mlops.scores.tables import markdown
 
-MEANINGS = {"sd": "mean ± standard deviation over rounds", "interval": "mean over rounds and 95 % interval over speakers"}
+MEANINGS = {
+    "sd": "mean ± standard deviation over rounds",
+    "interval": "mean over rounds and 95 % interval (over speakers and, with several rounds, seeds)",
+}
 assert tuple(MEANINGS) == CELLS
 as_html = partial(escape, quote=False)
 LATEX_SIGNS = {"±": r"$\pm$", "†": r"$^{\dagger}$", "%": r"\%"}

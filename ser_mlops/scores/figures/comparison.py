@@ -65,7 +65,8 @@ def comparison_figures(
         "rounds.png": rounds_comparison(rounds, uar, "test UAR", "Test UAR of the experiments", note),
         "differences.png": difference_intervals(differences[differences["score"] == "uar"], "Difference in test UAR", note),
     }
-    for grouping, chosen in groups.groupby("grouping", sort=False):
+    is_nobody = (groups["grouping"] == "speaker") & groups["value"].str.endswith("unknown")
+    for grouping, chosen in groups[~is_nobody].groupby("grouping", sort=False):
         if chosen["value"].nunique() > 1:
             draw = speaker_dots if grouping == "speaker" else group_bars
             figures[f"by_{grouping}.png"] = draw(chosen, f"Test UAR by {grouping}", note)

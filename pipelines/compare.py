@@ -1,6 +1,7 @@
 """Compare experiments over speakers and rounds: entry point `compare`, logged as a run of its own."""
 
-from ser_mlops.commands import parse_arguments, run_command
+from ser_mlops.commands import parse_arguments
+from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> None:
@@ -8,12 +9,10 @@ def main() -> None:
     from pathlib import Path
 
     from ser_mlops.experiments.comparison import conduct_comparison
-    from ser_mlops.tracking.opened_run import explaining_failure
 
     chosen = settings.compare
-    with explaining_failure("compare"):
-        conduct_comparison(chosen.runs, chosen.tag, chosen.seed, chosen.resamples, Path(settings.paths.checkpoints))
+    conduct_comparison(chosen.runs, chosen.tag, chosen.seed, chosen.resamples, Path(settings.paths.checkpoints))
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_tracked_command("compare", main)

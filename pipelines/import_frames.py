@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ser_mlops.commands import parse_arguments, run_command
+from ser_mlops.commands import parse_arguments
 from ser_mlops.errors import SettingsError
+from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> None:
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_tracked_command("import_frames", main)

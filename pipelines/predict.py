@@ -1,6 +1,7 @@
 """Predict: entry point `predict`, the emotions of a recording or of a folder of them, as a table."""
 
-from ser_mlops.commands import parse_arguments, run_command
+from ser_mlops.commands import parse_arguments
+from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> int:
@@ -10,19 +11,17 @@ def main() -> int:
     from pathlib import Path
 
     from ser_mlops.serving.batch import conduct_prediction
-    from ser_mlops.tracking.opened_run import explaining_failure
 
     chosen = settings.predict
-    with explaining_failure("predict"):
-        return conduct_prediction(
-            chosen.model_uri,
-            chosen.audio,
-            Path(chosen.output),
-            window_seconds=chosen.window_seconds,
-            batch_size=chosen.batch_size,
-            checkpoints=Path(settings.paths.checkpoints),
-        )
+    return conduct_prediction(
+        chosen.model_uri,
+        chosen.audio,
+        Path(chosen.output),
+        window_seconds=chosen.window_seconds,
+        batch_size=chosen.batch_size,
+        checkpoints=Path(settings.paths.checkpoints),
+    )
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_tracked_command("predict", main)

@@ -1,7 +1,8 @@
 """Run a finished experiment again from its record and say whether every number is equal: entry point `reproduce`."""
 
-from ser_mlops.commands import parse_arguments, run_command
+from ser_mlops.commands import parse_arguments
 from ser_mlops.errors import SettingsError
+from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> int:
@@ -10,11 +11,9 @@ def main() -> int:
     if chosen.run_id is None:
         raise SettingsError("run_id is not given, expected the id of a finished experiment (the parent run)")
     from ser_mlops.experiments.reproduction import reproduce
-    from ser_mlops.tracking.opened_run import explaining_failure
 
-    with explaining_failure("reproduce"):
-        return reproduce(chosen.run_id, paths=settings.paths, force=chosen.force)
+    return reproduce(chosen.run_id, paths=settings.paths, force=chosen.force)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_tracked_command("reproduce", main)

@@ -1,7 +1,8 @@
 """Sweep settings with Optuna: entry point `sweep`, every trial a child run in MLflow."""
 
-from ser_mlops.commands import parse_given, run_command
+from ser_mlops.commands import parse_given
 from ser_mlops.settings.reading import read_settings
+from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> None:
@@ -10,14 +11,12 @@ def main() -> None:
     from ser_mlops.experiments.experiment import prepare
     from ser_mlops.experiments.sweep import prepare_sweep
     from ser_mlops.launching.dispatch import check_sweep_launch, launch_sweep
-    from ser_mlops.tracking.opened_run import explaining_failure
 
-    with explaining_failure("sweep"):
-        settings = read_settings(given=given)
-        sweep = prepare_sweep(prepare(settings), settings.sweep)
-        fills = check_sweep_launch(sweep)
+    settings = read_settings(given=given)
+    sweep = prepare_sweep(prepare(settings), settings.sweep)
+    fills = check_sweep_launch(sweep)
     launch_sweep(sweep, fills)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_tracked_command("sweep", main)

@@ -1,6 +1,7 @@
 """Train and test: the experiments of entry point `main`, every round a child run in MLflow."""
 
-from ser_mlops.commands import parse_given, run_command
+from ser_mlops.commands import parse_given
+from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> None:
@@ -9,13 +10,11 @@ def main() -> None:
     from ser_mlops.experiments.experiment import prepare
     from ser_mlops.experiments.resuming import resolve_settings
     from ser_mlops.launching.dispatch import check_launch, launch
-    from ser_mlops.tracking.opened_run import explaining_failure
 
-    with explaining_failure("train"):
-        experiment = prepare(resolve_settings(given))
-        fills = check_launch(experiment)
+    experiment = prepare(resolve_settings(given))
+    fills = check_launch(experiment)
     launch(experiment, fills)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_tracked_command("train", main)

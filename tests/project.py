@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.virtualenv import _get_virtualenv_name
 
-from ser_mlops.commands import run_command
+from ser_mlops.tracking.command import run_tracked_command
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(sys.prefix).resolve()
@@ -99,7 +99,7 @@ class Project:
                 patch.setenv(name, value)
             patch.setattr("sys.argv", [module, *words])
             with pytest.raises(SystemExit) as ended:
-                run_command(importlib.import_module(module).main)
+                run_tracked_command(module.rpartition(".")[2], importlib.import_module(module).main)
         return ended.value.code, printed.getvalue(), told.getvalue()
 
     def run_here(self, module: str, **parameters: str) -> str:

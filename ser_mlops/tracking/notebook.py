@@ -18,7 +18,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from ser_mlops.errors import Interrupted, Postponed, SerError, TrackingError
-from ser_mlops.tracking.opened_run import put_aside, take_opened_run
+from ser_mlops.tracking.opened_run import is_chosen, put_aside, take_opened_run
 from ser_mlops.tracking.outbox import PACE, Outbox, Pace
 from ser_mlops.tracking.recovery import WRITER, outboxes_of, recover_outboxes, resume_hint
 from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS, RunLog, Stored, read_stored
@@ -26,9 +26,10 @@ from ser_mlops.tracking.sampler import Sampler
 from ser_mlops.tracking.sender import Sender
 from ser_mlops.tracking.store import (
     CHILD_KEY_TAG,
-    EXPERIMENT,
     OPEN_STATUSES,
+    TITLE_TAG,
     children_of,
+    find_experiment,
     find_run,
     open_store,
     parent_id_of,
@@ -192,12 +193,13 @@ def _open_parent(client: MlflowClient, name: str, tags: Mapping[str, object], re
     opened = take_opened_run()
     if resume:
         return _resumed(client, resume, opened)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    experiment = find_experiment(client)
     assert experiment is not None
     parent = client.get_run(opened) if opened and not is_detached else client.create_run(experiment.experiment_id)
     if opened and is_detached:
         put_aside(client, opened, parent.info.run_id, "detached call")
-    named = {MLFLOW_RUN_NAME: name, **tags}
+    chosen = parent.info.run_name if opened and not is_detached and is_chosen(parent.info.run_name) else name
+    named = {MLFLOW_RUN_NAME: chosen, TITLE_TAG: name, **tags}
     client.log_batch(parent.info.run_id, tags=[RunTag(key, str(value)[:MAX_TAG_CHARACTERS]) for key, value in named.items()])
     return parent
 

@@ -1,22 +1,36 @@
 """The run that `mlflow run` opens for a call before our code starts: the parent, the reason of a refusal, or put aside."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from contextlib import suppress
 
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
-from ser_mlops.errors import SerError, TrackingError
-from ser_mlops.tracking.store import open_store
+from ser_mlops.errors import SerError
+from ser_mlops.tracking.address import StoreError
+from ser_mlops.tracking.command import OPENED_RUN
+from ser_mlops.tracking.store import TITLE_TAG, open_store, using_store
 
-OPENED_RUN = "MLFLOW_RUN_ID"
-"""Environment variable that holds its id. A worker process must not inherit it, or it would write into the parent."""
+KIND_TAG = "kind"
+"""Tag of every run: indep, cross, matrix, grid, sweep, compare, predict, or what keeps a run out of the lists: refused, call."""
 
 
 def take_opened_run() -> str | None:
     """Return the id of the run that `mlflow run` opened for this process, once."""
     return os.environ.pop(OPENED_RUN, None)
+
+
+def is_chosen(name: str) -> bool:
+    """Whether a run's name is the user's (`mlflow run --run-name`), not one that MLflow made up.
+
+    >>> is_chosen("baseline for table 2"), is_chosen("capable-finch-617")
+    (True, False)
+    """
+    predicate, _, rest = name.partition("-")
+    noun = re.fullmatch(r"([a-z]+)-\d*", rest)
+    return not (noun and predicate in _GENERATOR_PREDICATES and noun[1] in _GENERATOR_NOUNS)
 
 
 def put_aside(client: MlflowClient, run_id: str, parent_id: str, name: str) -> None:
@@ -26,6 +40,7 @@ def put_aside(client: MlflowClient, run_id: str, parent_id: str, name: str) -> N
     """
     client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent_id)
     client.set_tag(run_id, MLFLOW_RUN_NAME, name)
+    client.set_tag(run_id, KIND_TAG, "call")
     client.set_tag(run_id, MLFLOW_RUN_NOTE, "A call of `mlflow run` that worked for this experiment; it holds no results.")
     client.set_terminated(run_id, "FINISHED")
 
@@ -37,18 +52,19 @@ def put_opened_run_aside(parent_id: str, name: str) -> None:
         put_aside(open_store(), opened, parent_id, name)
 
 
-@contextmanager
-def explaining_failure(command: str) -> Iterator[None]:
-    """Where a command fails before its notebook is open, name the run that `mlflow run` opened for it and say why it failed.
+def describe_opened_run(run_id: str, command: str, failure: Exception | None) -> None:
+    """Name the run that `mlflow run` opened for a command that left it alone after the command and, if it failed, say why.
 
-    `mlflow run` itself then marks the run FAILED.
+    A store that cannot be used, which the command reports itself, is left alone.
     """
-    try:
-        yield
-    except SerError as error:
-        opened = os.environ.get(OPENED_RUN)
-        if opened and not isinstance(error, TrackingError):
-            client = open_store()
-            client.set_tag(opened, MLFLOW_RUN_NAME, f"{command} (refused)")
-            client.set_tag(opened, MLFLOW_RUN_NOTE, f"Failed: {error}")
-        raise
+    if isinstance(failure, StoreError):
+        return
+    is_refused = isinstance(failure, SerError)
+    name = f"{command} (refused)" if is_refused else f"{command} (failed)" if failure else command
+    with suppress(StoreError), using_store():
+        client = MlflowClient()
+        is_named = is_chosen(client.get_run(run_id).info.run_name)
+        client.set_tag(run_id, TITLE_TAG if is_named else MLFLOW_RUN_NAME, name)
+        client.set_tag(run_id, KIND_TAG, "refused" if is_refused else "failed" if failure else command)
+        if failure:
+            client.set_tag(run_id, MLFLOW_RUN_NOTE, f"Failed: {failure if is_refused else f'{type(failure).__name__}: {failure}'}")

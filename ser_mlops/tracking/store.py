@@ -17,8 +17,8 @@ import mlflow
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient as MlflowClient  # other rooms name these types, too, and import them from here
+from mlflow.entities import Experiment, ViewType
 from mlflow.entities import Run as Run
-from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     DEADLINE_EXCEEDED,
@@ -31,13 +31,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from ser_mlops.errors import TrackingError
 from ser_mlops.files import DISK_FULL
+from ser_mlops.tracking.address import StoreError, check_address
 from ser_mlops.tracking.views import experiment_tags
 
 EXPERIMENT = "ser"
+"""MLflow's experiment where the user names no other (MLFLOW_EXPERIMENT_NAME, or --experiment-name of `mlflow run`)."""
 CHILD_KEY_TAG = "training"
 """Tag that tells the child runs of one parent apart: "CREMA fold 0 round 1"."""
 STUDY_TAG = "study"
 """Tag of a sweep's runs: the name of its study, which resumes it."""
+TITLE_TAG = "title"
+"""Tag of a parent: what it is in our words, as its name may be the user's own."""
 OPEN_STATUSES = ("SCHEDULED", "RUNNING")
 PREDICTIONS_FOLDER = "predictions"
 """Folder of a run's artifacts that holds its prediction tables."""
@@ -50,14 +54,40 @@ def open_store() -> MlflowClient:
     """Return a client of the tracking store in use, created if it is a fresh database, with the experiment and its views in it.
 
     Several processes that start on a fresh database at once would crash creating its tables, so they take turns.
+
+    Raises:
+        StoreError: the store cannot be opened, or the experiment was deleted.
     """
+    check_address(tracking_uri())
     with FileLock(".mlflow.lock"), using_store():
         client = MlflowClient()
-        experiment = client.get_experiment_by_name(EXPERIMENT) or client.get_experiment(client.create_experiment(EXPERIMENT))
+        experiment = find_experiment(client)
+        if experiment is None:
+            experiment = client.get_experiment(client.create_experiment(experiment_name()))
         for key, value in experiment_tags(experiment.experiment_id).items():
             if key not in experiment.tags:  # somebody may have changed a view to their liking
                 client.set_experiment_tag(experiment.experiment_id, key, value)
     return client
+
+
+def experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def find_experiment(client: MlflowClient) -> Experiment | None:
+    """Return MLflow's experiment that runs go to: that of the run that `mlflow run` opened, or the one that the user names.
+
+    Raises:
+        StoreError: it was deleted.
+    """
+    opened = os.environ.get("MLFLOW_EXPERIMENT_ID")  # set by `mlflow run`
+    experiment = client.get_experiment(opened) if opened else client.get_experiment_by_name(experiment_name())
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise StoreError(
+            f"the experiment {experiment.name!r} was deleted in MLflow: restore it with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or name another one in MLFLOW_EXPERIMENT_NAME"
+        )
+    return experiment
 
 
 def tracking_uri() -> str:
@@ -67,15 +97,15 @@ def tracking_uri() -> str:
 
 @contextmanager
 def using_store() -> Iterator[None]:
-    """Turn what MLflow raises in the block into a TrackingError that names the store."""
+    """Turn what MLflow raises in the block into a StoreError that names the store."""
     try:
         yield
     except MlflowException as error:
         raise _unusable(error) from error
 
 
-def _unusable(error: MlflowException) -> TrackingError:
-    return TrackingError(f"tracking store {tracking_uri()} cannot be used: {one_line(error, 300)}")
+def _unusable(error: MlflowException) -> StoreError:
+    return StoreError(f"tracking store {tracking_uri()} cannot be used: {one_line(error, 300)}")
 
 
 def one_line(error: Exception, length: int) -> str:
@@ -117,7 +147,7 @@ def children_of(client: MlflowClient, run: Run) -> list[Run]:
 
 def parents_tagged(client: MlflowClient, key: str, value: str) -> list[Run]:
     """Return the finished experiments (parent runs) with a tag, oldest first."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    experiment = find_experiment(client)
     assert experiment is not None
     found = client.search_runs(
         [experiment.experiment_id],

@@ -6,24 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
 from filelock import FileLock
 
-from ser_mlops.errors import Interrupted, SerError, TrackingError, TrainingError
+from ser_mlops.errors import Interrupted, TrackingError, TrainingError
 from ser_mlops.tracking.notebook import open_child_writer, open_notebook
-from ser_mlops.tracking.opened_run import explaining_failure
 from ser_mlops.tracking.outbox import RECORDS, Pace, drain
 from ser_mlops.tracking.recovery import experiment_in_use
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.sender import Sender
 from ser_mlops.tracking.store import EXPERIMENT, children_of, find_run, open_store
-from tests.servers import MlflowServer, Postgres, free_port
+from tests.servers import MlflowServer, Postgres
 from tests.tracking.builders import (
     EPOCHS,
     NOTE,
@@ -45,61 +42,6 @@ from tests.tracking.builders import (
 )
 
 ROOT = Path(__file__).parents[2]
-
-
-# Stores
-
-
-@pytest.fixture(scope="session")
-def fresh_database(tmp_path_factory) -> Path:
-    """A database with its tables and the experiment in it; creating one takes seconds, copying it does not."""
-    folder = tmp_path_factory.mktemp("store")
-    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
-        open_store()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def store(fresh_database, tmp_path) -> Iterator[mlflow.MlflowClient]:
-    """The embedded store, in a folder of its own."""
-    shutil.copy(fresh_database, tmp_path)
-    with in_store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path):
-        yield open_store()
-
-
-@pytest.fixture(scope="session")
-def undisturbed(fresh_database, tmp_path_factory) -> dict[str, dict]:
-    """The history of an experiment that nothing disturbs, in the embedded store."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    shutil.copy(fresh_database, folder)
-    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
-        history = content_of_experiment(open_store(), log_experiment(folder / "outbox"))
-    assert {run["status"] for run in history.values()} == {"FINISHED"}
-    return history
-
-
-@pytest.fixture
-def server(fresh_database, tmp_path) -> Iterator[MlflowServer]:
-    """An mlflow server with a database of its own, in use as the store."""
-    shutil.copy(fresh_database, tmp_path)
-    yield from serving(MlflowServer(f"sqlite:///{tmp_path}/mlflow.db", tmp_path))
-
-
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    binaries = Postgres.find()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed (initdb is neither on the path nor under /usr/lib/postgresql)")
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e .[postgresql])")
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)  # PostgreSQL runs as another user
-    postgres = Postgres(binaries, folder / "cluster")
-    postgres.create()
-    try:
-        yield postgres
-    finally:
-        postgres.stop()
-        shutil.rmtree(folder)
 
 
 def stop_in_round_1(folder: Path, reason: BaseException) -> str:
@@ -158,7 +100,13 @@ def test_an_experiment_is_one_parent_and_a_child_per_training(undisturbed):
     }
     parent = history["parent"]
     assert (parent["name"], parent["status"]) == ("indep A tiny", "FINISHED")
-    assert parent["tags"] == {"mlflow.runName": "indep A tiny", "kind": "indep", "data": "synthetic", NOTE: "| round | uar |"}
+    assert parent["tags"] == {
+        "mlflow.runName": "indep A tiny",
+        "title": "indep A tiny",
+        "kind": "indep",
+        "data": "synthetic",
+        NOTE: "| round | uar |",
+    }
     assert parent["metrics"] == {"test/uar_mean": [(0, 0.5)]}
 
 
@@ -275,16 +223,7 @@ def test_a_run_that_somebody_deletes_stops_the_experiment(store, tmp_path):
     assert store.get_run(notebook.parent.run_id).info.status == "FAILED"
 
 
-def test_what_is_refused_before_there_is_a_notebook_is_told_on_the_run_that_mlflow_opened(store, monkeypatch):
-    opened = store.create_run(store.get_experiment_by_name(EXPERIMENT).experiment_id, run_name="capable-finch-1")
-    monkeypatch.setenv("MLFLOW_RUN_ID", opened.info.run_id)
-    with pytest.raises(SerError), explaining_failure("train"):
-        raise SerError("lr=abc is not accepted")
-    run = store.get_run(opened.info.run_id)
-    assert (run.info.run_name, run.data.tags[NOTE]) == ("train (refused)", "Failed: lr=abc is not accepted")
-
-
-# Going on
+# Resuming
 
 
 def go_on(folder: Path, parent_id: str) -> list[str]:
@@ -566,8 +505,3 @@ def test_a_database_that_is_stopped_under_its_server_gets_the_history_of_an_undi
         postgres.start()
         log_experiment(tmp_path / "outbox")
         assert content_of_experiment(client, parent_id) == undisturbed
-
-
-def test_a_store_that_cannot_be_reached_is_named(tmp_path):
-    with in_store(f"http://127.0.0.1:{free_port()}", tmp_path), pytest.raises(TrackingError, match=r"tracking store http.* cannot be used"):
-        open_store()

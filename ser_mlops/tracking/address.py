@@ -1,0 +1,88 @@
+"""Checks that a tracking URI can be opened at all, within seconds and with a reason.
+
+MLflow itself tries a database that does not answer for two minutes, and takes a host without http:// for a folder.
+"""
+
+import re
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+import sqlalchemy
+from sqlalchemy.exc import SQLAlchemyError
+
+from ser_mlops.errors import TrackingError
+
+CONNECT_S = 5
+DRIVERS_WITH_TIMEOUT = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
+"""Database drivers that have `connect_timeout`."""
+SQLITE_HEADER = b"SQLite format 3\0"
+ACCEPTED = "sqlite:///mlflow.db, postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE or http://HOST:PORT"
+
+
+class StoreError(TrackingError):
+    """The tracking store itself cannot be used: nothing can be written to it, not even why a command failed."""
+
+
+def check_address(uri: str) -> None:
+    """Raise StoreError where a tracking URI cannot be opened; schemes that MLflow alone knows are left to it."""
+    scheme = uri.partition(":")[0]
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri):
+        raise StoreError(f"tracking URI {uri}: http:// is missing, expected MLFLOW_TRACKING_URI=http://{uri}")
+    if scheme in ("http", "https"):
+        _check_server(uri)
+    elif scheme.startswith("sqlite"):
+        _check_sqlite(uri)
+    elif scheme.startswith(("postgres", "mysql")):
+        _check_database(uri)
+    elif scheme == "file" or not re.match(r"[\w+-]+:", uri):
+        raise StoreError(f"tracking URI {uri} is a folder, which MLflow no longer accepts as a tracking store, expected {ACCEPTED}")
+
+
+def _check_server(uri: str) -> None:
+    if requests.utils.get_environ_proxies(uri, no_proxy=None):
+        return  # the proxy connects, and MLflow says what it answers
+    address = urlsplit(uri)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise StoreError(f"no tracking server answers at {uri} ({error}): start it, or set MLFLOW_TRACKING_URI") from error
+
+
+def _check_sqlite(uri: str) -> None:
+    database = sqlalchemy.make_url(uri).database
+    if not database or database == ":memory:":
+        return
+    path = Path(database)
+    if path.is_dir():
+        raise StoreError(f"tracking URI {uri} is a folder, expected a file: sqlite:///{path / 'mlflow.db'}")
+    if not path.parent.is_dir():
+        raise StoreError(f"tracking URI {uri}: there is no folder {path.parent}")
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(SQLITE_HEADER))
+    except FileNotFoundError:
+        return  # it is created
+    except OSError as error:
+        raise StoreError(f"tracking URI {uri} cannot be read: {error.strerror}") from error
+    if header not in (b"", SQLITE_HEADER):
+        raise StoreError(f"tracking URI {uri} is not an SQLite database, expected another file")
+
+
+def _check_database(uri: str) -> None:
+    shown, scheme = uri, uri.partition(":")[0]
+    try:
+        address = sqlalchemy.make_url(uri)
+        shown = address.render_as_string(hide_password=True)
+        takes_timeout = address.get_driver_name() in DRIVERS_WITH_TIMEOUT
+        engine = sqlalchemy.create_engine(address, connect_args={"connect_timeout": CONNECT_S} if takes_timeout else {})
+        engine.connect().close()
+        engine.dispose()
+    except ImportError as error:
+        driver = "postgresql+psycopg2" if scheme.startswith("postgres") else "mysql+pymysql"
+        raise StoreError(f"tracking URI {shown} needs the package {error.name}, which is not installed, expected {driver}://…") from error
+    except SQLAlchemyError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise StoreError(f"tracking database {shown} cannot be opened: {reason}") from error

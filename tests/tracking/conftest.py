@@ -1,0 +1,65 @@
+"""Stores to log into: the embedded one, an mlflow server and PostgreSQL; and what an undisturbed experiment leaves."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from ser_mlops.tracking.store import open_store
+from tests.servers import MlflowServer, Postgres
+from tests.tracking.builders import content_of_experiment, in_store, log_experiment, serving
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory) -> Path:
+    """A database with its tables and the experiment in it; creating one takes seconds, copying it does not."""
+    folder = tmp_path_factory.mktemp("store")
+    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
+        open_store()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(fresh_database, tmp_path) -> Iterator[mlflow.MlflowClient]:
+    """The embedded store, in a folder of its own."""
+    shutil.copy(fresh_database, tmp_path)
+    with in_store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path):
+        yield open_store()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(fresh_database, tmp_path_factory) -> dict[str, dict]:
+    """The history of an experiment that nothing disturbs, in the embedded store."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copy(fresh_database, folder)
+    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
+        history = content_of_experiment(open_store(), log_experiment(folder / "outbox"))
+    assert {run["status"] for run in history.values()} == {"FINISHED"}
+    return history
+
+
+@pytest.fixture
+def server(fresh_database, tmp_path) -> Iterator[MlflowServer]:
+    """An mlflow server with a database of its own, in use as the store."""
+    shutil.copy(fresh_database, tmp_path)
+    yield from serving(MlflowServer(f"sqlite:///{tmp_path}/mlflow.db", tmp_path))
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    binaries = Postgres.find()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (initdb is neither on the path nor under /usr/lib/postgresql)")
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e .[postgresql])")
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)  # PostgreSQL runs as another user
+    postgres = Postgres(binaries, folder / "cluster")
+    postgres.create()
+    try:
+        yield postgres
+    finally:
+        postgres.stop()
+        shutil.rmtree(folder)

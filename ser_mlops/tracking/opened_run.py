@@ -5,12 +5,12 @@ import re
 from contextlib import suppress
 
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from ser_mlops.errors import SerError
 from ser_mlops.tracking.address import StoreError
-from ser_mlops.tracking.command import OPENED_RUN
 from ser_mlops.tracking.store import TITLE_TAG, open_store, using_store
 
 KIND_TAG = "kind"
@@ -19,7 +19,7 @@ KIND_TAG = "kind"
 
 def take_opened_run() -> str | None:
     """Return the id of the run that `mlflow run` opened for this process, once."""
-    return os.environ.pop(OPENED_RUN, None)
+    return os.environ.pop(MLFLOW_RUN_ID.name, None)
 
 
 def is_chosen(name: str) -> bool:

@@ -21,7 +21,7 @@ def main() -> None:
         what = f"{label['clips']} clips of {label['corpus']}, {label['mode']}, {label['precision']}" if label else "unfinished"
         note = "" if arguments.action == "list" else ", removed" if clear_cache(entry) else ", in use: left alone"
         print(f"{entry.name}  {num_bytes / 1e6:,.1f} MB  {what}{note}")
-    print(f"{len(entries)} caches in {folder}")
+    print(f"{len(entries) or 'no'} cache{'s' * (len(entries) != 1)} in {folder}")
 
 
 if __name__ == "__main__":

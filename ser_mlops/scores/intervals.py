@@ -6,7 +6,8 @@ U units (speakers) in strata (corpora), R rounds, M scores.
   is computed again. In a stratum of u units the variance is (u - 1) / u times the sum of squares of these values about their mean (Efron
   and Stein, 1981); strata add up. Its degrees of freedom are u - 1 where units are equally large, and those of the weighted mean where
   they are not (Bell and McCaffrey, 2002).
-- Rounds: the variance of the rounds' scores, divided by R, with R - 1 degrees of freedom. One round says nothing about other seeds.
+- Rounds: the variance of the rounds' scores, divided by R, with R - 1 degrees of freedom; of two experiments with R rounds each, the sum of
+  both with 2 (R - 1). One round says nothing about other seeds.
 - Together: the variances add up, with Satterthwaite's (1946) degrees of freedom. The interval is never narrower than for speakers alone,
   nor than for rounds alone: the added variance is estimated, and may come out too small.
 
@@ -107,17 +108,20 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
 def interval(of: Estimate) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and upper bounds [M]; nan where there is no interval."""
     speakers = [_over_units(of, stratum) for stratum in np.unique(of.strata_U)]
-    rounds = [_over_rounds(scores_MR) for scores_MR in of.rounds if scores_MR.shape[1] > 1]
+    rounds = [_over_rounds(of.rounds)] if of.rounds[0].shape[1] > 1 else []
     half = np.maximum(_half_width(speakers), _half_width(speakers + rounds))
     if rounds:
         half = np.maximum(half, np.nan_to_num(_half_width(rounds)))
     return _within_scale(of.names, of.mean_M - half, of.mean_M + half, is_difference=len(of.rounds) > 1)
 
 
-def _over_rounds(scores_MR: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variance of the mean over the rounds and its degrees of freedom, by score."""
-    num_scores, num_rounds = scores_MR.shape
-    return scores_MR.var(axis=1, ddof=1) / num_rounds, np.full(num_scores, num_rounds - 1.0)
+def _over_rounds(rounds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variance of the mean over the rounds and its degrees of freedom, by score.
+
+    For a difference it is that of Student's t test: the rounds of both experiments vary alike.
+    """
+    variance_M = np.sum([scores_MR.var(axis=1, ddof=1) / scores_MR.shape[1] for scores_MR in rounds], axis=0)
+    return variance_M, np.full(len(variance_M), sum(scores_MR.shape[1] - 1.0 for scores_MR in rounds))
 
 
 def _over_units(of: Estimate, stratum: object) -> tuple[np.ndarray, np.ndarray]:

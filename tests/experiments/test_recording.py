@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_mlops.experiments.descriptions import describe_summary
+from ser_mlops.experiments.descriptions import describe_summary, format_summary
 from ser_mlops.experiments.plan import plan_trainings
 from ser_mlops.experiments.results import Result, results_by_test, rounds_of, summarise, trained_by_all
 from ser_mlops.scores.predictions import prediction_table
@@ -104,6 +104,18 @@ def test_a_description_begins_with_the_score_and_tells_every_test_set_and_round(
     for result in results[::3]:
         scores = " +".join(f"{other.scores['']['uar']:.3f}" for other in results if other.training is result.training)
         assert re.search(rf"^{result.training.name} +{result.training.test_dataset} +{scores}$", text, re.MULTILINE)
+
+
+def test_one_test_speaker_has_no_interval_among_the_metrics_in_the_description_and_in_the_terminal():
+    results = results_of("A", experiment_type="indep", test_dataset="A", rounds=3)
+    summary = summarise(results)
+    assert "test/uar_sd" in summary.metrics
+    assert not [name for name in summary.metrics if "_ci_" in name]
+    caution = "- no interval: A has one test speaker, who says nothing about others (`fold=all` or another corpus tests more)"
+    assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, no interval\*\*", described(results))
+    for text in (described(results), format_summary(summary)):
+        assert caution in text
+        assert "[" not in text.replace("[curves]", "")
 
 
 def test_a_description_that_is_too_long_leaves_whole_rows_out_and_says_so():

@@ -34,6 +34,9 @@ def main() -> None:
         counted = counts if isinstance(counts, dict) else counts.value_counts().to_dict()
         for reason, count in counted.items():
             print(f"  {what}: {count} {reason}")
+    num_clips = len(clips)
+    if corpus.num_files and num_clips != corpus.num_files:
+        print(f"  warning: {num_clips} clips, {corpus.num_files} in the release (num_files)")
     divided = table.loc[table["group"].str.contains("@", regex=False), "speaker"].nunique()
     if divided:
         print(f"  warning: {divided} speakers are on several sides of the official split")

@@ -6,6 +6,7 @@ from pathlib import Path
 from ser_mlops.commands import run_command
 from ser_mlops.data.folders import LINK_TO_RAW
 from ser_mlops.errors import DataError, SettingsError, one_of
+from ser_mlops.settings.reading import read_settings
 
 
 def main() -> None:
@@ -14,21 +15,23 @@ def main() -> None:
     folder = parser.parse_args().folder
     if not folder:
         raise SettingsError("FROM is missing: run make raw FROM=FOLDER with the folder that holds one folder per corpus")
-    link_raw(Path(folder).expanduser(), LINK_TO_RAW)
+    link_raw(Path(folder).expanduser(), LINK_TO_RAW, read_settings().data.own_corpora)
 
 
-def link_raw(folder: Path, link: Path) -> None:
+def link_raw(folder: Path, link: Path, own_corpora: str | None = None) -> None:
     """Make `link` point to `folder`, and say what comes next. An existing link is replaced; anything else is refused."""
     from ser_mlops.data.corpora.base import walk
-    from ser_mlops.data.corpora.registry import CORPORA
+    from ser_mlops.data.corpora.registry import all_corpora
     from ser_mlops.data.corpora.scan import path_in_tables
 
+    corpora = all_corpora(own_corpora)
     if not folder.is_dir():
-        raise DataError(f"no folder {folder}, expected one that holds one folder per corpus: {', '.join(CORPORA)}")
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name in CORPORA)
+        raise DataError(f"no folder {folder}, expected one that holds one folder per corpus: {', '.join(corpora)}")
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found, others = [name for name in folders if name in corpora], [name for name in folders if name not in corpora]
     if not found:
-        others = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        raise DataError(f"{folder}: {one_of('corpus folder', ', '.join(others) or 'none', CORPORA)}")
+        unknown = one_of("corpus folder", ", ".join(others) or "none", corpora)
+        raise DataError(f"{folder}: {unknown}; define corpora of your own in {own_corpora or 'data/own_corpora.py'}")
     for file in (file for name in found for file in walk(folder / name)):
         if not file.exists():
             raise DataError(f"{path_in_tables(str(file))} is a broken link, and DVC stops at those: fix it or remove it")
@@ -42,6 +45,8 @@ def link_raw(folder: Path, link: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(folder.resolve(), target_is_directory=True)
     print(f"{link} links to {folder}, which holds: {', '.join(found)}")
+    if others:
+        print(f"not corpora by their names: {', '.join(others)} (define corpora of your own in {own_corpora or 'data/own_corpora.py'})")
     print(f"now set in params.yaml\n\n  data:\n    raw: {link.as_posix()}\n    corpora: [{', '.join(found)}]\n\nand run: dvc repro")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.raw import link_raw
 from ser_mlops.errors import DataError
-from tests.data.corpora.builders import lay_out
+from tests.data.corpora.builders import OWN_CORPUS, lay_out
 
 
 def test_the_folder_is_linked_and_an_existing_link_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,6 +17,26 @@ def test_the_folder_is_linked_and_an_existing_link_is_replaced(tmp_path: Path, c
         link_raw(tmp_path / folder, tmp_path / "raw")
         assert (tmp_path / "raw").resolve() == tmp_path / folder
     assert "corpora: [TESS]" in capsys.readouterr().out
+
+
+def test_own_corpora_are_found_beside_the_seven_and_other_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.py").write_text(OWN_CORPUS)
+    lay_out(tmp_path / "both", "SAVEE/DC/sa01.wav", "EMODB/wav/03a01Fa.wav", "URDU/x.wav", ".cache/x")
+    link_raw(tmp_path / "both", tmp_path / "raw", str(tmp_path / "own.py"))
+    printed = capsys.readouterr().out
+    assert "corpora: [EMODB, SAVEE]" in printed
+    assert "not corpora by their names: URDU (define corpora of your own in" in printed
+    lay_out(tmp_path / "one", "EMODB/wav/03a01Fa.wav")
+    link_raw(tmp_path / "one", tmp_path / "raw", str(tmp_path / "own.py"))
+    assert "corpora: [EMODB]" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_corpus_says_where_to_define_one(tmp_path: Path) -> None:
+    lay_out(tmp_path / "one", "EMODB/wav/03a01Fa.wav")
+    with pytest.raises(
+        DataError, match=r"unknown corpus folder 'EMODB', expected one of: CAFE, .*; define corpora of your own in data/own_corpora.py"
+    ):
+        link_raw(tmp_path / "one", tmp_path / "raw")
 
 
 def test_names_that_dvc_cannot_keep_are_refused_with_the_command_that_fixes_them(tmp_path: Path) -> None:

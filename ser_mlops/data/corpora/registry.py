@@ -1,6 +1,7 @@
 """The corpora by name: an explicit table of seven, and those that users define in a Python file of their own."""
 
 import runpy
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def all_corpora(own: str | None = None) -> Mapping[str, Corpus]:
     """Return every corpus by name: the seven, and those that the Python file `own` lists as CORPORA.
 
     Raises:
-        DataError: the file is missing, lists no corpora, or uses a name that is taken.
+        DataError: the file is missing, fails, lists no corpora, or uses a name that is taken.
     """
     return CORPORA if own is None else {**CORPORA, **_read_own(Path(own))}
 
@@ -39,7 +40,12 @@ def corpus_named(name: str, own: str | None = None) -> Corpus:
 def _read_own(path: Path) -> dict[str, Corpus]:
     if not path.is_file():
         raise DataError(f"no file {path} (data.own_corpora), expected a Python file that defines CORPORA")
-    listed = runpy.run_path(str(path)).get("CORPORA")
+    try:
+        listed = runpy.run_path(str(path)).get("CORPORA")
+    except Exception as error:  # whatever a user's own Python may raise
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        place = f" in line {lines[-1]}" if lines else ""
+        raise DataError(f"{path} (data.own_corpora) fails{place} ({type(error).__name__}: {error})") from error
     if not isinstance(listed, list | tuple) or not all(isinstance(corpus, Corpus) for corpus in listed):
         raise DataError(f"{path} (data.own_corpora) defines no CORPORA, expected a list of Corpus")
     taken = [corpus.name for corpus in listed if corpus.name in CORPORA]

@@ -15,7 +15,8 @@ import pandas as pd
 from ser_mlops.data.audio.format import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from ser_mlops.data.corpora.base import UNKNOWN, Clip, Corpus, NotAClip, Table, walk
 from ser_mlops.data.folders import IMPORTED
-from ser_mlops.errors import DataError
+from ser_mlops.data.frames import GENDERS, PARTS
+from ser_mlops.errors import DataError, one_of
 
 IMPORTED_COLUMNS = ("path", "emotion", "speaker", "gender", "part")
 
@@ -63,7 +64,7 @@ def scan(raw: Path, corpus: Corpus, imported: Path = IMPORTED) -> Scan:
     if not folder.is_dir():
         raise DataError(f"no folder {folder}, expected files such as {folder / corpus.layout}")
     rows = read_imported(imported, corpus.name)
-    table = {} if rows is not None and corpus.lists_clips else corpus.read_table(folder)
+    table = {} if rows is not None and corpus.lists_clips else _read_table(corpus, folder)
     audio: list[Path] = []
     others: Counter[str] = Counter()
     for file in walk(folder):
@@ -106,6 +107,15 @@ def path_in_tables(path: str) -> str:
     return re.sub(r"[\udc80-\udcff\\]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", path.replace(os.sep, "/"))
 
 
+def _read_table(corpus: Corpus, folder: Path) -> Table:
+    try:
+        return corpus.read_table(folder)
+    except DataError:
+        raise
+    except Exception as error:  # as for parse, below
+        raise DataError(f"{corpus.name}: read_table fails on {folder} ({type(error).__name__}: {error})") from error
+
+
 def _parse(file: Path, folder: Path, corpus: Corpus, table: Table) -> Found:
     inside = file.relative_to(folder).as_posix()
     path = path_in_tables(f"{corpus.name}/{inside}")
@@ -115,9 +125,27 @@ def _parse(file: Path, folder: Path, corpus: Corpus, table: Table) -> Found:
         clip = corpus.parse(PurePosixPath(inside), table)
     except NotAClip as reason:
         return Found(path, file, None, "", str(reason))
+    except Exception as error:  # parsers of own corpora are other people's code: say which file they fail on
+        raise DataError(f"{corpus.name}: parse fails on {path!r} ({type(error).__name__}: {error})") from error
+    _check_clip(clip, path)
     if clip.code not in corpus.emotions:
         return Found(path, file, None, "", f"unknown emotion code {clip.code!r}")
     return Found(path, file, clip, corpus.emotions[clip.code], "")
+
+
+def _check_clip(clip: object, path: str) -> None:
+    """Raise DataError, naming the file, if a parser's clip would break the frame later."""
+    if not isinstance(clip, Clip):
+        raise DataError(f"parse returns {clip!r} for {path!r}, expected a Clip, or NotAClip raised")
+    for name, value in vars(clip).items():
+        if not isinstance(value, str):
+            raise DataError(f"{name} of {path!r} is {value!r}, expected text")
+    for name in ("code", "speaker", "recording", "language"):
+        if not getattr(clip, name):
+            raise DataError(f"{name} of {path!r} is empty, expected text{f' ({UNKNOWN!r} if nobody knows)' if name == 'speaker' else ''}")
+    for name, accepted in (("gender", GENDERS), ("part", ("", *PARTS))):
+        if getattr(clip, name) not in accepted:
+            raise DataError(f"{path!r}: {one_of(name, getattr(clip, name), filter(None, accepted))}")
 
 
 def _missing(path: str, raw: Path, reason: str) -> Found:

@@ -8,6 +8,10 @@ import pytest
 from ser_mlops.data.corpora.base import Clip, Corpus, NotAClip, Table
 from ser_mlops.data.corpora.scan import Found, scan
 
+PAGE = Path(__file__).parents[3] / "docs/adding-a-corpus.md"
+OWN_CORPUS = PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+"""The file of own corpora that the docs show: EMODB."""
+
 
 def lay_out(raw: Path, *paths: str, content: bytes = b"sound") -> Path:
     """Write files below `raw` and return it."""

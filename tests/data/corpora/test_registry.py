@@ -13,11 +13,9 @@ from ser_mlops.data.demo.scripts import SCRIPTS
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.settings.sections import CatalogueSettings
-from tests.data.corpora.builders import lay_out
+from tests.data.corpora.builders import OWN_CORPUS, lay_out
 
 every_corpus = pytest.mark.parametrize("corpus", CORPORA.values(), ids=CORPORA)
-PAGE = Path(__file__).resolve().parents[3] / "docs/adding-a-corpus.md"
-OWN = PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
 
 
 def test_the_registry_holds_the_seven_corpora():
@@ -73,7 +71,7 @@ def test_an_unknown_corpus_is_refused_by_name():
 
 
 def test_an_eighth_corpus_joins_from_outside_the_package(tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text(OWN_CORPUS)
     own = str(tmp_path / "own.py")
     assert list(all_corpora(own)) == [*CORPORA, "EMODB"]
     lay_out(tmp_path, "EMODB/wav/03a01Fa.wav", "EMODB/wav/08b02Na.wav", "EMODB/wav/08b02La.wav", "EMODB/wav/notes.wav")
@@ -96,6 +94,42 @@ def test_a_file_of_own_corpora_that_is_missing_or_lists_none_is_refused(tmp_path
 
 
 def test_an_own_corpus_cannot_take_a_name_that_is_taken(tmp_path):
-    (tmp_path / "own.py").write_text(OWN.replace('name="EMODB"', 'name="CREMA"'))
+    (tmp_path / "own.py").write_text(OWN_CORPUS.replace('name="EMODB"', 'name="CREMA"'))
     with pytest.raises(DataError, match="the name 'CREMA' is taken"):
         all_corpora(str(tmp_path / "own.py"))
+
+
+def test_own_python_that_fails_is_named_with_its_line(tmp_path):
+    (tmp_path / "own.py").write_text("import math\n\nCORPORA = [EMODB]\n")
+    with pytest.raises(DataError, match=r"own.py \(data.own_corpora\) fails in line 3 \(NameError: name 'EMODB' is not defined\)"):
+        all_corpora(str(tmp_path / "own.py"))
+
+
+def broken_parser(tmp_path: Path, body: str) -> str:
+    """Scan one file of EMODB by a parser that ends in `body`; return the refusal."""
+    start, parser, rest = OWN_CORPUS.partition("def parse(")
+    _, marker, corpora = rest.partition("\nEMODB = ")
+    (tmp_path / "own.py").write_text(f"{start}{parser}path, table):\n    {body}\n\n{marker}{corpora}")
+    lay_out(tmp_path, "EMODB/wav/03a01Fa.wav")
+    emodb = corpus_named("EMODB", str(tmp_path / "own.py"))
+    with pytest.raises(DataError) as refusal:
+        scan(tmp_path, emodb, imported=tmp_path / "nothing")
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return path.stem[99]", "EMODB: parse fails on 'EMODB/wav/03a01Fa.wav' (IndexError: string index out of range)"),
+        ("return None", "parse returns None for 'EMODB/wav/03a01Fa.wav', expected a Clip, or NotAClip raised"),
+        ("return Clip('F', 3, 'x')", "speaker of 'EMODB/wav/03a01Fa.wav' is 3, expected text"),
+        ("return Clip('F', '', 'x')", "speaker of 'EMODB/wav/03a01Fa.wav' is empty, expected text ('unknown' if nobody knows)"),
+        ("return Clip('F', '3', 'x', gender='F')", "'EMODB/wav/03a01Fa.wav': unknown gender 'F', expected one of: female, male, unknown"),
+        (
+            "return Clip('F', '3', 'x', part='dev')",
+            "'EMODB/wav/03a01Fa.wav': unknown part 'dev', expected one of: train, validation, test, test1, test2",
+        ),
+    ],
+)
+def test_a_parser_that_goes_wrong_is_named_with_the_file(tmp_path, body, message):
+    assert broken_parser(tmp_path, body) == message

@@ -21,6 +21,8 @@ def main() -> None:
     counts = import_frames(Path(folder), Path(settings.data.raw), all_corpora(settings.data.own_corpora))
     for corpus, count in counts.items():
         print(f"{corpus}: {count['found']} clips found, {count['moved']} found under another path, {count['lost']} not found")
+        if respelt := count.get("respelt"):
+            print(f"  {respelt} of them under a name that differs in upper and lower case or in Unicode form")
     print("next: dvc repro")
 
 

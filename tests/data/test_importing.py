@@ -1,12 +1,15 @@
 """Existing frames come along: pickles are read without running what they carry, moved files are found again, MSP-Podcast is checked."""
 
 import base64
+import gzip
 import os
 import pickle
 import subprocess
 import sys
+import unicodedata
 import zlib
-from pathlib import Path
+from datetime import UTC, date, datetime
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -90,6 +93,74 @@ def test_every_protocol_and_kind_of_column_is_read(tmp_path, protocol, change):
     frame = change(old_frame())
     frame.to_pickle(tmp_path / "new.p", protocol=protocol)
     pd.testing.assert_frame_equal(read_pickle(tmp_path / "new.p"), frame)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("kind", ["Float32", "Float64", "Int8", "Int16", "Int32", "UInt8", "UInt64", "float16", "int8", "datetime64[ns]"])
+def test_columns_of_every_harmless_type_are_read(tmp_path, protocol, kind):
+    frame = old_frame().assign(more=pd.Series([1, 0]).astype(kind))
+    frame.to_pickle(tmp_path / "new.p", protocol=protocol)
+    pd.testing.assert_frame_equal(read_pickle(tmp_path / "new.p"), frame)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: frame.set_index(["path", "labels"], drop=False).rename_axis(["a", "b"]),
+        lambda frame: frame.set_index(pd.to_datetime(["2020-01-01", "2021-01-01"])),
+        lambda frame: frame.set_index(pd.CategoricalIndex(["a", "b"])),
+        lambda frame: frame.assign(when=[datetime(2020, 1, 1, tzinfo=UTC), None], day=[date(2020, 1, 1)] * 2, span=pd.Timedelta("1s")),
+        lambda frame: frame.assign(when=[pd.Timestamp("2020-01-01"), "never"], gone=pd.Series([pd.NaT, pd.NaT], dtype=object)),
+    ],
+    ids=["MultiIndex", "dates as index", "categories as index", "dates", "mixed objects"],
+)
+def test_dates_and_indexes_are_read(tmp_path, change):
+    frame = change(old_frame())
+    frame.to_pickle(tmp_path / "new.p")
+    pd.testing.assert_frame_equal(read_pickle(tmp_path / "new.p"), frame)
+
+
+@pytest.mark.parametrize("kind", [PurePosixPath, PureWindowsPath, Path])
+def test_paths_as_objects_are_read_as_paths_that_reach_no_disk(tmp_path, kind):
+    frame = old_frame()
+    frame["path"] = pd.Series([kind(path) for path in frame["path"]], dtype=object)
+    frame.to_pickle(tmp_path / "new.p")
+    read = read_pickle(tmp_path / "new.p")["path"]
+    assert [path.as_posix() for path in read] == old_frame()["path"].tolist()
+    assert not any(isinstance(path, Path) for path in read)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zip"])
+def test_compressed_pickles_are_read_whatever_their_name(tmp_path, suffix):
+    old_frame().to_pickle(tmp_path / f"new.p.{suffix}")
+    os.rename(tmp_path / f"new.p.{suffix}", tmp_path / "new.p")
+    pd.testing.assert_frame_equal(read_pickle(tmp_path / "new.p"), old_frame())
+
+
+def test_zstd_pickles_are_read(tmp_path):
+    with pa.CompressedOutputStream(tmp_path / "new.p.zst", "zstd") as file:
+        file.write(pickle.dumps(old_frame()))
+    pd.testing.assert_frame_equal(read_pickle(tmp_path / "new.p.zst"), old_frame())
+
+
+def test_a_compressed_hostile_pickle_is_refused_too(tmp_path):
+    mark = tmp_path / "mark"
+    with gzip.open(tmp_path / "hostile.p.gz", "wb") as file:
+        pickle.dump(Hostile(os.system, f"touch {mark}"), file)
+    with pytest.raises(DataError, match=r"refused: the pickle asks for posix\.system"):
+        read_pickle(tmp_path / "hostile.p.gz")
+    assert not mark.exists()
+
+
+def test_a_refusal_says_how_to_save_the_frame_again(tmp_path):
+    path = tmp_path / "new.p"
+    frame = old_frame().assign(span=pd.period_range("2020", periods=2, freq="Y"))
+    frame.to_pickle(path)
+    with pytest.raises(DataError, match=r"refused: the pickle asks for pandas\S*\.\w*Period\w*") as refusal:
+        read_pickle(path)
+    line = str(refusal.value).partition("save its plain columns again: ")[2]
+    exec(line.replace("FILE", repr(str(path))), {"pd": pd})  # the very line that the message gives
+    assert read_pickle(path)[["path", "labels", "emotions"]].to_numpy().tolist() == old_frame().to_numpy().tolist()
 
 
 class Hostile:
@@ -201,6 +272,23 @@ def test_paths_that_moved_are_found_again_by_name(ravdess):
     table = imported_catalogue(ravdess, RAVDESS).set_index("path")
     assert table.loc["RAVDESS/men/03-01-05-01-01-01-01.wav", "emotion"] == "angry"
     assert table.loc["RAVDESS/03-01-05-01-01-01-02.wav", "reason"] == "imported row without audio"
+
+
+def test_names_that_differ_in_case_or_unicode_form_are_found_and_counted(tmp_path):
+    lay_out(tmp_path / "raw", "CREMA/1001_ieo_ang_hi.WAV", f"CREMA/{unicodedata.normalize('NFD', 'colère.wav')}")
+    frame = pd.DataFrame({"path": ["1001_IEO_ANG_HI.wav", unicodedata.normalize("NFC", "Colère.wav")], "labels": [3, 3]})
+    folder = pickled(tmp_path / "old", "CREMA", frame[:1], frame[1:])
+    counts = import_frames(folder, tmp_path / "raw", CORPORA, tmp_path / "imported")
+    assert counts == {"CREMA": {"found": 0, "moved": 2, "lost": 0, "respelt": 2}}
+    assert imported_catalogue(tmp_path, CREMA)["emotion"].tolist() == ["angry", "angry"]
+
+
+def test_compressed_pairs_are_found_by_their_names(tmp_path):
+    lay_out(tmp_path / "raw", "CREMA/1001_IEO_ANG_HI.wav", "CREMA/1001_IEO_NEU_XX.wav")
+    (tmp_path / "old").mkdir()
+    old_frame()[:1].to_pickle(tmp_path / "old/D.CREMA_train_DF.p.gz")
+    old_frame()[1:].to_pickle(tmp_path / "old/D.CREMA_test_DF.p.xz")
+    assert import_frames(tmp_path / "old", tmp_path / "raw", CORPORA, tmp_path / "imported")["CREMA"]["lost"] == 0
 
 
 def test_files_that_no_imported_row_names_are_left_out(ravdess):

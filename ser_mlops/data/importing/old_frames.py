@@ -4,6 +4,8 @@ The frames have the columns path, labels, emotions; RAVDESS also gender, calm an
 with the columns path, emotion, speaker, gender, part.
 """
 
+import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -20,10 +22,13 @@ from ser_mlops.errors import DataError, one_of
 from ser_mlops.files import replacing
 
 PARTS = ("train", "test")
+PICKLE_NAME = re.compile(r"D\.(.+)_(train|test)_DF\.p(?:kl)?(?:\.(?:gz|bz2|xz|zip|zst))?", re.IGNORECASE)
 CALM = 7
 """The label of calm in old RAVDESS frames."""
 GENDERS = {"f": "female", "female": "female", "m": "male", "male": "male"}
 FOUND, MOVED, LOST = "found", "moved", "lost"
+RESPELT = "respelt"
+"""Found under a name that differs in case or in Unicode form only; counted where there is one."""
 
 
 def import_frames(folder: Path, raw: Path, corpora: Mapping[str, Corpus], imported: Path = IMPORTED) -> dict[str, dict[str, int]]:
@@ -37,7 +42,8 @@ def import_frames(folder: Path, raw: Path, corpora: Mapping[str, Corpus], import
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}, expected one with D.CORPUS_train_DF.p and D.CORPUS_test_DF.p")
-    names = sorted({path.name[2:].rpartition(f"_{part}_DF.p")[0] for part in PARTS for path in folder.glob(f"D.*_{part}_DF.p")})
+    pickles = {(match[1], match[2].lower()): path for path in sorted(folder.iterdir()) if (match := PICKLE_NAME.fullmatch(path.name))}
+    names = sorted({name for name, _ in pickles})
     if not names:
         raise DataError(f"no D.CORPUS_train_DF.p in {folder}")
     unknown = [name for name in names if name not in corpora]
@@ -45,10 +51,10 @@ def import_frames(folder: Path, raw: Path, corpora: Mapping[str, Corpus], import
         raise DataError(one_of("corpus", unknown[0], corpora))
     tables = {}
     for name in names:
-        paths = {part: folder / f"D.{name}_{part}_DF.p" for part in PARTS}
-        missing = [path for path in paths.values() if not path.is_file()]
+        missing = [part for part in PARTS if (name, part) not in pickles]
         if missing:
-            raise DataError(f"no {missing[0]}, expected a pair")
+            raise DataError(f"no {folder / f'D.{name}_{missing[0]}_DF.p'}, expected a pair")
+        paths = {part: pickles[name, part] for part in PARTS}
         tables[name] = pd.concat([rows_of(read_pickle(path), str(path), corpora[name], part) for part, path in paths.items()])
     counts = {}
     for name, table in tables.items():
@@ -102,19 +108,29 @@ def relocate(table: pd.DataFrame, raw: Path, corpus: str) -> tuple[pd.DataFrame,
     folder = raw / corpus
     if not folder.is_dir():
         raise DataError(f"no folder {folder}, expected the recordings that the imported frames name")
-    by_name = defaultdict(list)
+    by_name: defaultdict[str, list[str]] = defaultdict(list)
+    by_spelling: defaultdict[str, list[str]] = defaultdict(list)
     for file in walk(folder):
         if file.suffix.lower() in AUDIO_SUFFIXES:
-            by_name[file.name].append(path_in_tables(file.relative_to(raw).as_posix()))
+            for files, name in ((by_name, file.name), (by_spelling, _folded(file.name))):
+                files[name].append(path_in_tables(file.relative_to(raw).as_posix()))
     counts = dict.fromkeys((FOUND, MOVED, LOST), 0)
     paths = []
     for old in table["path"]:
-        path = nearest(old, by_name[PurePath(old).name])
+        name = PurePath(old).name
+        path = nearest(old, by_name[name] or by_spelling[_folded(name)])
+        if path is not None and not by_name[name]:
+            counts[RESPELT] = counts.get(RESPELT, 0) + 1
         counts[LOST if path is None else FOUND if f"/{old}".endswith(f"/{path}") else MOVED] += 1
         paths.append(path or f"{corpus}/{PurePath(old).name}")
     if counts[LOST] == len(table):
         raise DataError(f"none of the {len(table)} imported clips of {corpus} is in {folder}")
     return table.assign(path=paths), counts
+
+
+def _folded(name: str) -> str:
+    """Return one spelling for names that some file systems hold to be the same."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def nearest(old: str, candidates: list[str]) -> str | None:

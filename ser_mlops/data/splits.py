@@ -1,14 +1,20 @@
 """Divide clips into folds, validation and halves, groups kept whole; and check that no group is on two sides.
 
-Everything here is a function of the clips and a seed: row order, machine and library versions do not matter. One rule deals groups
-to sides everywhere (`_deal`): the largest group first, each to the side where it adds least to
+Everything here is a function of the clips and a seed: row order, machine and library versions do not matter. One rule divides groups
+everywhere (`_deal`, then `_exchange`): each group in turn goes to the side where it adds least to
 
     sum over sides b and strata s of  n[b, s]^2 / (total[s] * share[b]),
 
-where the strata are the emotions, and the emotions of each gender. The sum is least where every side has its share of every stratum.
+where the strata are all clips (weighed SIZE_WEIGHT times), the genders, the emotions, and the emotions of each gender. The sum is least
+where every side has its share of every stratum. Then the move of a group, or the exchange of two, that lowers the sum most is made,
+repeatedly. Folds are dealt with the largest group first and exchanged until nothing helps. Validation and halves are dealt in an order that
+the seed draws, so that every group can be in them, and few exchanges are made, so that seeds differ. 40 speakers of 20 to 59 clips, 15 %
+for validation, 12 seeds, three such corpora: 12 sets of 12 in each (largest first: 1, 8 and 4), the share off by 0.0015 on average
+(0.0031), the worst emotion by 0.016 (0.028), women by 0.013 (0.023).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations, count
 
 import numpy as np
 import pandas as pd
@@ -20,6 +26,12 @@ from ser_mlops.seeds import derive
 
 MIN_UNITS = 3
 """Validation by group needs so many groups: with two (TESS), one held out would be half of the training clips."""
+UNITS_PER_EXCHANGE = 12
+"""For validation and halves: more exchanges would lead every seed to the same few sets where there are few groups."""
+SIZE_WEIGHT = 5
+"""Of all clips among the strata."""
+MAX_EXCHANGED = 2000
+"""More units than this are only dealt: so many are balanced without, and all pairs would not fit into memory."""
 TEST_FOLD, TRAIN_FOLD = 0, 1
 """The two folds of `split: stratified`."""
 
@@ -53,7 +65,10 @@ def assign_folds(table: pd.DataFrame, num_folds: int, seed: int, fold_table: Map
         fold = (fold_table or {}).get(speaker.partition("/")[2])
         if fold is not None and fixed.setdefault(group, fold) != fold:
             raise DataError(f"group {group_names[group]!r}: speaker {speaker!r} belongs to fold {fold}, others to fold {fixed[group]}")
-    folds = _deal(_strata_counts(table, groups), _order(table, seed, "folds", "group"), np.full(num_folds, 1 / num_folds), fixed)
+    counts, shares = _strata_counts(table, groups), np.full(num_folds, 1 / num_folds)
+    order = _largest_first(table, seed)
+    folds = _deal(counts, order, shares, fixed)
+    _exchange(counts, [group for group in order if group not in fixed], shares, folds)
     return folds[groups]
 
 
@@ -82,7 +97,7 @@ def draw_validation(frame: pd.DataFrame, share: float, seed: int) -> tuple[np.nd
     units = {"group": frame["group"], "text": texts, "clip": frame["path"]}
     by = next((by for by, unit in units.items() if unit.nunique() >= MIN_UNITS), "clip")
     table = frame.assign(unit=units[by])
-    return _take(table, share, _order(table, seed, "validation", "unit")), by
+    return _take(table, share, seed, "validation"), by
 
 
 def halve(frame: pd.DataFrame, seed: int) -> np.ndarray:
@@ -90,7 +105,7 @@ def halve(frame: pd.DataFrame, seed: int) -> np.ndarray:
     if frame["group"].nunique() < 2:
         raise DataError(f"{_corpora(frame)}: all clips belong to group {frame['group'].iloc[0]!r}, expected two groups to halve")
     table = frame.assign(unit=frame["group"])
-    return _take(table, 0.5, _order(table, seed, "halves", "unit"))
+    return _take(table, 0.5, seed, "halves")
 
 
 def check_division(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame, by: Mapping[str, str]) -> None:
@@ -120,42 +135,84 @@ def _refuse_shared(column: str, one: pd.DataFrame, one_name: str, other: pd.Data
         raise DataError(f"{column} {clip[column]!r} is on two sides: {clip['path']} in {one_name}, {twin['path']} in {other_name}")
 
 
-def _take(table: pd.DataFrame, share: float, order: np.ndarray) -> np.ndarray:
-    units = np.unique(table["unit"].to_numpy(str), return_inverse=True)[1]
-    taken = _deal(_strata_counts(table, units), order, np.array([share, 1 - share]), {}) == 0
-    if taken.all() or not taken.any():
-        taken[order[-1]] = not taken[order[-1]]
-    return taken[units]
+def _take(table: pd.DataFrame, share: float, seed: int, purpose: str) -> np.ndarray:
+    """Return a mask over the clips: the units that are taken for a share of them, at least one, never all."""
+    names, units = np.unique(table["unit"].to_numpy(str), return_inverse=True)
+    counts, shares = _strata_counts(table, units), np.array([share, 1 - share])
+    drawn = sorted(range(len(names)), key=lambda unit: derive(seed, purpose, str(names[unit])))
+    sides = _deal(counts, drawn, shares, {})
+    _exchange(counts, drawn, shares, sides, most=len(names) // UNITS_PER_EXCHANGE)
+    return (sides == 0)[units]
 
 
-def _order(table: pd.DataFrame, seed: int, purpose: str, column: str) -> np.ndarray:
-    """Order the sorted names of a column: the most clips first, ties by hash."""
-    names, sizes = np.unique(table[column].to_numpy(str), return_counts=True)
-    return np.array(sorted(range(len(names)), key=lambda unit: (-sizes[unit], derive(seed, purpose, str(names[unit])))))
+def _largest_first(table: pd.DataFrame, seed: int) -> list[int]:
+    """Order the sorted names of the groups: the most clips first, ties by hash."""
+    names, sizes = np.unique(table["group"].to_numpy(str), return_counts=True)
+    return sorted(range(len(names)), key=lambda group: (-sizes[group], derive(seed, "folds", str(names[group]))))
 
 
 def _strata_counts(table: pd.DataFrame, units: np.ndarray) -> np.ndarray:
-    """Count the clips of each unit (rows) in each stratum that occurs: every emotion, and every emotion of a gender."""
+    """Count the clips of each unit (rows) in each stratum that occurs: all, every gender, every emotion, every emotion of a gender."""
     genders, gender = np.unique(table["gender"].to_numpy(str), return_inverse=True)
     labels = table["labels"].to_numpy()
     counts = np.zeros((units.max() + 1, len(EMOTIONS), len(genders)))
     np.add.at(counts, (units, labels, gender), 1)
-    strata = np.concatenate([counts.sum(axis=2), counts.reshape(len(counts), -1)], axis=1)
+    strata = np.concatenate(
+        [SIZE_WEIGHT * counts.sum(axis=(1, 2))[:, None], counts.sum(axis=1), counts.sum(axis=2), counts.reshape(len(counts), -1)], axis=1
+    )
     return strata[:, strata.any(axis=0)]
 
 
-def _deal(counts: np.ndarray, order: np.ndarray, shares: np.ndarray, fixed: Mapping[int, int]) -> np.ndarray:
-    """Return the side of each unit; see the module's docstring. An empty side of the largest share is always filled first."""
+def _deal(counts: np.ndarray, order: Sequence[int], shares: np.ndarray, fixed: Mapping[int, int]) -> np.ndarray:
+    """Return the side of each unit, dealt in order. A side that would stay empty takes one of the last units."""
     weights = counts / counts.sum(axis=0)
     dealt = np.zeros((len(shares), counts.shape[1]))
     sides = np.empty(len(counts), dtype=np.int64)
-    for unit in [*fixed, *(unit for unit in order if unit not in fixed)]:
+    for position, unit in enumerate(turns := [*fixed, *(unit for unit in order if unit not in fixed)]):
         added = (2 * dealt @ weights[unit] + counts[unit] @ weights[unit]) / shares
         filled = dealt.sum(axis=1) / shares
+        is_empty = filled == 0
+        if is_empty.sum() >= len(turns) - position:
+            added = np.where(is_empty, added, np.inf)
         best = np.lexsort((filled.round(9), added.round(9)))[0]  # rounded: sums that are equal must not differ in their last bit
         sides[unit] = fixed.get(unit, best)
         dealt[sides[unit]] += counts[unit]
     return sides
+
+
+def _exchange(counts: np.ndarray, movable: Sequence[int], shares: np.ndarray, sides: np.ndarray, most: int | None = None) -> None:
+    """Move units to another side, or exchange two, as long as that lowers the sum, at `most` so often; no side is emptied.
+
+    `sides` is changed in place. A unit that moves is exchanged for a unit of no clips, which every side has.
+    """
+    if len(movable) > MAX_EXCHANGED or len(shares) < 2:
+        return
+    free = np.array(movable, dtype=np.int64)
+    nobody = len(counts)
+    counts = np.concatenate([counts, np.zeros((1, counts.shape[1]))])
+    weighted = counts / counts.sum(axis=0)
+    products = weighted @ counts.T
+    squares = np.diag(products)
+    for _ in count() if most is None else range(most):
+        dealt = np.array([counts[:nobody][sides == side].sum(axis=0) for side in range(len(shares))])
+        pulls = 2 * weighted @ (dealt / shares[:, None]).T
+        found = []
+        for one, other in combinations(range(len(shares)), 2):
+            leaving, coming = (np.append(free[sides[free] == side], nobody) for side in (one, other))
+            steeper = pulls[:, one] - pulls[:, other]
+            distance = squares[leaving][:, None] + squares[coming] - 2 * products[np.ix_(leaving, coming)]
+            change = steeper[coming] - steeper[leaving][:, None] + distance * (1 / shares[one] + 1 / shares[other])
+            if (sides == one).sum() == 1:
+                change[:-1, -1] = np.inf
+            if (sides == other).sum() == 1:
+                change[-1, :-1] = np.inf
+            place = np.unravel_index(change.round(9).argmin(), change.shape)
+            found.append((change[place].round(9), leaving[place[0]], coming[place[1]], one, other))
+        change, leaving, coming, one, other = min(found, key=lambda exchange: exchange[0])
+        if change >= 0:
+            return
+        sides[[unit for unit in (leaving,) if unit != nobody]] = other
+        sides[[unit for unit in (coming,) if unit != nobody]] = one
 
 
 def _corpora(frame: pd.DataFrame) -> str:

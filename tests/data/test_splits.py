@@ -111,6 +111,48 @@ def test_folds_of_acted_corpora_are_balanced_by_actors_and_gender(genders, num_f
             assert np.ptp(np.bincount(actors.loc[actors["gender"] == gender, "fold"], minlength=num_folds)) <= 1
 
 
+def uneven_corpus(num_speakers: int, seed: int) -> pd.DataFrame:
+    """Speakers of 20 to 59 clips, of any emotion and gender."""
+    random = np.random.default_rng(seed)
+    return clips_of(
+        [
+            {"speaker": f"X/{speaker}", "gender": gender, "labels": int(label), "text": f"t{take}"}
+            for speaker in range(num_speakers)
+            for gender in [random.choice(["female", "male"])]
+            for take, label in enumerate(random.integers(0, 7, random.integers(20, 60)))
+        ]
+    )
+
+
+@pytest.mark.parametrize("corpus", [1, 2, 3])
+def test_every_seed_has_a_validation_set_of_its_own_with_its_share_of_everything(corpus):
+    table = uneven_corpus(40, corpus)
+    masks = [draw_validation(table, 0.15, seed)[0] for seed in range(12)]
+    assert len({mask.tobytes() for mask in masks}) == 12
+    assert np.mean([abs(mask.mean() - 0.15) for mask in masks]) < 0.003
+    shares = [np.bincount(table["labels"][mask]) / np.bincount(table["labels"]) for mask in masks]
+    assert np.mean([np.abs(share - 0.15).max() for share in shares]) < 0.025
+    is_female = table["gender"] == "female"
+    assert np.mean([abs(is_female[mask].mean() - is_female.mean()) for mask in masks]) < 0.03
+    assert len({halve(table, seed).tobytes() for seed in range(12)}) == 12
+
+
+def test_the_largest_group_can_validate_too():
+    table = uneven_corpus(40, 1)
+    largest = table["speaker"].value_counts().index[0]
+    assert any((table["speaker"][draw_validation(table, 0.15, seed)[0]] == largest).any() for seed in range(30))
+
+
+def test_folds_that_are_drawn_weigh_size_emotion_and_gender():
+    table = uneven_corpus(40, 4)
+    folds = pd.Series(assign_folds(table, 5, SEED))
+    assert np.ptp(folds.value_counts()) <= 0.02 * len(table)
+    emotions = pd.crosstab(folds, table["labels"], normalize="index")
+    assert np.ptp(emotions, axis=0).max() < 0.05
+    female = (table["gender"] == "female").groupby(folds).mean()
+    assert np.ptp(female) < 0.06
+
+
 def test_folds_stay_the_same_on_every_machine():
     folds = assign_folds(acted_corpus("mfmfmfmf", 7, 1), 3, SEED)
     assert folds[::7].tolist() == [2, 1, 1, 1, 0, 2, 0, 0]

@@ -3,6 +3,7 @@
 import pkgutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -248,3 +249,14 @@ def test_a_leave_one_out_matrix_has_bars_with_chance_and_no_empty_cell() -> None
     assert sorted(patch.get_width() for patch in axes.patches) == [0.3, 0.4]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["A, trained on B", "B, trained on A"]
     assert not axes.images
+
+
+def test_long_names_beside_differences_do_not_overlap() -> None:
+    rows = [
+        {"baseline": LONG, "experiment": LONG, "difference": 0.1, "ci_low": 0.0, "ci_high": 0.2, "p_holm": 0.5, "verdict": "no"}
+        for _ in "abc"
+    ]
+    figure = difference_intervals(pd.DataFrame(rows), "Difference", NOTE)
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in pairwise(boxes))

@@ -76,7 +76,10 @@ def comparison_figures(
 @styled
 def difference_intervals(differences: pd.DataFrame, title: str, note: str = "") -> Figure:
     """Draw the differences of pairs with their intervals, filled where a difference is claimed."""
-    figure = titled(8.4, 1.7 + 0.75 * len(differences), title, note)
+    pairs = zip(broken(differences["experiment"]), broken(differences["baseline"]), strict=True)
+    names = [f"{experiment}\n− {baseline}" for experiment, baseline in pairs]
+    row_inches = max(0.75, 0.25 + 0.17 * max(1 + name.count("\n") for name in names))
+    figure = titled(8.4, 1.7 + row_inches * len(differences), title, note)
     axes = figure.subplots()
     axes.axvline(0, color=FAINT, linewidth=1.2)
     for position, row in enumerate(differences.itertuples()):
@@ -94,8 +97,7 @@ def difference_intervals(differences: pd.DataFrame, title: str, note: str = "") 
             fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
-    pairs = zip(broken(differences["experiment"]), broken(differences["baseline"]), strict=True)
-    axes.set_yticks(range(len(differences)), [f"{experiment}\n− {baseline}" for experiment, baseline in pairs])
+    axes.set_yticks(range(len(differences)), names)
     axes.set_ylim(len(differences) - 0.5, -0.75)
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.15)

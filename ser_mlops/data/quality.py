@@ -142,14 +142,6 @@ def class_counts(frame: pd.DataFrame) -> pd.DataFrame:
     for gender, clips in pd.crosstab(side, frame["gender"]).reindex(columns=list(GENDERS), fill_value=0).items():
         counts["unknown gender" if gender == UNKNOWN else str(gender)] = clips
     counts["speakers"] = known_speakers(frame).groupby(side).nunique().reindex(counts.index, fill_value=0)
-    """Count clips per fold (or official part), emotion and gender.
-
-    The columns are fold, the emotions in class order, the genders that occur, clips, speakers.
-    """
-    genders = pd.crosstab(side, frame["gender"])
-    genders = genders[[gender for gender in GENDERS if gender in genders]]
-    counts = counts.join(genders).assign(clips=counts.sum(axis=1))
-    counts["speakers"] = frame.groupby(side)["speaker"].nunique()
     return counts.rename_axis("fold").rename_axis(None, axis=1).reset_index()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_mlops.data.quality import CONTRADICTION, DUPLICATE, class_counts, count_quality, resolve_defects
+from ser_mlops.data.quality import CONTRADICTION, DUPLICATE, count_quality, resolve_defects
 from ser_mlops.errors import DataError
 
 COLUMNS = ["path", "labels", "reason", "rule", "speaker", "num_samples", "sha256", "defect", "warnings"]
@@ -120,21 +120,3 @@ def test_counts_add_up():
     assert quality.warnings == {"clipped samples": 2, "unusual rate": 1, "number of clips unlike the release": 1}
     assert quality.rules == {"calm: neutral": 1}
     assert quality.other_files == {".txt": 3}
-
-
-def test_a_fold_is_counted_by_emotion_and_by_gender():
-    frame = pd.DataFrame(
-        {
-            "part": "",
-            "fold": [0, 0, 1],
-            "emotions": ["happy", "sad", "sad"],
-            "gender": ["male", "female", "male"],
-            "speaker": ["X/1", "X/2", "X/1"],
-        }
-    )
-    counts = class_counts(frame)
-    assert counts[["fold", "happy", "sad", "female", "male", "clips", "speakers"]].to_numpy().tolist() == [
-        ["0", 1, 1, 1, 1, 2, 2],
-        ["1", 0, 1, 0, 1, 1, 1],
-    ]
-    assert "unknown" not in counts

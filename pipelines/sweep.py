@@ -8,12 +8,18 @@ from ser_mlops.tracking.command import run_tracked_command
 def main() -> None:
     description = "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below."
     given = parse_given(["sweep", "train", "data", "paths", "launch", "slurm"], description)
-    from ser_mlops.experiments.experiment import prepare
-    from ser_mlops.experiments.sweep import prepare_sweep
-    from ser_mlops.launching.dispatch import check_sweep_launch, launch_sweep
+    from ser_mlops.experiments.announcement import announce, announce_trainings
 
     settings = read_settings(given=given)
-    sweep = prepare_sweep(prepare(settings), settings.sweep)
+    announce(settings, f"sweep of {settings.sweep.trials} trials over {', '.join(settings.sweep.space)}")
+    from ser_mlops.experiments.experiment import prepare  # imports pandas
+
+    experiment = prepare(settings)
+    announce_trainings(experiment)
+    from ser_mlops.experiments.sweep import prepare_sweep  # imports Optuna
+    from ser_mlops.launching.sweep_dispatch import check_sweep_launch, launch_sweep  # imports torch, transformers and MLflow
+
+    sweep = prepare_sweep(experiment, settings.sweep)
     fills = check_sweep_launch(sweep)
     launch_sweep(sweep, fills)
 

@@ -7,11 +7,17 @@ from ser_mlops.tracking.command import run_tracked_command
 def main() -> None:
     description = "Train, track and test emotion classifiers: mlflow run . -P name=value, with the names below."
     given = parse_given(["train", "data", "paths.checkpoints", "paths.cache", "serving", "launch", "slurm"], description)
-    from ser_mlops.experiments.experiment import prepare
+    from ser_mlops.experiments.announcement import announce, announce_trainings
     from ser_mlops.experiments.resuming import resolve_settings
-    from ser_mlops.launching.dispatch import check_launch, launch
 
-    experiment = prepare(resolve_settings(given))
+    settings = resolve_settings(given)
+    announce(settings, "training")
+    from ser_mlops.experiments.experiment import prepare  # imports pandas
+
+    experiment = prepare(settings)
+    announce_trainings(experiment)
+    from ser_mlops.launching.dispatch import check_launch, launch  # imports torch, transformers and MLflow
+
     fills = check_launch(experiment)
     launch(experiment, fills)
 

@@ -15,8 +15,6 @@ from ser_mlops.scores.predictions import LOGITS, confusion_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES_FOLDER = "figures"
-"""Folder of a run's artifacts that holds its figures."""
 MAX_CURVES = 12
 """With more rounds than this, their curves would hide each other."""
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
-from ser_mlops.experiments.drawing import FIGURES_FOLDER, RoundDrawing, round_figures
+from ser_mlops.experiments.artifacts import FIGURES_FOLDER
+from ser_mlops.experiments.drawing import RoundDrawing, round_figures
 
 if TYPE_CHECKING:
     from ser_mlops.tracking.runlog import RunLog

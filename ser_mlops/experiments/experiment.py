@@ -1,9 +1,13 @@
-"""What a command means: its settings, the trainings that follow from them, and the data that these read. Nothing is computed yet."""
+"""What a command means: its settings, the trainings that follow from them, and the data that these read. Nothing is computed yet.
+
+torch, transformers and MLflow are imported only where they are needed, so that what is wrong with a command is said at once.
+"""
 
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser_mlops.data.demo.mark import is_synthetic
 from ser_mlops.data.folders import AUDIO
@@ -12,12 +16,13 @@ from ser_mlops.data.lock import Version, read_versions
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
 from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed
-from ser_mlops.models.build import locate
+from ser_mlops.models.location import locate
 from ser_mlops.settings.reading import flatten_settings
 from ser_mlops.settings.sections import Settings
-from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags
-from ser_mlops.training.batching import Clips
-from ser_mlops.training.recipe import Recipe
+from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags, slurm_job
+
+if TYPE_CHECKING:
+    from ser_mlops.training.recipe import Recipe
 
 DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
 
@@ -45,12 +50,14 @@ class Experiment:
         is_within = train.experiment_type != "indep" or trained == tested
         corpora = name_corpora(trained) if is_within else f"{name_corpora(trained)} to {name_corpora(tested)}"
         words = [train.experiment_type, corpora, train.model, "" if train.freeze == "none" else f"{train.freeze} frozen"]
-        job = machine_tags().get("job")
+        job = slurm_job()
         return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic, f"job {job}" if job else ""]))
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         """How every round is trained."""
+        from ser_mlops.training.recipe import Recipe
+
         return Recipe.of(self.settings.train.model_dump())
 
     @property
@@ -68,6 +75,8 @@ class Experiment:
         All trainings are looked at: one whose clips are too long keeps the others from using outputs too, and a resumed experiment
         must decide as it did at first.
         """
+        from ser_mlops.training.batching import Clips
+
         sides = [side for training in self.trainings for side in training.sides.values()]
         return self.recipe.reads_waves(*(Clips.from_frame(side, AUDIO) for side in sides))
 

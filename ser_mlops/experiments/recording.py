@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ser_mlops.data.lock import Version
+from ser_mlops.experiments.artifacts import CODE_FILE, ENVIRONMENT_FILE, FIGURES_FOLDER, HISTORY_FILE, MODEL, SETTINGS_FILE
 from ser_mlops.experiments.descriptions import describe_summary, format_summary
-from ser_mlops.experiments.drawing import FIGURES_FOLDER, RoundDrawing, round_figures, summary_figures
+from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_figures
 from ser_mlops.experiments.model_card import model_card
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.results import Result, cross_table, scores_as_metrics, summarise
@@ -22,13 +23,6 @@ from ser_mlops.tracking.store import PREDICTIONS_FOLDER, read_artifact
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
-
-SETTINGS_FILE = "settings.yaml"
-ENVIRONMENT_FILE = "environment.txt"
-CODE_FILE = "code.sha256"
-HISTORY_FILE = "history.csv"
-MODEL = "model"
-"""Name of the logged model that every round has."""
 
 
 class EpochLog:

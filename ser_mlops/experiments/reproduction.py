@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from ser_mlops.errors import SerError, TrackingError
+from ser_mlops.experiments.artifacts import CODE_FILE, ENVIRONMENT_FILE, SETTINGS_FILE
 from ser_mlops.experiments.experiment import Experiment, prepare
-from ser_mlops.experiments.recording import CODE_FILE, ENVIRONMENT_FILE, SETTINGS_FILE
 from ser_mlops.experiments.rounds import conduct
 from ser_mlops.settings.reading import parse_settings
 from ser_mlops.settings.sections import PathsSettings

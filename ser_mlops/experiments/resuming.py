@@ -5,15 +5,13 @@ from pathlib import Path
 
 from ser_mlops.data.lock import Version
 from ser_mlops.errors import CheckpointError, SettingsError
-from ser_mlops.experiments.recording import CODE_FILE, SETTINGS_FILE
+from ser_mlops.experiments.artifacts import CODE_FILE, SETTINGS_FILE
 from ser_mlops.settings.fields import names_marked
 from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.reading import flatten_settings, parse_settings, read_settings
 from ser_mlops.settings.sections import LAUNCH_SECTIONS, RUN_SECTIONS, Settings
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing
-from ser_mlops.tracking.recovery import recover
-from ser_mlops.tracking.store import STUDY_TAG, find_run, open_store, read_artifact
 
 FREE_ON_RESUME = names_marked(Mark.FREE)
 """Settings that a resumed experiment may change."""
@@ -31,6 +29,9 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
     run_id = settings.train.resume
     if run_id is None:
         return settings
+    from ser_mlops.tracking.recovery import recover
+    from ser_mlops.tracking.store import STUDY_TAG, find_run, open_store, read_artifact
+
     client = open_store()
     if STUDY_TAG in find_run(client, run_id).data.tags:
         raise SettingsError(f"run {run_id} is a sweep, which its study resumes: give the sweep's command again")
@@ -52,6 +53,8 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
 
 def refuse_changed(versions: Mapping[str, Version], run_id: str) -> None:
     """Raise CheckpointError where code or data are not those that a run was started with: its rounds would not be comparable."""
+    from ser_mlops.tracking.store import find_run, open_store, read_artifact
+
     client = open_store()
     then = find_run(client, run_id).data.tags
     changed = [f"the frame of {corpus}" for corpus, version in versions.items() if then.get(f"dvc.{corpus}") != version.frame_md5]

@@ -17,7 +17,8 @@ from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.files import remove, write_text
 from ser_mlops.launching.slurm_queue import queued
 from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
-from ser_mlops.models.build import load_classifier, locate
+from ser_mlops.models.build import load_classifier
+from ser_mlops.models.location import locate
 from ser_mlops.settings.sections import Settings, SlurmSettings
 from ser_mlops.tracking.store import find_run, open_store, tracking_uri
 from ser_mlops.training.caches import look_ahead
@@ -25,6 +26,21 @@ from ser_mlops.training.features import FrozenPart
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 GUIDE = "docs/cluster.md"
+
+
+def check_slurm(experiment: Experiment, num_jobs: int) -> bool:
+    """Check what so many jobs of an experiment need on a cluster; return whether caches are to be filled before them."""
+    where = experiment.settings.launch
+    if where.parallel != 1:
+        raise SettingsError(f"parallel={where.parallel} needs launcher=local; with launcher=slurm set at_once")
+    check_cluster(experiment.settings, num_jobs)
+    return reads_caches(experiment) and check_caches(experiment)
+
+
+def refuse_detaching(settings: Settings) -> None:
+    """Refuse to detach from processes of this machine."""
+    if settings.launch.detach:
+        raise SettingsError("detach=true needs launcher=slurm: the processes of launcher=local end with the command")
 
 
 def check_cluster(settings: Settings, num_jobs: int) -> None:

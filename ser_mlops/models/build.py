@@ -7,13 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of the library below it
-    EntryNotFoundError,
-    HTTPError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -27,20 +20,15 @@ from transformers import (
 
 from ser_mlops.emotions import EMOTIONS, LABELS
 from ser_mlops.errors import ModelError, one_of
-from ser_mlops.models.aliases import ALIASES, TINY
+from ser_mlops.models.aliases import TINY
 from ser_mlops.models.classifier import EmotionClassifier, quiet
+from ser_mlops.models.location import check_local, folder_of
 from ser_mlops.seeds import derive
 
 ARCHITECTURES = ("hubert", "wav2vec2")
-CONFIG = "config.json"
-PREPROCESSOR = "preprocessor_config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""In order of preference; the second is the old form, unpickled with `weights_only`."""
 NEW_KEYS = ("classifier.", "projector.", "layer_weights", "masked_spec_embed")
 """Only these may be missing from a checkpoint: the head, and the SpecAugment vector that CTC checkpoints lack."""
 TINY_BODY_SEED = 19730309
-HUB_SECONDS = 2.0
-"""How long the hub may take to answer at all before it counts as out of reach: its own client would retry for minutes."""
 
 
 def load_classifier(model: str, *, seed: int, attention_mask: bool = True, share_encoder: bool = False) -> EmotionClassifier:
@@ -69,7 +57,7 @@ def _open(model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[st
     if model == TINY:
         net, extractor = _tiny()
         return net, extractor, {key for key, _ in net.named_parameters() if key.startswith(NEW_KEYS)}
-    return _read(_folder_of(model), model)
+    return _read(folder_of(model), model)
 
 
 @lru_cache(maxsize=1)
@@ -83,21 +71,13 @@ def _open_shared(model: str, version: tuple[tuple[str, int], ...]) -> tuple[PreT
 
 def _version_of(model: str) -> tuple[tuple[str, int], ...]:
     """Return what changes when the files of a model do."""
-    files = [] if model == TINY else sorted(_folder_of(model).iterdir())
+    files = [] if model == TINY else sorted(folder_of(model).iterdir())
     return tuple((path.name, path.stat().st_mtime_ns) for path in files)
-
-
-def locate(model: str) -> Path | None:
-    """Check, before anything is computed, that a model's name is known and its files are within reach; see `load_classifier`.
-
-    Returns the folder that holds them; None for `tiny`, which has none.
-    """
-    return None if model == TINY else _folder_of(model)
 
 
 def open_classifier(folder: Path) -> EmotionClassifier:
     """Open what `EmotionClassifier.save` wrote; a head that was not trained for the seven emotions is refused."""
-    _check_local(folder, str(folder))
+    check_local(folder, str(folder))
     net, extractor, new = _read(folder, str(folder))
     if new:
         raise ModelError(f"{folder} is no trained emotion classifier: its {', '.join(sorted(new))} would be new")
@@ -195,56 +175,3 @@ def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
         torch.manual_seed(TINY_BODY_SEED)
         net = AutoModelForAudioClassification.from_config(config)
     return net.eval(), Wav2Vec2FeatureExtractor(do_normalize=True)
-
-
-def _folder_of(model: str) -> Path:
-    """Return the folder that holds a model's files, fetched from the hub where they are not yet in its cache."""
-    if Path(model).is_dir():
-        _check_local(Path(model), model)
-        return Path(model)
-    repository = ALIASES.get(model, model)
-    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise ModelError(one_of("model", model, [*ALIASES, "a hub id (owner/name)", "a folder that exists"]))
-    try:
-        if _missing_from_cache(repository):
-            get_session().head(hf_hub_url(repository, CONFIG), timeout=HUB_SECONDS)
-            return _download(repository)
-        return _download(repository, local_files_only=True)
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"no model {repository} on the hub, or no right to read it: see `hf auth login`") from error
-    except RemoteEntryNotFoundError as error:
-        raise ModelError(f"{repository} on the hub lacks a file: needed are {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)}") from error
-    except (HTTPError, OSError) as error:
-        raise ModelError(
-            f"model {model!r} needs {', '.join(_missing_from_cache(repository))} of {repository}: not in the Hugging Face cache, "
-            f"and the hub is out of reach. On a machine with network run `hf download {repository}` and copy its cache (HF_HOME, by "
-            f"default ~/.cache/huggingface) here, or copy the files into a folder and pass -P model=FOLDER; "
-            f"-P model={TINY} needs no download"
-        ) from error
-
-
-def _missing_from_cache(repository: str) -> list[str]:
-    missing = [name for name in (CONFIG, PREPROCESSOR) if not isinstance(try_to_load_from_cache(repository, name), str)]
-    if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in WEIGHTS):
-        missing.append(" or ".join(WEIGHTS))
-    return missing
-
-
-def _download(repository: str, *, local_files_only: bool = False) -> Path:
-    """Return the folder of the cache that holds the files, downloaded where they are missing."""
-    for name in (CONFIG, PREPROCESSOR):
-        path = hf_hub_download(repository, name, local_files_only=local_files_only)
-    preferred, old = WEIGHTS
-    try:
-        hf_hub_download(repository, preferred, local_files_only=local_files_only)
-    except EntryNotFoundError:
-        hf_hub_download(repository, old, local_files_only=local_files_only)
-    return Path(path).parent
-
-
-def _check_local(folder: Path, model: str) -> None:
-    missing = [name for name in (CONFIG, PREPROCESSOR) if not (folder / name).is_file()]
-    if not any((folder / name).is_file() for name in WEIGHTS):
-        missing.append(" or ".join(WEIGHTS))
-    if missing:
-        raise ModelError(f"model {model!r}: the folder lacks {', '.join(missing)}")

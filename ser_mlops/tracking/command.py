@@ -19,18 +19,21 @@ def run_tracked_command(name: str, command: Callable[[], int | None]) -> None:
     failed, the run says why, and `mlflow run` marks it FAILED.
     """
 
-    def described() -> int | None:
-        failure = None
+    failure: Exception | None = None
+
+    def remembered() -> int | None:
+        nonlocal failure
         try:
             return command()
         except Exception as error:
             failure = error
             raise
-        finally:
-            run_id = os.environ.get(OPENED_RUN)
-            if run_id:
-                from ser_mlops.tracking.opened_run import describe_opened_run
 
-                describe_opened_run(run_id, name, failure)
+    try:
+        run_command(remembered)  # prints why the call is refused before MLflow, which takes a second to import, hears of it
+    finally:
+        run_id = os.environ.get(OPENED_RUN)
+        if run_id:
+            from ser_mlops.tracking.opened_run import describe_opened_run
 
-    run_command(described)
+            describe_opened_run(run_id, name, failure)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_mlops.experiments.drawing import FIGURES_FOLDER, RoundDrawing
+from ser_mlops.experiments.artifacts import FIGURES_FOLDER
+from ser_mlops.experiments.drawing import RoundDrawing
 from ser_mlops.experiments.drawing_process import DrawingProcess, draw_into
 from ser_mlops.experiments.plan import Training, plan_trainings
 from ser_mlops.experiments.recording import draw_missing

@@ -17,7 +17,8 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import ModelError
 from ser_mlops.models.aliases import ALIASES
-from ser_mlops.models.build import load_classifier, locate, open_classifier
+from ser_mlops.models.build import load_classifier, open_classifier
+from ser_mlops.models.location import locate
 from tests.models.builders import ARCHITECTURES, build_net, padded, some_waves, write_checkpoint, write_to_cache
 
 

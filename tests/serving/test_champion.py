@@ -8,7 +8,7 @@ import mlflow
 import pytest
 
 from ser_mlops.errors import ModelError, TrackingError
-from ser_mlops.experiments.recording import MODEL
+from ser_mlops.experiments.artifacts import MODEL
 from ser_mlops.models.build import load_classifier
 from ser_mlops.serving.champion import best_round, fetched, limits_of, register_best
 from ser_mlops.serving.predictor import Predictor, Terms, save_model_folder

@@ -1,0 +1,39 @@
+"""What a command prints before anything slow happens: what is about to run, on which data, and where its runs will be."""
+
+import os
+from typing import TYPE_CHECKING
+
+from ser_mlops.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from ser_mlops.experiments.experiment import Experiment
+
+MAX_LINES = 8
+"""Trainings that are listed one a line; more are counted."""
+
+
+def announce(settings: Settings, what: str) -> None:
+    """Print what is known from the settings alone; `what` is what they start, "training" say."""
+    train, data = settings.train, settings.data
+    corpora = ", ".join(train.train_datasets) or "the tested corpus" * (train.experiment_type == "indep") or ", ".join(data.corpora)
+    tested = f", tested on {train.test_dataset}" if train.test_dataset else ""
+    frozen = "" if train.freeze == "none" else f", {train.freeze} frozen"
+    rounds = f"{train.rounds} round{'s' * (train.rounds > 1)} of {train.epochs} epoch{'s' * (train.epochs > 1)}"
+    _say(f"{what}: {train.experiment_type}, {train.model}{frozen}, trained on {corpora}{tested}, {rounds}; raw data: {data.raw}")
+    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    _say(f"runs: {store}, experiment {os.environ.get('MLFLOW_EXPERIMENT_NAME', 'ser')}")
+
+
+def announce_trainings(experiment: "Experiment") -> None:
+    """Print who is trained on and who is tested, in clips."""
+    trainings = experiment.trainings
+    for training in trainings if len(trainings) <= MAX_LINES else ():
+        counts = (f"{side} {len(frame)}" for side, frame in training.sides.items())
+        _say(f"clips of {training.name}: {', '.join(counts)}")
+    if len(trainings) > MAX_LINES:
+        _say(f"{len(trainings)} trainings on {', '.join(experiment.versions)}")
+
+
+def _say(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone speaks
+        print(line, flush=True)

@@ -1,0 +1,77 @@
+"""Runs a sweep where the settings say: on this machine, or its workers as Slurm jobs."""
+
+from ser_mlops.errors import SettingsError
+from ser_mlops.experiments.study import UNFINISHED, Study
+from ser_mlops.experiments.sweep import Sweep
+from ser_mlops.experiments.sweep_recording import describe_sweep, read_end
+from ser_mlops.launching import slurm_submit as slurm
+from ser_mlops.launching.handover import Handover
+from ser_mlops.launching.preflight import check_slurm, reads_caches, refuse_detaching
+from ser_mlops.launching.slurm_jobs import WorkerJob
+from ser_mlops.launching.slurm_queue import Jobs
+from ser_mlops.launching.sweep_job import conduct_sweep
+from ser_mlops.launching.watching import report_end, watch
+from ser_mlops.tracking.notebook import open_notebook
+from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.training.stopping import raising_interrupted
+
+
+def check_sweep_launch(sweep: Sweep) -> bool:
+    """Refuse what cannot work of a sweep, and return whether caches are to be filled first; see `dispatch.check_launch`."""
+    settings = sweep.experiment.settings
+    if settings.launch.parallel != 1:
+        raise SettingsError(f"parallel={settings.launch.parallel} does not go with a sweep, set workers")
+    if settings.launch.launcher == "slurm":
+        if settings.slurm.nodes > 1 or settings.slurm.gpus > 1:
+            asked = f"nodes={settings.slurm.nodes}, gpus={settings.slurm.gpus}"
+            raise SettingsError(f"{asked}: a worker of a sweep trains on one GPU at most, set workers")
+        return check_slurm(sweep.experiment, sweep.settings.workers)
+    refuse_detaching(settings)
+    return reads_caches(sweep.experiment)
+
+
+def launch_sweep(sweep: Sweep, fills: bool) -> None:
+    """Run a sweep here, or its workers as Slurm jobs, the first of which leads the others."""
+    settings = sweep.experiment.settings
+    if settings.launch.launcher == "local":
+        conduct_sweep(sweep)
+        return
+    with raising_interrupted():
+        handover, jobs, study = _begin_sweep(sweep, fills)
+        if settings.launch.detach:
+            return
+        watch(
+            handover,
+            jobs,
+            len(jobs.keys),
+            lambda _: len(study.trials()) - len(study.trials(*UNFINISHED)),
+            sweep.settings.trials,
+            f"sweep {sweep.experiment.name}",
+            "trial",
+        )
+    report_end(handover, lambda: read_end(handover.parent))
+
+
+def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Handover, Jobs, Study]:
+    """Open the parent run, which the leading worker resumes, and queue the workers."""
+    settings = sweep.experiment.settings
+    study = sweep.study()
+    with open_notebook(
+        name=f"sweep {sweep.experiment.name}",
+        tags=sweep.tags(),
+        folder=sweep.checkpoints / OUTBOX,
+        resume=study.shared("parent"),
+        stays_open=True,
+        is_detached=settings.launch.detach,
+    ) as notebook:
+        parent = notebook.parent
+        if not notebook.is_resumed:
+            describe_sweep(parent, sweep)
+        study.share(parent=parent.run_id)
+        handover = Handover((sweep.checkpoints / f"{parent.run_id}-jobs").resolve(), settings, parent.run_id, {})
+        handover.save()
+        keys = [f"worker {number}" for number in range(sweep.settings.workers)]
+        jobs = slurm.submit(handover.folder, WorkerJob(handover.folder), keys, settings.slurm, fills=fills, closes=settings.launch.detach)
+        parent.tags(jobs.tags(f"sweep {sweep.experiment.name}"))
+    print(f"{jobs.summary}\nopen in the MLflow UI: {notebook.link}", flush=True)
+    return handover, jobs, study

@@ -102,6 +102,8 @@ def _help(names: Mapping[str, str], description: str) -> str:
 
 def _shown(default: object) -> str:
     """Word a default as it could be given."""
+    if isinstance(default, Mapping):
+        default = tuple(f"{key}={value}" for key, value in default.items())
     text = ",".join(default) if isinstance(default, tuple) else str(default)
     return "none" if default is None or not text else text.lower() if isinstance(default, bool) else text
 

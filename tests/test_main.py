@@ -108,6 +108,16 @@ def test_runs_say_where_they_come_from(project, finished):
     assert {"train", "validation"} < contexts
 
 
+def test_an_experiment_has_the_users_name_and_tags(project):
+    given = {"test_dataset": "SAVEE", "model": "tiny", "freeze": "encoder", "epochs": "1", "rounds": "1"}
+    tags = {"paper": "table2", "note": "first try, with care"}
+    text = ",".join(f"{key}={value}" for key, value in tags.items())
+    parent = project.opened(project.run_here("pipelines.train", **given, name="baseline for table 2", tags=text))
+    assert (parent.info.run_name, parent.data.tags["title"]) == ("baseline for table 2", "indep SAVEE tiny encoder frozen (synthetic)")
+    for run in (parent, *project.children_of(parent)):
+        assert {key: run.data.tags[key] for key in tags} == tags
+
+
 @pytest.fixture
 def refuse(project) -> Callable[[dict[str, str]], str]:
     """Give parameters to `python -m pipelines.train` that it must refuse before anything is computed; get the line that says why."""
@@ -128,6 +138,8 @@ WRONG = {
     "unknown fold": ({"fold": "9"}, "fold=9: CREMA has no clips in it, expected one of: 0, 1, 2, 3, 4, all"),
     "nothing to cache": ({"cache": "require"}, "cache=require, but nothing is frozen"),
     "unknown model": ({"model": "tinny"}, "unknown model 'tinny', expected one of: HuB-LL, "),
+    "tag of ours": ({"tags": "paper=2,kind=mine"}, "tags: kind cannot be given, as every run has such tags: use another name"),
+    "no tags": ({"tags": "paper"}, "tags=paper is not accepted, expected KEY=VALUE,KEY=VALUE"),
     "old name": ({"dump_folder": "x"}, "dump_folder is not a parameter, use paths.checkpoints and paths.cache"),
 }
 

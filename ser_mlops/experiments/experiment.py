@@ -19,11 +19,14 @@ from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed
 from ser_mlops.models.location import locate
 from ser_mlops.settings.reading import flatten_settings
 from ser_mlops.settings.sections import Settings
+from ser_mlops.tracking.names import CHILD_KEY_TAG, STUDY_TAG, TITLE_TAG
 from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags, slurm_job
 
 if TYPE_CHECKING:
     from ser_mlops.training.recipe import Recipe
 
+RESERVED_TAGS = (TITLE_TAG, CHILD_KEY_TAG, STUDY_TAG, "train_datasets", "test_dataset", "fold", "round", "registered")
+"""Tags of ours that only some runs have."""
 DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
 
 
@@ -54,6 +57,11 @@ class Experiment:
         return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic, f"job {job}" if job else ""]))
 
     @property
+    def run_name(self) -> str:
+        """The name of the parent run: the user's, or `name`."""
+        return self.settings.train.name or self.name
+
+    @property
     def recipe(self) -> "Recipe":
         """How every round is trained."""
         from ser_mlops.training.recipe import Recipe
@@ -81,7 +89,11 @@ class Experiment:
         return self.recipe.reads_waves(*(Clips.from_frame(side, AUDIO) for side in sides))
 
     def tags(self) -> dict[str, str]:
-        """Return what every run of the experiment is tagged with."""
+        """Return what every run of the experiment is tagged with: the user's tags and ours."""
+        return self.settings.train.tags | self.own_tags()
+
+    def own_tags(self) -> dict[str, str]:
+        """Return the tags that say what is computed, on what and where."""
         settings = self.settings
         return {
             "kind": settings.train.experiment_type,
@@ -98,6 +110,10 @@ class Experiment:
             **commit_tags(),
             **machine_tags(),
         }
+
+    def tags_of_parent(self) -> dict[str, str]:
+        """Return what the parent run is tagged with: the tags of every run, and what it is in words."""
+        return self.tags() | {TITLE_TAG: self.name}
 
     def identity(self) -> dict[str, str]:
         """Return what a saved training state must agree with to be resumed, besides what the engine compares itself."""
@@ -134,6 +150,9 @@ def prepare(settings: Settings) -> Experiment:
     )
     synthetic = [corpus for corpus in corpora if is_synthetic(Path(settings.data.raw), corpus)]
     experiment = Experiment(settings, trainings, versions, bool(synthetic))
+    reserved = {*experiment.own_tags(), *RESERVED_TAGS}
+    if taken := sorted(key for key in train.tags if key in reserved or key.startswith("mlflow.")):
+        raise SettingsError(f"tags: {', '.join(taken)} cannot be given, as every run has such tags: use another name")
     if train.cache == "require" and (objection := experiment.cache_objection()):
         raise SettingsError(f"cache=require, but {objection}")
     if train.resume:

@@ -11,9 +11,9 @@ from ser_mlops.experiments.experiment import Experiment, prepare
 from ser_mlops.experiments.rounds import conduct
 from ser_mlops.settings.reading import parse_settings
 from ser_mlops.settings.sections import PathsSettings
+from ser_mlops.tracking.names import STUDY_TAG
 from ser_mlops.tracking.provenance import changed_files, code_hash, code_listing, commit_tags, environment_text, machine_tags
 from ser_mlops.tracking.store import (
-    STUDY_TAG,
     MlflowClient,
     Run,
     child_key,

@@ -29,8 +29,9 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
     run_id = settings.train.resume
     if run_id is None:
         return settings
+    from ser_mlops.tracking.names import STUDY_TAG
     from ser_mlops.tracking.recovery import recover
-    from ser_mlops.tracking.store import STUDY_TAG, find_run, open_store, read_artifact
+    from ser_mlops.tracking.store import find_run, open_store, read_artifact
 
     client = open_store()
     if STUDY_TAG in find_run(client, run_id).data.tags:

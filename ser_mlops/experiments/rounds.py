@@ -78,8 +78,8 @@ def _lead(experiment: Experiment, world: World, tags: Mapping[str, str]) -> str:
     settings = experiment.settings
     checkpoints = Path(settings.paths.checkpoints)
     with open_notebook(
-        name=experiment.name,
-        tags={**experiment.tags(), **tags},
+        name=experiment.run_name,
+        tags={**experiment.tags_of_parent(), **tags},
         planned=plan_runs(experiment),
         folder=checkpoints / OUTBOX,
         resume=settings.train.resume,

@@ -16,7 +16,7 @@ from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.reading import flatten_settings, read_settings, with_train
 from ser_mlops.settings.sections import Choices, Range, SweepSettings
-from ser_mlops.tracking.store import STUDY_TAG
+from ser_mlops.tracking.names import STUDY_TAG, TITLE_TAG
 
 SEARCHABLE = {key: number_kind(section, key) for section, key in (name.split(".") for name in names_marked(Mark.SEARCHABLE))}
 """Setting of `train` -> int or float, or None where it has choices instead of a range."""
@@ -56,6 +56,14 @@ class Sweep:
 
     def tags(self) -> dict[str, str]:
         return self.experiment.tags() | {"kind": "sweep", STUDY_TAG: self.name}
+
+    @property
+    def run_name(self) -> str:
+        """The name of the parent run: the user's, or what is swept in words."""
+        return self.experiment.settings.train.name or f"sweep {self.experiment.name}"
+
+    def tags_of_parent(self) -> dict[str, str]:
+        return self.tags() | {TITLE_TAG: f"sweep {self.experiment.name}"}
 
     def defaults(self) -> dict[str, Any]:
         return {name: getattr(self.experiment.settings.train, name) for name in self.settings.space}

@@ -15,9 +15,10 @@ from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import closing_text, conduct_rounds, plan_runs
 from ser_mlops.files import write_text
 from ser_mlops.launching.handover import Handover
+from ser_mlops.tracking.names import STUDY_TAG
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.recovery import recover
-from ser_mlops.tracking.store import OPEN_STATUSES, STUDY_TAG, Run, child_key, children_of, end_run, find_run, note_of, open_store
+from ser_mlops.tracking.store import OPEN_STATUSES, Run, child_key, children_of, end_run, find_run, note_of, open_store
 from ser_mlops.training.distributed import World
 from ser_mlops.training.stopping import raising_interrupted
 
@@ -63,7 +64,7 @@ def close_if_complete(handover: Handover) -> None:
 def _close(handover: Handover, unfinished: Sequence[Run], num_rounds: int) -> None:
     experiment = prepare(handover.settings)
     with open_notebook(
-        name=experiment.name,
+        name=experiment.run_name,
         tags={},
         planned=() if unfinished else plan_runs(experiment),
         folder=handover.outboxes,

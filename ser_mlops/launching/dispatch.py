@@ -66,8 +66,8 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
     settings = experiment.settings
     checkpoints = Path(settings.paths.checkpoints)
     with open_notebook(
-        name=experiment.name,
-        tags=experiment.tags(),
+        name=experiment.run_name,
+        tags=experiment.tags_of_parent(),
         folder=checkpoints / OUTBOX,
         resume=settings.train.resume,
         stays_open=True,

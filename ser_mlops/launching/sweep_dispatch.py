@@ -57,8 +57,8 @@ def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Handover, Jobs, Study]:
     settings = sweep.experiment.settings
     study = sweep.study()
     with open_notebook(
-        name=f"sweep {sweep.experiment.name}",
-        tags=sweep.tags(),
+        name=sweep.run_name,
+        tags=sweep.tags_of_parent(),
         folder=sweep.checkpoints / OUTBOX,
         resume=study.shared("parent"),
         stays_open=True,

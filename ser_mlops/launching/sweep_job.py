@@ -46,8 +46,8 @@ def _lead(sweep: Sweep, study: Study) -> None:
     experiment, tags = sweep.experiment, sweep.tags()
     study.add_trials(sweep.settings.trials, sweep.defaults())
     with open_notebook(
-        name=f"sweep {experiment.name}",
-        tags=tags,
+        name=sweep.run_name,
+        tags=sweep.tags_of_parent(),
         planned=plan_runs(experiment, BEST),
         folder=sweep.checkpoints / OUTBOX,
         resume=study.shared("parent"),

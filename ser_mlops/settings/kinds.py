@@ -4,6 +4,7 @@ from enum import Enum, auto
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 
 def split_commas(value: object) -> object:
@@ -16,6 +17,22 @@ def none_if_blank(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
 
 
+def split_tags(value: object) -> object:
+    """Read `paper=table2,note=first try, with warm-up` as two tags; a part without = goes on with the value before it."""
+    if not isinstance(value, str):
+        return value
+    tags: dict[str, str] = {}
+    for part in value.split(","):
+        key, equals, text = part.partition("=")
+        if equals:
+            tags[key.strip()] = text.strip()
+        elif tags:
+            tags[[*tags][-1]] += f",{part}"
+        elif part.strip():
+            raise PydanticCustomError("tags", "value should be KEY=VALUE,KEY=VALUE")
+    return tags
+
+
 def _freezing(value: object) -> object:
     named = {"true": "feature_encoder", "false": "none"}
     return named.get(str(value).lower(), value)
@@ -25,6 +42,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 OptionalName = Annotated[str | None, BeforeValidator(none_if_blank)]
 OptionalModelName = Annotated[Annotated[str, Field(pattern=r"^\w[\w .-]*$")] | None, BeforeValidator(none_if_blank)]
 OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(none_if_blank)]
+Tags = Annotated[dict[Annotated[str, Field(pattern=r"^\w[\w./ -]*$")], str], BeforeValidator(split_tags)]
 SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Freeze = Annotated[Literal["none", "feature_encoder", "encoder"], BeforeValidator(_freezing)]

@@ -20,6 +20,7 @@ from ser_mlops.settings.kinds import (
     OptionalPositive,
     Section,
     Share,
+    Tags,
     none_if_blank,
     split_commas,
 )
@@ -120,6 +121,10 @@ class TrainSettings(Section):
     """Validation score that chooses the epoch; the earliest epoch wins a tie."""
     resume: Annotated[OptionalName, Mark.FREE]
     """Run id of an interrupted experiment to resume."""
+    name: OptionalName
+    """Name of the run in MLflow; none: what is trained and tested, in words (which the tag `title` always holds)."""
+    tags: Tags
+    """Tags of your own for its runs: paper=table2,note=first try; compare finds experiments by them."""
     register: Annotated[OptionalModelName, Mark.FREE] = Field()  # else pydantic takes the method of that name for a default
     """Registered model (say ser) that the best round becomes a version of; champion if it beats the present one. none: not registered."""
     validation_share: Annotated[float, Field(gt=0, lt=1)]

@@ -18,6 +18,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from ser_mlops.errors import Interrupted, Postponed, SerError, TrackingError
+from ser_mlops.tracking.names import CHILD_KEY_TAG, TITLE_TAG
 from ser_mlops.tracking.opened_run import is_chosen, put_aside, take_opened_run
 from ser_mlops.tracking.outbox import PACE, Outbox, Pace
 from ser_mlops.tracking.recovery import WRITER, outboxes_of, recover_outboxes, resume_hint
@@ -25,9 +26,7 @@ from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS, RunLog, Stored, read_s
 from ser_mlops.tracking.sampler import Sampler
 from ser_mlops.tracking.sender import Sender
 from ser_mlops.tracking.store import (
-    CHILD_KEY_TAG,
     OPEN_STATUSES,
-    TITLE_TAG,
     children_of,
     find_experiment,
     find_run,

@@ -11,7 +11,8 @@ from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from ser_mlops.errors import SerError
 from ser_mlops.tracking.address import StoreError
-from ser_mlops.tracking.store import TITLE_TAG, open_store, using_store
+from ser_mlops.tracking.names import TITLE_TAG
+from ser_mlops.tracking.store import open_store, using_store
 
 KIND_TAG = "kind"
 """Tag of every run: indep, cross, matrix, grid, sweep, compare, predict, or what keeps a run out of the lists: refused, call."""

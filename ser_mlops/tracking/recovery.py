@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ser_mlops.errors import TrackingError
+from ser_mlops.tracking.names import STUDY_TAG
 from ser_mlops.tracking.outbox import Unreachable, drain
 from ser_mlops.tracking.sender import Sender
-from ser_mlops.tracking.store import OPEN_STATUSES, STUDY_TAG, children_of, end_run, is_outage, one_line, tracking_uri, using_store
+from ser_mlops.tracking.store import OPEN_STATUSES, children_of, end_run, is_outage, one_line, tracking_uri, using_store
 
 WRITER = "."
 """Between the id of a parent and the name of a process, in the name of the outbox of a process that writes children of that parent."""

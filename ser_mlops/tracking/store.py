@@ -32,16 +32,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from ser_mlops.errors import TrackingError
 from ser_mlops.files import DISK_FULL
 from ser_mlops.tracking.address import StoreError, check_address
+from ser_mlops.tracking.names import CHILD_KEY_TAG
 from ser_mlops.tracking.views import experiment_tags
 
 EXPERIMENT = "ser"
 """MLflow's experiment where the user names no other (MLFLOW_EXPERIMENT_NAME, or --experiment-name of `mlflow run`)."""
-CHILD_KEY_TAG = "training"
-"""Tag that tells the child runs of one parent apart: "CREMA fold 0 round 1"."""
-STUDY_TAG = "study"
-"""Tag of a sweep's runs: the name of its study, which resumes it."""
-TITLE_TAG = "title"
-"""Tag of a parent: what it is in our words, as its name may be the user's own."""
 OPEN_STATUSES = ("SCHEDULED", "RUNNING")
 PREDICTIONS_FOLDER = "predictions"
 """Folder of a run's artifacts that holds its prediction tables."""

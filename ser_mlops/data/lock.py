@@ -1,6 +1,7 @@
 """What dvc.lock says about a corpus: the version of its frame, and whether the current files and settings still match it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from ruamel.yaml.error import YAMLError
 
 from ser_mlops.data.folders import audio_file, frame_file, index_file
 from ser_mlops.errors import DataError
-from ser_mlops.files import md5_of
+from ser_mlops.files import md5_of, write_text
 
 LOCK_FILE = Path("dvc.lock")
 REMEDY = "run `dvc repro`"
+MEMORY = Path(".dvc/tmp")
+"""DVC's own folder for what can be computed again; git ignores it."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Version:
 def read_versions(corpora: tuple[str, ...], params: Mapping[str, Mapping[str, Any]], lock_file: Path = LOCK_FILE) -> dict[str, Version]:
     """Return the version of each corpus, having checked that nothing is stale: files, settings, and the order in which stages ran.
 
-    `params` are the current settings of the data sections (data, catalogue, audio, frames). The frame and the index of the audio file
-    are hashed; of the audio file itself, which may be many gigabytes, the size is compared.
+    `params` are the current settings of the data sections (data, catalogue, audio, frames). The frame, the audio file and its index are
+    hashed: the audio file, which may have many gigabytes, once for every version of the file.
 
     Raises:
         DataError: no dvc.lock or no stage for a corpus, a file that is missing or differs, a setting that differs.
@@ -60,9 +63,23 @@ def _version(corpus: str, stages: Mapping[str, Any], params: Mapping[str, Mappin
         if not path.is_file():
             raise DataError(f"frame of {corpus} is missing: no {path}, {REMEDY}")
         recorded = outputs.get(path.as_posix(), {"size": None})
-        if path.stat().st_size != recorded["size"] or (path != audio and md5_of(path) != recorded["md5"]):
+        if path.stat().st_size != recorded["size"] or (_remembered_md5(path) if path == audio else md5_of(path)) != recorded["md5"]:
             raise DataError(f"frame of {corpus} is stale: {path} is not the one of dvc.lock, {REMEDY}")
     return Version(frame, outputs[frame.as_posix()]["md5"], audio, outputs[audio.as_posix()]["md5"])
+
+
+def _remembered_md5(path: Path) -> str:
+    """Return the MD5 of a file, hashed once for every version of it: what was hashed before is remembered in DVC's folder."""
+    state = path.stat()
+    version = f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+    note = MEMORY / f"ser-{path.stem}.md5"
+    if note.is_file() and (known := note.read_text(encoding="utf-8").partition("\n"))[0] == version:
+        return known[2]
+    digest = md5_of(path)
+    if MEMORY.parent.is_dir():
+        with suppress(OSError):  # a project on a read-only disk hashes every time
+            write_text(note, f"{version}\n{digest}")
+    return digest
 
 
 def _check_setting(corpus: str, dotted: str, locked: Any, params: Mapping[str, Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from ser_mlops.data.frames import read_frame
 from ser_mlops.data.lock import Version, read_versions
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
-from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed
+from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, restore_threads
 from ser_mlops.models.location import locate
 from ser_mlops.settings.reading import flatten_settings
 from ser_mlops.settings.sections import Settings
@@ -157,4 +157,6 @@ def prepare(settings: Settings) -> Experiment:
         raise SettingsError(f"cache=require, but {objection}")
     if train.resume:
         refuse_changed(versions, train.resume)
+        if settings.launch.launcher == "local":
+            restore_threads(train.resume)
     return experiment

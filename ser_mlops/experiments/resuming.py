@@ -64,3 +64,18 @@ def refuse_changed(versions: Mapping[str, Version], run_id: str) -> None:
         changed.append(f"{', '.join(changed_files(listing, code_listing()))} of ser_mlops")
     if changed:
         raise CheckpointError(f"run {run_id} cannot be resumed: {'; '.join(changed)} changed since it was started. Start a new run")
+
+
+def restore_threads(run_id: str) -> None:
+    """Compute in as many threads as the run did: sums are cut up by them, and its rounds would differ in their last bits.
+
+    Rounds that run side by side share these threads; a saved round of another number is refused by its state.
+    """
+    import torch
+
+    from ser_mlops.tracking.store import find_run, open_store
+
+    threads = find_run(open_store(), run_id).data.tags.get("threads")
+    if threads is not None and int(threads) != torch.get_num_threads():
+        print(f"computing in {threads} threads, as run {run_id} did, instead of {torch.get_num_threads()}")
+        torch.set_num_threads(int(threads))

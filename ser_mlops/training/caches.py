@@ -30,7 +30,7 @@ from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import DataError, SettingsError, TrainingError, one_of
 from ser_mlops.files import DISK_FULL, replacing, sha256_of, write_text
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: caches of another version of this module are not read."""
 PER_STEP = "feature_encoder"
 """The mode whose outputs have a row per step; others have one per clip."""

@@ -8,13 +8,14 @@ belongs together. Frozen weights are not saved: the identity names the model tha
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -23,6 +24,8 @@ from ser_mlops.files import replacing
 from ser_mlops.training.state import State
 
 LAST = "last.safetensors"
+CHECKSUM = "crc32"
+"""In the header of every file, beside what it holds."""
 WEIGHT, OPTIMIZER = "weight/", "optimizer/"
 
 Parameters = Mapping[str, nn.Parameter]
@@ -53,8 +56,7 @@ def load_state(folder: Path, identity: Mapping[str, str]) -> State | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata()
+        header, _ = _read(path)
         saved, state = json.loads(header["identity"]), State(**json.loads(header["state"]))
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is no readable checkpoint ({error}): delete its folder to start the round again") from error
@@ -69,7 +71,7 @@ def load_state(folder: Path, identity: Mapping[str, str]) -> State | None:
 
 def restore_last(folder: Path, parameters: Parameters, optimizer: Optimizer) -> None:
     """Put the saved weights and moments back in place."""
-    tensors = load_file(folder / LAST)
+    _, tensors = _read(folder / LAST)
     _put_weights(parameters, {name: tensor for name, tensor in tensors.items() if name.startswith(WEIGHT)}, folder / LAST)
     for key, tensor in tensors.items():
         if key.startswith(OPTIMIZER):
@@ -86,7 +88,11 @@ def restore_best(folder: Path, epoch: int, parameters: Parameters) -> None:
     """Put the weights of the best epoch in place."""
     if not _best(folder, epoch).is_file():
         raise CheckpointError(f"no {_best(folder, epoch)}: delete its folder to start the round again")
-    _put_weights(parameters, load_file(_best(folder, epoch)), _best(folder, epoch))
+    try:
+        _, tensors = _read(_best(folder, epoch))
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(f"{_best(folder, epoch)} is not readable ({error}): delete its folder to start the round again") from error
+    _put_weights(parameters, tensors, _best(folder, epoch))
 
 
 def drop_others(folder: Path, epoch: int) -> None:
@@ -108,9 +114,35 @@ def _put_weights(parameters: Parameters, tensors: Mapping[str, Tensor], path: Pa
             parameter.copy_(tensors[f"{WEIGHT}{name}"])
 
 
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return header and tensors of a file, whose checksum is that of what was written.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    if header.pop(CHECKSUM) != _checksum(tensors, header):
+        raise CheckpointError(f"{path} is damaged, its checksum is not the one written: delete its folder to start the round again")
+    return header, tensors
+
+
+def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """Return the CRC-32 of names, values and header: it notices every flipped bit, at 3 GB a second."""
+    crc = 0
+    for name in sorted(header):
+        crc = zlib.crc32(f"{name}={header[name]}".encode(), crc)
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
+
+
 def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     try:
         with replacing(path) as aside:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata=dict(header))
+            checksum = {CHECKSUM: _checksum(tensors, header)}
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata={**header, **checksum})
     except (OSError, SafetensorError) as error:
         raise TrainingError(f"cannot save {path} ({error}): make room there, or set paths.checkpoints to another disk") from error

@@ -2,11 +2,13 @@
 
 `encoder`: the mean over valid steps of the encoder's output (of every layer, where the checkpoint weights its layers), one
 row of L x H per clip; projector and mean are both linear, so the head needs no more. `feature_encoder`: the CNN's output, T rows of C
-per clip. Batches follow one fixed plan: the same clip alone and in a batch differs by 5e-7 in float32.
+per clip. Batches follow one fixed plan, each in one thread: the same clip alone and in a batch differs by 5e-7 in float32.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import SettingsError, one_of
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
+from ser_mlops.models.threads import one_thread
 from ser_mlops.training.caches import PER_STEP, Features, Plan, open_caches
 
 STAGES = {"encoder": "pooled", PER_STEP: "cnn"}
@@ -69,10 +72,15 @@ class FrozenPart:
             advising(f"computing the outputs of the frozen part for {corpus}", MEMORY_ADVICE),
             _evaluating(self.classifier, self.precision, self.device) as runner,
         ):
-            for batch in plan.batches(BATCH_SAMPLES.get(self.device.type, BATCH_SAMPLES["cpu"])):
+
+            def outputs(batch: np.ndarray) -> list[bytes]:
                 places = zip(plan.starts_N[batch], plan.num_samples_N[batch], strict=True)
                 waves = [runner.prepare(wave_S[start : start + number]) for start, number in places]
-                yield from _outputs(runner, self.mode, waves, self.device)
+                return _outputs(runner, self.mode, waves, self.device)
+
+            batches = plan.batches(BATCH_SAMPLES.get(self.device.type, BATCH_SAMPLES["cpu"]))
+            for rows in map(outputs, batches) if self.device.type == "cuda" else _side_by_side(outputs, batches):
+                yield from rows
 
 
 def open_features(
@@ -88,6 +96,26 @@ def open_features(
     if mode not in STAGES:
         raise SettingsError(one_of("cached part", mode, STAGES))
     return open_caches(FrozenPart(classifier, mode, precision, torch.device(device)), corpora, folder, policy)
+
+
+def _side_by_side(compute: Callable[[np.ndarray], list[bytes]], batches: Iterable[np.ndarray]) -> Iterator[list[bytes]]:
+    """Compute batches in order, as many at a time as there are threads and each in one: their bytes do not depend on the number of threads.
+
+    Sums are cut up by threads: a batch in two threads and in one differs in its last bits.
+    """
+    num_threads = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[list[bytes]]] = deque()
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(compute, batch))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Shape letters: B batch, E emotions.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
+from ser_mlops.models.threads import one_thread
 from ser_mlops.scores.metrics import score
 from ser_mlops.seeds import derive
 from ser_mlops.training import checkpoints
@@ -100,17 +101,6 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
     num_trainable, num_frozen = classifier.num_parameters()
     scores = {name.removeprefix("val/"): value for name, value in history[best - 1].items() if name.startswith("val/")}
     return Fitted(classifier.eval(), best, scores, history, num_trainable, num_frozen)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute in one thread: a head alone is too small to share out (on two busy cores a step took 16 ms in two threads, 1.5 in one)."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 class _Trainer:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
+import torch
+
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
@@ -40,6 +42,7 @@ class Round:
             "device": world.device.type,
             "precision": resolve_precision(self.recipe.precision, world.device),
             "processes": str(world.size),
+            "threads": str(torch.get_num_threads()),  # sums are cut up by them
         }
         return {name: str(value) for name, value in asdict(self.recipe).items()} | own | dict(self.identity)
 

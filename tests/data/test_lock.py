@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ser_mlops.data import lock
 from ser_mlops.data.lock import LOCK_FILE, Version, read_versions
 from ser_mlops.errors import DataError
 from ser_mlops.files import md5_of
@@ -105,6 +106,22 @@ def test_a_file_that_changed_is_stale(name):
 def test_one_byte_is_enough(name):
     Path(name).write_bytes(FILES[name].replace(b"e", b"E", 1))
     assert f"{name} is not the one of dvc.lock" in refusal()
+
+
+def test_audio_of_the_right_size_with_other_samples_is_stale_and_a_version_is_hashed_once(monkeypatch):
+    Path(".dvc").mkdir()
+    hashed = []
+    monkeypatch.setattr(lock, "md5_of", lambda path: hashed.append(path) or md5_of(path))
+    audio = Path("data/audio/CREMA.npy")
+    read_versions(("CREMA",), PARAMS)
+    read_versions(("CREMA",), PARAMS)
+    assert hashed.count(audio) == 1
+    content = audio.read_bytes()
+    audio.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    assert refusal() == "frame of CREMA is stale: data/audio/CREMA.npy is not the one of dvc.lock, run `dvc repro`"
+    audio.write_bytes(content)
+    read_versions(("CREMA",), PARAMS)
+    assert hashed.count(audio) == 3
 
 
 @pytest.mark.parametrize("name", ["data/frames/CREMA.parquet", "data/audio/CREMA.parquet", "data/audio/CREMA.npy"])

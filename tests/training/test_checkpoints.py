@@ -77,6 +77,28 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
         checkpoints.load_state(tmp_path, IDENTITY)
 
 
+@pytest.mark.parametrize("place", [200, -3])
+def test_a_flipped_bit_in_a_state_is_refused_by_name(tmp_path: Path, place: int) -> None:
+    checkpoints.save_last(tmp_path, State(step=17), IDENTITY, *_trained())
+    _flip(tmp_path / checkpoints.LAST, place)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors is (damaged, its checksum is not|no readable checkpoint)"):
+        checkpoints.load_state(tmp_path, IDENTITY)
+
+
+def test_a_flipped_bit_in_the_best_weights_is_refused_by_name(tmp_path: Path) -> None:
+    parameters, _ = _trained()
+    checkpoints.save_best(tmp_path, 3, parameters)
+    _flip(tmp_path / "best-0003.safetensors", -3)
+    with pytest.raises(CheckpointError, match=r"best-0003\.safetensors is damaged, its checksum is not the one written"):
+        checkpoints.restore_best(tmp_path, 3, parameters)
+
+
+def _flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     checkpoints.save_best(tmp_path, 1, _trained()[0])
     with pytest.raises(CheckpointError, match="holds the weights of another model"):

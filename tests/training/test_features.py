@@ -342,3 +342,21 @@ def test_the_command_lists_and_clears(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [entry.label["corpus"] for entry in list_caches(tmp_path / "cache")] == ["TWO"]
     assert run("clear").endswith("1 cache in cache\n")
     assert run() == "no caches in cache\n"
+
+
+@pytest.mark.parametrize("mode", ["encoder", "feature_encoder"])
+def test_a_cache_has_the_same_bytes_in_any_number_of_threads(tmp_path: Path, mode: str) -> None:
+    audio = {"TOY": write_audio(tmp_path / "audio")}
+    bytes_of = {}
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            classifier = load_classifier("tiny", seed=1)
+            opened = open_features(classifier, mode, audio, tmp_path / f"cache{threads}", "float32", "require", "cpu")
+            assert opened is not None
+            assert torch.get_num_threads() == threads
+            path = opened.caches["TOY"].path
+            bytes_of[threads] = (path.name, path.read_bytes())
+    finally:
+        torch.set_num_threads(1)
+    assert bytes_of[1] == bytes_of[2] == bytes_of[3]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from ser_mlops import files
@@ -283,6 +284,17 @@ def test_a_checkpoint_of_other_data_another_round_or_other_code_is_refused(tmp_p
             setattr(other, name, value)
         with pytest.raises(CheckpointError, match=message):
             other.fit()
+
+
+def test_a_state_of_another_number_of_threads_is_refused(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    setup.fit()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(CheckpointError, match="its threads is 1, that of this call is 2"):
+            setup.fit()
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_settings_that_change_no_number_may_change_on_resume(tmp_path: Path) -> None:

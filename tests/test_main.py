@@ -374,3 +374,20 @@ def test_the_default_model_trains_offline_from_the_cache(project, tmp_path):
     (parent,) = parents_of(copy.runs())
     assert parent.info.status == "FINISHED"
     assert (parent.data.tags["model"], parent.data.tags["freeze"]) == ("HuB-LL", "feature_encoder")
+
+
+def test_a_round_that_learned_nothing_says_so_and_one_that_learned_does_not(project):
+    given = {"test_dataset": "CREMA", "model": "tiny", "freeze": "encoder", "rounds": "1", "epochs": "20", "batch_size": "8"}
+    for lr, has_learned in (("1.0e-5", False), ("3.0e-3", True)):
+        output = project.run_here("pipelines.train", **given, lr=lr)
+        parent = project.opened(output)
+        (child,) = project.children_of(parent)
+        described = [run.data.tags["mlflow.note.content"] for run in (parent, child)]
+        assert ("learned nothing: " in output) is not has_learned
+        assert ("try a higher lr" in output) is not has_learned
+        assert all(("earned nothing: " in text) is not has_learned for text in described), described
+        assert [run.data.tags.get("learned") for run in (parent, child)] == (
+            [None, None] if has_learned else ["nothing in 1 of 1 rounds", "nothing"]
+        )
+        table = pd.read_csv(project.client.download_artifacts(parent.info.run_id, "rounds.csv"))
+        assert ("learned" in table) is not has_learned

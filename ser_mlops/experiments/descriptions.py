@@ -10,6 +10,9 @@ from ser_mlops.scores.metrics import SUMMARY_SCORES
 from ser_mlops.scores.summary import NO_INTERVAL, Summary, format_bounds
 from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
 
+MOST_FAILURES = 6
+"""Lines of a description about rounds that learned nothing; the terminal and the table name all."""
+
 
 def describe_summary(name: str, summary: ExperimentSummary, note: str, links: str) -> str:
     """Return the description of a parent: its score, `links`, a table of the test sets, and one of the UAR in every round.
@@ -22,7 +25,16 @@ def describe_summary(name: str, summary: ExperimentSummary, note: str, links: st
         over = f", mean of {len(summaries) - 2} test sets" if MEAN in summaries else ""
         headline = f"UAR {_format_mean(summary.leading.table.loc['uar'])}{over}, {_format_interval(summary.leading, 'uar')}"
     warning = f" — **{note}, proves nothing**" if note else ""
-    head = "\n".join([f"**{headline}**{warning}  ", links, "", *(f"- {caution}" for caution in _cautions(summaries)), "", ""])
+    head = "\n".join(
+        [
+            f"**{headline}**{warning}  ",
+            links,
+            "",
+            *(f"- {caution}" for caution in [*_shortened(summary.failures), *_cautions(summaries)]),
+            "",
+            "",
+        ]
+    )
     tested = [["tested on", "UAR", "95 % interval", "UAR, shared emotions", "chance", "accuracy", "F1 macro"]]
     for test, scored in summaries.items():
         means = {score: _format_mean(row) for score, row in scored.table.iterrows()}
@@ -36,6 +48,11 @@ def describe_summary(name: str, summary: ExperimentSummary, note: str, links: st
     rounds += [[*key, *(f"{value:.3f}" for value in values)] for key, values in zip(by_round.index, by_round.to_numpy(), strict=True)]
     above = _aligned(tested, (MAX_TAG_CHARACTERS - len(head)) // 2, "among the metrics")
     return head + above + "\n" + _aligned(rounds, MAX_TAG_CHARACTERS - len(head) - len(above) - 1, "in rounds.csv")
+
+
+def _shortened(failures: Sequence[str]) -> Sequence[str]:
+    """Return the first failures and the last, which counts them and says what to try."""
+    return failures if len(failures) <= MOST_FAILURES else [*failures[: MOST_FAILURES - 1], failures[-1]]
 
 
 def _aligned(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
@@ -56,7 +73,7 @@ def _aligned(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
 
 def format_summary(summary: ExperimentSummary) -> str:
     """Return the table of rounds, and below it the means with their intervals."""
-    cautions = "".join(f"\n- {caution}" for caution in _cautions(summary.by_test))
+    cautions = "".join(f"\n- {caution}" for caution in [*summary.failures, *_cautions(summary.by_test)])
     return f"{_format_rounds(summary.rows)}\n\n{_format_means(summary.by_test)}{cautions}"
 
 

@@ -11,7 +11,7 @@ from ser_mlops.experiments.descriptions import describe_summary, format_summary
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_figures
 from ser_mlops.experiments.model_card import model_card
 from ser_mlops.experiments.plan import Training
-from ser_mlops.experiments.results import Result, cross_table, scores_as_metrics, summarise
+from ser_mlops.experiments.results import WHAT_TO_TRY, Result, cross_table, scores_as_metrics, summarise
 from ser_mlops.serving.predictor import CARD, Terms, save_model_folder
 from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, save_pyfunc
 from ser_mlops.settings.reading import dump_settings, flatten_settings
@@ -71,7 +71,11 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
         }
     )
     headline = f"UAR {result.scores['']['uar']:.3f} on {', '.join(result.tables)}, best epoch {result.best_epoch} of {len(result.history)}"
-    run.describe(f"{headline} ({note})" if note else headline)
+    described = f"{headline} ({note})" if note else headline
+    if result.failure:
+        run.tags({"learned": "nothing"})
+        described = f"**Learned nothing: {result.failure}.** {described}\n\n{WHAT_TO_TRY.capitalize()}."
+    run.describe(described)
     run.text(HISTORY_FILE, result.history.to_csv(index=False))
     for name, table in result.tables.items():
         with run.artifact(f"test_{name}.parquet", PREDICTIONS_FOLDER) as path:
@@ -126,5 +130,7 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str,
     if cells.size > 1:
         run.text("matrix.csv", cells.to_csv())
     draw(run, summary_figures(name, results, note))
+    if summary.failures:
+        run.tags({"learned": f"nothing in {sum(bool(result.failure) for result in results)} of {len(results)} rounds"})
     run.describe(describe_summary(name, summary, note, links))
     return format_summary(summary)

@@ -17,6 +17,7 @@ from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 if TYPE_CHECKING:
     from ser_mlops.training.fit import Fitted
 
+WHAT_TO_TRY = "try a higher lr (a head alone, freeze=encoder, needs about 1e-3), more epochs or class_weights=balanced"
 MEAN = "mean"
 """Stands for the plain mean over the test sets, where they are named."""
 
@@ -49,6 +50,18 @@ class Result:
         return score(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy(), self.trained_labels)
 
     @property
+    def failure(self) -> str:
+        """Why the round has learned nothing: one answer for every clip, or no better than chance on validation; empty if it learned."""
+        answers = self.pooled["predicted"].unique()
+        if len(answers) == 1:
+            return f"it answers {answers[0]} for every test clip"
+        num_emotions = self.training.validation["labels"].nunique()
+        (uar,) = self.history.loc[self.history["epoch"] == self.best_epoch, "val/uar"]
+        if num_emotions > 1 and uar <= 1 / num_emotions + 1e-9:
+            return f"its best UAR on validation, {uar:.3f}, is not above chance ({1 / num_emotions:.3f})"
+        return ""
+
+    @property
     def trained_labels(self) -> frozenset[int]:
         return frozenset(self.training.train["labels"].tolist())
 
@@ -64,6 +77,8 @@ class ExperimentSummary:
     of them pooled. A grid, which tests a clip several times, has neither."""
     chances: Mapping[str, float]
     """Chance of `uar_shared` by test set, where training and test share an emotion."""
+    failures: Sequence[str] = ()
+    """A sentence for each kind of round that has learned nothing, and one with what to try."""
 
     @property
     def leading(self) -> Summary | None:
@@ -100,7 +115,14 @@ def summarise(results: Sequence[Result]) -> ExperimentSummary:
     alone = [summary for test, summary in by_test.items() if test]
     if "" in by_test and alone and len({summary.rounds.shape[1] for summary in alone}) == 1:
         by_test = {MEAN: summarise_tests(alone), **by_test}
-    return ExperimentSummary(rounds_table(results), by_test, chances)
+    return ExperimentSummary(rounds_table(results), by_test, chances, describe_failures(results))
+
+
+def describe_failures(results: Sequence[Result]) -> list[str]:
+    """Say which rounds have learned nothing and why, and what to try; nothing where all have learned."""
+    failed = [result for result in results if result.failure]
+    reasons = [f"{result.training.name} round {result.round} learned nothing: {result.failure}" for result in failed]
+    return [*reasons, f"{len(failed)} of {len(results)} rounds learned nothing: {WHAT_TO_TRY}"] if failed else []
 
 
 def scores_as_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -112,14 +134,15 @@ def scores_as_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, fl
 
 
 def rounds_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Return one row per training, round and test set."""
+    """Return one row per training, round and test set; a column `learned` marks rounds that learned nothing, if there are any."""
     rows = []
     for result in results:
         for test, scores in result.scores.items():
             if test or len(result.tables) > 1:
                 row = {"training": result.training.name, "round": result.round, "best_epoch": result.best_epoch, "test": test or "pooled"}
-                rows.append(row | {name: scores.get(name, np.nan) for name in TABLE_SCORES})
-    return pd.DataFrame(rows)
+                rows.append(row | {name: scores.get(name, np.nan) for name in TABLE_SCORES} | {"learned": "nothing" * bool(result.failure)})
+    table = pd.DataFrame(rows)
+    return table if table["learned"].any() else table.drop(columns="learned")
 
 
 def results_by_test(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -32,7 +32,7 @@ def results_of(corpora: str, rounds: int = 2, **given) -> list[Result]:
             training,
             round,
             1,
-            pd.DataFrame(),
+            pd.DataFrame({"epoch": [1], "val/uar": [0.9]}),
             {name: prediction_table(frame, random.normal(size=(len(frame), 7))) for name, frame in training.tests.items()},
         )
         for training in trainings

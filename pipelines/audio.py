@@ -11,10 +11,11 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     name = parser.parse_args().corpus
     settings = read_settings()
+    from ser_mlops.data.audio.cores import available_cores
     from ser_mlops.data.audio.defects import defect_in
     from ser_mlops.data.audio.format import SAMPLE_RATE
     from ser_mlops.data.audio.listing import read_listing
-    from ser_mlops.data.audio.store import available_cores, write_audio
+    from ser_mlops.data.audio.store import write_audio
     from ser_mlops.data.folders import audio_file, listing_file
 
     files = read_listing(listing_file(name))

@@ -1,12 +1,19 @@
 """Train and test: the experiments of entry point `main`, every round a child run in MLflow."""
 
+from collections.abc import Mapping
+
 from ser_mlops.commands import parse_given
 from ser_mlops.tracking.command import run_tracked_command
 
+USED = ("train", "baseline", "data", "paths.checkpoints", "paths.cache", "serving", "launch", "slurm")
+
 
 def main() -> None:
-    description = "Train, track and test emotion classifiers: mlflow run . -P name=value, with the names below."
-    given = parse_given(["train", "data", "paths.checkpoints", "paths.cache", "serving", "launch", "slurm"], description)
+    train(parse_given(USED, "Train, track and test emotion classifiers: mlflow run . -P name=value, with the names below."))
+
+
+def train(given: Mapping[str, str]) -> None:
+    """Run the experiment that params.yaml and the given settings describe."""
     from ser_mlops.experiments.announcement import announce, announce_trainings
     from ser_mlops.experiments.resuming import resolve_settings
 

@@ -11,7 +11,7 @@ from ser_mlops.commands import READER_LEFT, parse_arguments, parse_given, run_co
 from ser_mlops.errors import SettingsError
 from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
-from ser_mlops.settings.reading import dump_settings, flatten_settings, parse_settings, read_settings
+from ser_mlops.settings.reading import applicable_settings, dump_settings, flatten_settings, parse_settings, read_settings
 from ser_mlops.settings.sections import GROUPS, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -141,9 +141,35 @@ def test_a_resume_may_change_what_no_number_depends_on():
 
 
 def test_what_a_sweep_may_search_is_a_number_or_a_choice():
-    searchable = {name.removeprefix("train."): number_kind(*name.split(".")) for name in names_marked(Mark.SEARCHABLE)}
+    searchable = {name.partition(".")[2]: number_kind(*name.split(".")) for name in names_marked(Mark.SEARCHABLE)}
     assert {name for name, kind in searchable.items() if kind is int} == {"epochs", "batch_size", "accumulate", "early_stopping"}
-    assert {name for name, kind in searchable.items() if kind is None} == {"schedule", "class_weights"}
+    assert {name for name, kind in searchable.items() if kind is None} == {"schedule", "class_weights", "features", "classifier", "gamma"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train.model": "baseline", "train.lr": "1e-3"}, "lr=1e-3 does not go with model=baseline, expected one of: experiment_type, "),
+        ({"train.model": "tiny", "baseline.C": "2"}, "C=2 does not go with model=tiny, expected one of: model=baseline"),
+        (
+            {"train.model": "baseline", "baseline.classifier": "logistic", "baseline.gamma": "0.1"},
+            "gamma=0.1 does not go with classifier=logistic, expected one of: features, classifier, C",
+        ),
+    ],
+)
+def test_a_setting_that_the_model_does_not_have_is_refused_by_name(given, message):
+    with pytest.raises(SettingsError) as caught:
+        read_settings(given=given)
+    assert str(caught.value).startswith(message)
+
+
+def test_what_a_training_depends_on_is_what_its_model_has():
+    network, baseline = (applicable_settings(read_settings(given={"train.model": model})) for model in ("tiny", "baseline"))
+    assert "train.lr" in network
+    assert "baseline.C" not in network
+    assert "baseline.C" in baseline
+    assert "train.lr" not in baseline
+    assert {"train.seed", "train.rounds", "train.select_by", "frames.split"} <= network.keys() & baseline.keys()
 
 
 # The command line
@@ -235,7 +261,7 @@ def test_flat_names_of_settings_are_those_that_a_run_logs():
     flat = flatten_settings(settings_of("--lr", "1e-4"))
     assert flat["train.lr"] == 1e-4
     assert flat["data.raw"] == "data/demo"
-    assert {name.partition(".")[0] for name in flat} == {"data", "catalogue", "audio", "frames", "paths", "train", "serving"}
+    assert {name.partition(".")[0] for name in flat} == {"data", "catalogue", "audio", "frames", "paths", "train", "baseline", "serving"}
     assert set(flatten_settings(settings_of(), ["audio"])) == {"audio.min_seconds"}
 
 

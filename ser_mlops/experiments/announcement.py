@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from ser_mlops.settings.sections import Settings
+from ser_mlops.settings.sections import BASELINE, Settings
 
 if TYPE_CHECKING:
     from ser_mlops.experiments.experiment import Experiment
@@ -17,8 +17,10 @@ def announce(settings: Settings, what: str) -> None:
     train, data = settings.train, settings.data
     corpora = ", ".join(train.train_datasets) or "the tested corpus" * (train.experiment_type == "indep") or ", ".join(data.corpora)
     tested = f", tested on {train.test_dataset}" if train.test_dataset else ""
-    frozen = "" if train.freeze == "none" else f", {train.freeze} frozen"
-    rounds = f"{train.rounds} round{'s' * (train.rounds > 1)} of {train.epochs} epoch{'s' * (train.epochs > 1)}"
+    is_baseline = train.model == BASELINE
+    frozen = "" if is_baseline or train.freeze == "none" else f", {train.freeze} frozen"
+    epochs = "" if is_baseline else f" of {train.epochs} epoch{'s' * (train.epochs > 1)}"
+    rounds = f"{train.rounds} round{'s' * (train.rounds > 1)}{epochs}"
     _say(f"{what}: {train.experiment_type}, {train.model}{frozen}, trained on {corpora}{tested}, {rounds}; raw data: {data.raw}")
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     _say(f"runs: {store}, experiment {os.environ.get('MLFLOW_EXPERIMENT_NAME', 'ser')}")

@@ -15,6 +15,7 @@ from ser_mlops.scores.predictions import LOGITS, confusion_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TRAINING_LOSS = "train/loss"
 MAX_CURVES = 12
 """With more rounds than this, their curves would hide each other."""
 
@@ -41,9 +42,15 @@ class RoundDrawing:
         return cls(title, result.history, result.best_epoch, pd.DataFrame(counts, index=list(EMOTIONS)), tables, note)
 
     @property
+    def has_curves(self) -> bool:
+        """Whether there are epochs to draw, which the baseline has not."""
+        return TRAINING_LOSS in self.history
+
+    @property
     def names(self) -> list[str]:
         """Names of the figures, in the order in which they are drawn."""
-        return ["curves", "distribution", *(f"{kind}_{name}" for name in self.tables for kind in ("confusion", "reliability"))]
+        curves = ["curves"] if self.has_curves else []
+        return [*curves, "distribution", *(f"{kind}_{name}" for name in self.tables for kind in ("confusion", "reliability"))]
 
 
 def round_figures(drawing: RoundDrawing) -> "Iterator[tuple[str, Figure]]":
@@ -51,7 +58,8 @@ def round_figures(drawing: RoundDrawing) -> "Iterator[tuple[str, Figure]]":
     from ser_mlops.scores.figures.emotions import distribution
     from ser_mlops.scores.figures.training import round_curves
 
-    yield "curves", round_curves(drawing.history, drawing.best_epoch, drawing.title, drawing.note)
+    if drawing.has_curves:
+        yield "curves", round_curves(drawing.history, drawing.best_epoch, drawing.title, drawing.note)
     yield "distribution", distribution(drawing.counts, drawing.title, drawing.note)
     for name, table in drawing.tables.items():
         yield from _test_figures(name, table, f"{drawing.title}, tested on {name}", drawing.note)
@@ -62,7 +70,7 @@ def summary_figures(name: str, results: Sequence[Result], note: str) -> "Iterato
     from ser_mlops.scores.figures.testing import cross_corpus
     from ser_mlops.scores.figures.training import rounds_curves
 
-    if len(results) <= MAX_CURVES:
+    if len(results) <= MAX_CURVES and all(TRAINING_LOSS in result.history for result in results):
         histories = {(result.training.name, result.round): result.history for result in results}
         best = {(result.training.name, result.round): result.best_epoch for result in results}
         yield "rounds_curves", rounds_curves(histories, best, name, note)

@@ -17,8 +17,9 @@ from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
 from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, restore_threads
 from ser_mlops.models.location import locate
-from ser_mlops.settings.reading import flatten_settings
-from ser_mlops.settings.sections import Settings
+from ser_mlops.models.vectors import vectors_named
+from ser_mlops.settings.reading import applicable_settings
+from ser_mlops.settings.sections import BASELINE, Settings
 from ser_mlops.tracking.names import CHILD_KEY_TAG, STUDY_TAG, TITLE_TAG
 from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags, slurm_job
 
@@ -52,7 +53,8 @@ class Experiment:
         tested = list(dict.fromkeys(name for training in self.trainings for name in training.tests))
         is_within = train.experiment_type != "indep" or trained == tested
         corpora = name_corpora(trained) if is_within else f"{name_corpora(trained)} to {name_corpora(tested)}"
-        words = [train.experiment_type, corpora, train.model, "" if train.freeze == "none" else f"{train.freeze} frozen"]
+        frozen = "" if self.is_baseline or train.freeze == "none" else f"{train.freeze} frozen"
+        words = [train.experiment_type, corpora, train.model, frozen]
         job = slurm_job()
         return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic, f"job {job}" if job else ""]))
 
@@ -62,8 +64,13 @@ class Experiment:
         return self.settings.train.name or self.name
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether the model is the baseline, not a neural network."""
+        return self.settings.train.model == BASELINE
+
+    @property
     def recipe(self) -> "Recipe":
-        """How every round is trained."""
+        """How every round of a network is trained."""
         from ser_mlops.training.recipe import Recipe
 
         return Recipe.of(self.settings.train.model_dump())
@@ -98,8 +105,7 @@ class Experiment:
         return {
             "kind": settings.train.experiment_type,
             "model": settings.train.model,
-            "freeze": settings.train.freeze,
-            "attention_mask": "true" if settings.train.attention_mask else "false (legacy: padding changes predictions)",
+            **(self._baseline_tags() if self.is_baseline else self._network_tags()),
             "data": "synthetic" if self.is_synthetic else "real",
             "split": f"{settings.frames.split} ({min((training.speakers for training in self.trainings), key=SPEAKERS.index)})",
             "calm": settings.catalogue.calm,
@@ -115,9 +121,19 @@ class Experiment:
         """Return what the parent run is tagged with: the tags of every run, and what it is in words."""
         return self.tags() | {TITLE_TAG: self.name}
 
+    def _network_tags(self) -> dict[str, str]:
+        train = self.settings.train
+        return {
+            "freeze": train.freeze,
+            "attention_mask": "true" if train.attention_mask else "false (legacy: padding changes predictions)",
+        }
+
+    def _baseline_tags(self) -> dict[str, str]:
+        return {name: str(getattr(self.settings.baseline, name)) for name in ("features", "classifier")}
+
     def identity(self) -> dict[str, str]:
         """Return what a saved training state must agree with to be resumed, besides what the engine compares itself."""
-        settings = {name: str(value) for name, value in flatten_settings(self.settings).items() if name not in FREE_ON_RESUME}
+        settings = {name: str(value) for name, value in applicable_settings(self.settings).items() if name not in FREE_ON_RESUME}
         data = {f"frame of {corpus}": version.frame_md5 for corpus, version in self.versions.items()}
         packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")}
         return settings | data | packages | {"code (SHA-256 of what its numbers depend on)": code_hash()}
@@ -128,11 +144,19 @@ def round_key(training: Training, round: int) -> str:
     return f"{training.name} round {round}"
 
 
+def check_model(settings: Settings) -> None:
+    """Refuse a model that is unknown, or of which something is missing."""
+    if settings.train.model == BASELINE:
+        vectors_named(settings.baseline.features)
+    else:
+        locate(settings.train.model)
+
+
 def prepare(settings: Settings) -> Experiment:
     """Check everything that can be wrong with a command before it costs time: corpora, frames, plan, checkpoint."""
     train = settings.train
     corpora = corpora_of(settings.data.corpora, train.experiment_type, train.train_datasets, train.test_dataset, train.test_split_source)
-    locate(train.model)
+    check_model(settings)
     if settings.frames.split == "stratified" and (train.fold != 0 or train.experiment_type == "within"):
         asked = "experiment_type=within" if train.experiment_type == "within" else f"fold={train.fold}"
         raise SettingsError(f"{asked}: frames.split=stratified holds out one part, expected fold=0")
@@ -153,7 +177,7 @@ def prepare(settings: Settings) -> Experiment:
     reserved = {*experiment.own_tags(), *RESERVED_TAGS}
     if taken := sorted(key for key in train.tags if key in reserved or key.startswith("mlflow.")):
         raise SettingsError(f"tags: {', '.join(taken)} cannot be given, as every run has such tags: use another name")
-    if train.cache == "require" and (objection := experiment.cache_objection()):
+    if not experiment.is_baseline and train.cache == "require" and (objection := experiment.cache_objection()):
         raise SettingsError(f"cache=require, but {objection}")
     if train.resume:
         refuse_changed(versions, train.resume)

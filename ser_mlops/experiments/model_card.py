@@ -1,6 +1,7 @@
 """The card of a trained model, README.md beside its weights: what it is, what it was trained on, how it scored, and what it is not for."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -9,11 +10,13 @@ from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.plan import Training
 from ser_mlops.models.aliases import ALIASES, LICENCES
+from ser_mlops.models.vectors import VECTORS
 from ser_mlops.scores.metrics import SELECTABLE, TABLE_SCORES
 from ser_mlops.scores.tables import markdown
-from ser_mlops.settings.sections import Settings
+from ser_mlops.settings.sections import BASELINE, Settings
 from ser_mlops.tracking.provenance import code_hash, commit_tags
 
+CLASSIFIERS_IN_WORDS = {"svm": "a support vector machine with an RBF kernel", "logistic": "a logistic regression"}
 SYNTHETIC = """> **SYNTHETIC.** This model was trained and tested on synthesised sounds. It shows how a model goes through the
 > laboratory; its scores say nothing about speech, and it must not be used on people."""
 LIMITS = """\
@@ -38,19 +41,16 @@ def model_card(
     `scores` are those on the test clips by test set, under "" those of all together; `note` is what figures say of synthetic data.
     """
     train = settings.train
-    checkpoint = ALIASES.get(train.model, train.model)
+    about = _baseline(settings) if train.model == BASELINE else _network(settings, best_epoch)
     title = f"{training.name}, round {round}: {train.model}"
     return (
         "\n\n".join(
             [
-                "---\nlibrary_name: transformers\npipeline_tag: audio-classification\ntags: [speech-emotion-recognition]\n---",
+                f"---\nlibrary_name: {about.library}\npipeline_tag: audio-classification\ntags: [speech-emotion-recognition]\n---",
                 f"# {title}",
                 *([SYNTHETIC] if note else []),
-                f"Classifies speech into {', '.join(EMOTIONS)}. Experiment type `{train.experiment_type}`, checkpoint {checkpoint}, freeze "
-                f"`{train.freeze}`; the weights are those of epoch {best_epoch} of {train.epochs}, the best on validation by "
-                f"{train.select_by}.",
-                "`AutoModelForAudioClassification.from_pretrained` opens this folder. `contract.json` says what must "
-                "happen to a recording before.",
+                f"Classifies speech into {', '.join(EMOTIONS)}. Experiment type `{train.experiment_type}`, {about.model}",
+                f"{about.opened} `contract.json` says what must happen to a recording before.",
                 "## Data",
                 _sides(training),
                 _split(training, settings),
@@ -60,11 +60,46 @@ def model_card(
                 "## Limits",
                 LIMITS,
                 "## Licences",
-                f"- checkpoint {checkpoint}: {LICENCES.get(train.model, 'see its own card')}\n" + _licences(versions, settings, note),
+                f"- {about.licence}\n" + _licences(versions, settings, note),
                 f"Code: {_code()}.",
             ]
         )
         + "\n"
+    )
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a card says of the kind of model."""
+
+    library: str
+    model: str
+    opened: str
+    licence: str
+
+
+def _network(settings: Settings, best_epoch: int) -> _About:
+    train = settings.train
+    checkpoint = ALIASES.get(train.model, train.model)
+    return _About(
+        "transformers",
+        f"checkpoint {checkpoint}, freeze `{train.freeze}`; the weights are those of epoch {best_epoch} of {train.epochs}, the best on "
+        f"validation by {train.select_by}.",
+        "`AutoModelForAudioClassification.from_pretrained` opens this folder.",
+        f"checkpoint {checkpoint}: {LICENCES.get(train.model, 'see its own card')}",
+    )
+
+
+def _baseline(settings: Settings) -> _About:
+    chosen = settings.baseline
+    kernel = f", gamma {chosen.gamma}" if chosen.classifier == "svm" else ""
+    return _About(
+        "sklearn",
+        f"the baseline: {VECTORS[chosen.features].size} numbers of a clip ({chosen.features}), standardised, into "
+        f"{CLASSIFIERS_IN_WORDS[chosen.classifier]} (C {chosen.C:g}{kernel}) that weighs emotions inversely to their number of clips; its "
+        "scores become probabilities at the temperature that fits the validation clips best.",
+        "`skops.io.load` opens `pipeline.skops`, a scikit-learn pipeline, without unpickling anything.",
+        f"features: {VECTORS[chosen.features].licence}",
     )
 
 

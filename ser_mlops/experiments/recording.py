@@ -12,10 +12,10 @@ from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_f
 from ser_mlops.experiments.model_card import model_card
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.results import WHAT_TO_TRY, Result, cross_table, scores_as_metrics, summarise
-from ser_mlops.serving.predictor import CARD, Terms, save_model_folder
-from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, save_pyfunc
-from ser_mlops.settings.reading import dump_settings, flatten_settings
-from ser_mlops.settings.sections import Settings
+from ser_mlops.serving.predictor import CARD, Terms, folder_of, save_model_folder
+from ser_mlops.serving.pyfunc import save_pyfunc
+from ser_mlops.settings.reading import applicable_settings, dump_settings
+from ser_mlops.settings.sections import BASELINE, Settings
 from ser_mlops.tracking.provenance import code_listing, environment_text
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, read_artifact
@@ -38,7 +38,7 @@ class EpochLog:
 
 def describe_experiment(run: RunLog, settings: Settings, versions: Mapping[str, Version]) -> None:
     """Log what an experiment is made of: settings, environment and data."""
-    run.params(flatten_settings(settings))
+    run.params(applicable_settings(settings))
     run.text(SETTINGS_FILE, dump_settings(settings))
     run.text(ENVIRONMENT_FILE, environment_text())
     run.text(CODE_FILE, code_listing())
@@ -48,7 +48,7 @@ def describe_experiment(run: RunLog, settings: Settings, versions: Mapping[str, 
 
 def begin_training(run: RunLog, training: Training, settings: Settings, versions: Mapping[str, Version]) -> None:
     """Log what one training is made of: settings and data by side."""
-    run.params(flatten_settings(settings))
+    run.params(applicable_settings(settings))
     for side, frame in training.sides.items():
         for corpus, clips in frame.groupby("corpus", observed=True):
             version = versions[str(corpus)]
@@ -85,13 +85,16 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
 def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapping[str, Version], note: str) -> None:
     """Log the model of a finished training, ready to be served, with its card; after its scores, which become the model's too."""
     assert result.fitted is not None
-    train, serving = settings.train, settings.serving
-    window_seconds = train.max_seconds if train.evaluate_long == "windows" and train.max_seconds else serving.window_seconds
+    model, train, serving = result.fitted.classifier, settings.train, settings.serving
+    window_seconds = serving.window_seconds
+    if train.model != BASELINE and train.evaluate_long == "windows" and train.max_seconds:
+        window_seconds = train.max_seconds
     with run.model(MODEL) as folder:
-        save_pyfunc(folder, serving.model_dump(exclude={"window_seconds"}))
-        save_model_folder(result.fitted.classifier, folder / WEIGHTS_FOLDER, Terms(window_seconds, settings.audio.min_seconds, note))
+        save_pyfunc(folder, serving.model_dump(exclude={"window_seconds"}), model)
+        weights = folder / folder_of(model)
+        save_model_folder(model, weights, Terms(window_seconds, settings.audio.min_seconds, note))
         card = model_card(result.training, result.round, result.best_epoch, result.scores, settings, versions, note)
-        (folder / WEIGHTS_FOLDER / CARD).write_text(card, encoding="utf-8")
+        (weights / CARD).write_text(card, encoding="utf-8")
 
 
 def draw(run: RunLog, drawn: "Iterable[tuple[str, Figure]]") -> None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from ser_mlops.scores.predictions import LOGITS
 from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 
 if TYPE_CHECKING:
-    from ser_mlops.training.fit import Fitted
+    from ser_mlops.training.round import Fitted
 
 WHAT_TO_TRY = "try a higher lr (a head alone, freeze=encoder, needs about 1e-3), more epochs or class_weights=balanced"
 MEAN = "mean"
@@ -32,7 +32,7 @@ class Result:
     history: pd.DataFrame
     """One row per epoch, the recorder's metrics as columns."""
     tables: Mapping[str, pd.DataFrame]
-    fitted: "Fitted | None" = None
+    fitted: "Fitted[Any] | None" = None
     """The model; None where the result was read back from a finished run."""
     seconds: float = 0.0
 

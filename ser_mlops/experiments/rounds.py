@@ -3,14 +3,16 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from ser_mlops.data.folders import AUDIO
-from ser_mlops.errors import TrainingError
+from ser_mlops.experiments import network
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures
 from ser_mlops.experiments.drawing_process import DrawingProcess
 from ser_mlops.experiments.experiment import Experiment, round_key
@@ -27,8 +29,8 @@ from ser_mlops.experiments.recording import (
     record_summary,
 )
 from ser_mlops.experiments.results import Result
+from ser_mlops.experiments.round_task import RoundTask
 from ser_mlops.files import remove
-from ser_mlops.models.build import load_classifier
 from ser_mlops.scores.predictions import prediction_table
 from ser_mlops.serving.champion import register_best
 from ser_mlops.tracking.notebook import Notebook, Planned, open_notebook
@@ -38,26 +40,9 @@ from ser_mlops.tracking.views import links_to_rounds
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World, join_world, leave_world
-from ser_mlops.training.evaluate import predict_logits
-from ser_mlops.training.features import open_features
-from ser_mlops.training.fit import Fitted, fit_round
 from ser_mlops.training.recorder import Recorder
-from ser_mlops.training.round import Round
+from ser_mlops.training.round import Fitted
 from ser_mlops.training.stopping import raising_interrupted
-
-
-@dataclass(frozen=True)
-class RoundTask:
-    """One round of an experiment, with all that it takes to train it here."""
-
-    experiment: Experiment
-    training: Training
-    number: int
-    folder: Path
-    """For the states of this round and of no other."""
-    features: Features | None
-    """Outputs of the frozen part; None where waveforms are read."""
-    world: World
 
 
 def conduct(experiment: Experiment, tags: Mapping[str, str] | None = None) -> str:
@@ -93,7 +78,7 @@ def _lead(experiment: Experiment, world: World, tags: Mapping[str, str]) -> str:
 
 def _follow(experiment: Experiment, world: World) -> str:
     folder, unfinished = world.receive()
-    features = open_frozen(experiment, experiment.trainings if unfinished else (), world)
+    features = open_inputs(experiment, experiment.trainings if unfinished else (), world)
     for number in unfinished:
         training, round = experiment.rounds[number]
         states = states_folder(Path(folder), training, round)
@@ -135,7 +120,7 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
     runs = [notebook.children[prefix + round_key(*pair)] for pair in rounds]
     unfinished = [number for number, run in enumerate(runs) if run.status != "FINISHED"]
     world.broadcast((str(folder), unfinished))
-    features = open_frozen(experiment, experiment.trainings if unfinished else (), world)
+    features = open_inputs(experiment, experiment.trainings if unfinished else (), world)
     results = []
     with DrawingProcess() if len(unfinished) > 1 else nullcontext() as artist:
         for number, (training, round) in enumerate(tqdm(rounds, desc=experiment.name, unit="round", disable=None)):
@@ -173,40 +158,12 @@ def states_folder(folder: Path, training: Training, round: int) -> Path:
     return folder / round_key(training, round).replace(" ", "_").replace(",", "")
 
 
-def open_frozen(experiment: Experiment, trainings: Sequence[Training], world: World) -> Features | None:
-    """Open the outputs of the frozen part for the trainings that are to be run, if any, or say why waveforms are read instead."""
-    train = experiment.settings.train
-    if not trainings or train.freeze == "none":
-        return None
-    if objection := experiment.cache_objection():
-        print(f"no cache of the frozen part: {objection}")
-        return None
-    classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask, share_encoder=train.freeze == "encoder")
-    classifier.freeze(train.freeze)
-    features = open_features(
-        classifier,
-        train.freeze,
-        {corpus: version.audio for corpus, version in experiment.versions.items()},
-        Path(experiment.settings.paths.cache),
-        train.cache_precision,
-        train.cache,
-        world.device,
-    )
-    if world.count(features is None) not in (0, world.size):
-        raise TrainingError("only some processes have the cache of the frozen part: put paths.cache on shared storage, or set cache=off")
-    return features
-
-
 def train_round(task: RoundTask, run: RunLog | None) -> Result:
     """Train and test one round; the first process passes the run to record into."""
     started = time.perf_counter()
     fitted = fit(task, EpochLog(run))
-    settings, tests = task.experiment.settings, task.training.tests
-    recipe = task.experiment.recipe.evaluation
-    logits = {
-        name: predict_logits(fitted.classifier, Clips.from_frame(frame, AUDIO), recipe, task.features, task.world, settings.train.workers)
-        for name, frame in tests.items()
-    }
+    predict, tests = _method_of(task.experiment).predict, task.training.tests
+    logits = {name: predict(task, fitted, Clips.from_frame(frame, AUDIO)) for name, frame in tests.items()}
     return Result(
         training=task.training,
         round=task.number,
@@ -218,17 +175,32 @@ def train_round(task: RoundTask, run: RunLog | None) -> Result:
     )
 
 
-def fit(task: RoundTask, recorder: Recorder) -> Fitted:
+class Method(Protocol):
+    """How rounds of one kind of model are trained and tested."""
+
+    def open_inputs(self, experiment: Experiment, trainings: Sequence[Training], world: World) -> Features | None:
+        """Open, for the trainings that are to be run, what is computed once per clip."""
+
+    def fit(self, task: RoundTask, recorder: Recorder) -> Fitted[Any]:
+        """Train one round, or resume it where its folder holds a state."""
+
+    def predict(self, task: RoundTask, fitted: Fitted[Any], clips: Clips) -> np.ndarray:
+        """Return the logits of clips."""
+
+
+def _method_of(experiment: Experiment) -> Method:
+    if not experiment.is_baseline:
+        return network
+    from ser_mlops.experiments import baseline  # which loads scikit-learn
+
+    return baseline
+
+
+def open_inputs(experiment: Experiment, trainings: Sequence[Training], world: World) -> Features | None:
+    """Open what the model's rounds read instead of waveforms, if anything; see `Method`."""
+    return _method_of(experiment).open_inputs(experiment, trainings, world)
+
+
+def fit(task: RoundTask, recorder: Recorder) -> Fitted[Any]:
     """Train one round, or resume it where its folder holds a state."""
-    train = task.experiment.settings.train
-    round = Round(
-        model=train.model,
-        recipe=task.experiment.recipe,
-        train=Clips.from_frame(task.training.train, AUDIO),
-        validation=Clips.from_frame(task.training.validation, AUDIO),
-        seed=train.seed,
-        number=task.number,
-        features=task.features,
-        identity=task.experiment.identity(),
-    )
-    return fit_round(round, task.folder, recorder, workers=train.workers, checkpoint_every=train.checkpoint_every)
+    return _method_of(task.experiment).fit(task, recorder)

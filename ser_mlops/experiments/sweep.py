@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ser_mlops.errors import SettingsError, one_of
-from ser_mlops.experiments.experiment import Experiment
+from ser_mlops.experiments.experiment import Experiment, check_model
 from ser_mlops.experiments.study import Search, Study, open_study
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
 from ser_mlops.seeds import derive
-from ser_mlops.settings.fields import names_marked, number_kind
+from ser_mlops.settings.fields import inapplicable, names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
-from ser_mlops.settings.reading import flatten_settings, read_settings, with_train
+from ser_mlops.settings.reading import applicable_settings, flatten_settings, read_settings, with_values
 from ser_mlops.settings.sections import Choices, Range, SweepSettings
 from ser_mlops.tracking.names import STUDY_TAG, TITLE_TAG
 
-SEARCHABLE = {key: number_kind(section, key) for section, key in (name.split(".") for name in names_marked(Mark.SEARCHABLE))}
-"""Setting of `train` -> int or float, or None where it has choices instead of a range."""
+SEARCHABLE = {name.partition(".")[2]: name for name in names_marked(Mark.SEARCHABLE)}
+"""Settings by plain name (lr) -> dotted name (train.lr)."""
 MIN_WILCOXON_ROUNDS = 4
 """With fewer pairs, the test's p value cannot fall below the pruner's threshold of 0.1."""
 
@@ -66,16 +66,18 @@ class Sweep:
         return self.tags() | {TITLE_TAG: f"sweep {self.experiment.name}"}
 
     def defaults(self) -> dict[str, Any]:
-        return {name: getattr(self.experiment.settings.train, name) for name in self.settings.space}
+        settings = flatten_settings(self.experiment.settings)
+        return {name: settings[SEARCHABLE[name]] for name in self.settings.space}
 
     def with_values(self, values: Mapping[str, Any]) -> Experiment:
         """Return the experiment with other settings; trainings stay the same, as nothing they depend on can be searched."""
-        return replace(self.experiment, settings=with_train(self.experiment.settings, values, "sweep.space"))
+        dotted = {SEARCHABLE[name]: value for name, value in values.items()}
+        return replace(self.experiment, settings=with_values(self.experiment.settings, dotted, "sweep.space"))
 
     def study(self) -> Study:
         search = Search(
             space=self.settings.space,
-            integers=frozenset(name for name, kind in SEARCHABLE.items() if kind is int),
+            integers=frozenset(name for name, dotted in SEARCHABLE.items() if number_kind(*dotted.split(".")) is int),
             sampler=self.settings.sampler,
             startup_trials=self.settings.startup_trials,
             pruner=self.settings.pruner,
@@ -111,10 +113,13 @@ def prepare_sweep(experiment: Experiment, settings: SweepSettings) -> Sweep:
             f"pruner=wilcoxon compares rounds and cannot stop a trial of {train.rounds}: set rounds to {MIN_WILCOXON_ROUNDS} "
             "or more, or pruner=median"
         )
-    if not settings.space:
-        raise SettingsError(f"sweep.space is empty, expected some of: {', '.join(SEARCHABLE)}")
-    sweep = Sweep(experiment, settings)
-    for name, spread in settings.space.items():
+    unused = inapplicable(experiment.settings)
+    space = {name: spread for name, spread in settings.space.items() if SEARCHABLE.get(name) not in unused}
+    if not space:
+        expected = ", ".join(name for name, dotted in SEARCHABLE.items() if dotted not in unused)
+        raise SettingsError(f"sweep.space has no setting of model={train.model}, expected some of: {expected}")
+    sweep = Sweep(experiment, settings.model_copy(update={"space": space}))
+    for name, spread in space.items():
         _check_spread(sweep, name, spread)
     return sweep
 
@@ -128,14 +133,16 @@ def _check_spread(sweep: Sweep, name: str, spread: Range | Choices) -> None:
         if not values:
             raise SettingsError(f"sweep.space.{name}: choices is empty")
     else:
-        if SEARCHABLE[name] is None:
+        if number_kind(*SEARCHABLE[name].split(".")) is None:
             raise SettingsError(f"sweep.space.{name}: a range of numbers is not accepted, expected choices: [...]")
         if not spread.low < spread.high or (spread.log and spread.low <= 0):
             expected = "0 < low < high" if spread.log else "low < high"
             raise SettingsError(f"sweep.space.{name}: low {spread.low:g} and high {spread.high:g} are not a range, expected {expected}")
         values, has_default = [spread.low, spread.high], default is not None and spread.low <= default <= spread.high
     for value in values:
-        sweep.with_values({name: value})
+        chosen = sweep.with_values({name: value})
+        if chosen.is_baseline:
+            check_model(chosen.settings)
     if not has_default:
         raise SettingsError(f"sweep.space.{name} does not contain the default {default}, which trial 0 uses: widen it, or give {name}")
 
@@ -143,8 +150,9 @@ def _check_spread(sweep: Sweep, name: str, spread: Range | Choices) -> None:
 def command_for(sweep: Sweep, best: Mapping[str, Any]) -> str:
     """Return the `mlflow run` line that trains with the best settings: all that differs from params.yaml."""
     defaults = flatten_settings(read_settings())
-    chosen = flatten_settings(sweep.with_values(best).settings)
-    given = [f"{name.removeprefix('train.')}={_as_word(value)}" for name, value in chosen.items() if value != defaults[name]]
+    chosen = applicable_settings(sweep.with_values(best).settings)
+    plain = {name: name.removeprefix("train.").removeprefix("baseline.") for name in chosen}
+    given = [f"{plain[name]}={_as_word(value)}" for name, value in chosen.items() if value != defaults[name]]
     return " ".join(["mlflow run .", *(f"-P {shlex.quote(word)}" for word in given)])
 
 

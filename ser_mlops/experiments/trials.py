@@ -14,7 +14,8 @@ import numpy as np
 from ser_mlops.errors import TrainingError
 from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.recording import begin_training
-from ser_mlops.experiments.rounds import RoundTask, fit, open_frozen
+from ser_mlops.experiments.round_task import RoundTask
+from ser_mlops.experiments.rounds import fit, open_inputs
 from ser_mlops.experiments.study import Pruned, Study, TakenTrial
 from ser_mlops.experiments.sweep import Sweep
 from ser_mlops.files import remove
@@ -54,7 +55,7 @@ class TrialLog:
 def run_trials(sweep: Sweep, study: Study) -> None:
     """Run waiting trials until there is none. The leader has shared through the study which runs they write to."""
     parent, runs = study.shared("parent"), study.shared("runs")
-    features = open_frozen(sweep.experiment, sweep.experiment.trainings, join_world())
+    features = open_inputs(sweep.experiment, sweep.experiment.trainings, join_world())
     with open_child_writer(parent, {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as writer:
         while not _is_orphan() and (trial := study.take()) is not None:
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ser_mlops.experiments.experiment import Experiment, prepare
 from ser_mlops.experiments.resuming import refuse_changed
 from ser_mlops.files import write_text
-from ser_mlops.settings.reading import dump_settings, parse_settings, with_train
+from ser_mlops.settings.reading import dump_settings, parse_settings, with_values
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.outbox import OUTBOX
 
@@ -31,7 +31,9 @@ class Handover:
     """Run id by key, of the rounds to be run; none for a sweep, whose study knows its trials."""
 
     def save(self) -> None:
-        settings = with_train(self.settings, {"resume": None}, "resume")  # else each process would read the parent's own settings again
+        settings = with_values(
+            self.settings, {"train.resume": None}, "resume"
+        )  # else each process would read the parent's own settings again
         content = {"parent": self.parent, "runs": dict(self.runs), "settings": dump_settings(settings)}
         write_text(self.folder / FILE, json.dumps(content, indent=1) + "\n")
 

@@ -19,10 +19,11 @@ from ser_mlops.launching.slurm_queue import queued
 from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.location import locate
-from ser_mlops.settings.sections import Settings, SlurmSettings
+from ser_mlops.settings.sections import BASELINE, Settings, SlurmSettings
 from ser_mlops.tracking.store import find_run, open_store, tracking_uri
-from ser_mlops.training.caches import look_ahead
+from ser_mlops.training.caches import Source, look_ahead
 from ser_mlops.training.features import FrozenPart
+from ser_mlops.training.vectors import VectorSource
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 GUIDE = "docs/cluster.md"
@@ -67,15 +68,21 @@ def check_cluster(settings: Settings, num_jobs: int) -> None:
 def reads_caches(experiment: Experiment) -> bool:
     """Say whether the rounds of an experiment read outputs of the frozen part, which are computed once and before them."""
     train = experiment.settings.train
+    if experiment.is_baseline:
+        return True
     return train.cache != "off" and train.attention_mask and not experiment.cache_objection()
 
 
 def check_caches(experiment: Experiment) -> bool:
     """Return whether caches must be filled; refuse those that do not fit on their disk, which every job would find out by itself."""
     train, slurm = experiment.settings.train, experiment.settings.slurm
-    classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask)
     corpora = {corpus: version.audio for corpus, version in experiment.versions.items()}
-    source = FrozenPart(classifier, train.freeze, train.cache_precision, torch.device("cuda" if slurm.gpus else "cpu"))
+    source: Source
+    if experiment.is_baseline:
+        source = VectorSource(experiment.settings.baseline.features)
+    else:
+        classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask)
+        source = FrozenPart(classifier, train.freeze, train.cache_precision, torch.device("cuda" if slurm.gpus else "cpu"))
     absent, obstacle = look_ahead(source, corpora, Path(experiment.settings.paths.cache))
     if obstacle:
         raise TrainingError(f"launcher=slurm: {obstacle}; cache=off: every job computes the frozen part in every epoch")
@@ -126,7 +133,7 @@ def _refuse_queued(run_id: str) -> None:
 def _check_node(settings: Settings) -> None:
     """Check on a node what it must see: this folder, the shared ones with their locks, the model's files, the tracking server."""
     folders = {f"paths.{name}": Path(path).resolve() for name, path in settings.paths.model_dump().items()}
-    model = locate(settings.train.model)
+    model = None if settings.train.model == BASELINE else locate(settings.train.model)
     token = secrets.token_hex(8)
     tokens = {name: folder / f".seen-by-a-node-{token}" for name, folder in folders.items()}
     try:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ser_mlops.errors import Interrupted, Postponed
-from ser_mlops.experiments.rounds import RoundTask, conduct_round, open_frozen, states_folder, train_round
+from ser_mlops.experiments.round_task import RoundTask
+from ser_mlops.experiments.rounds import conduct_round, open_inputs, states_folder, train_round
 from ser_mlops.files import remove
 from ser_mlops.launching.closing import close_if_complete
 from ser_mlops.launching.handover import Handover
@@ -20,7 +21,7 @@ def fill_caches(folder: Path) -> None:
     handover = Handover.read(folder)
     with raising_interrupted():
         experiment = handover.prepare()
-        open_frozen(experiment, experiment.trainings, join_world())
+        open_inputs(experiment, experiment.trainings, join_world())
 
 
 def run_round(folder: Path, key: str, tags: Mapping[str, str], restarts: Callable[[Interrupted], bool] = lambda _: False) -> None:
@@ -76,5 +77,5 @@ def _record(handover: Handover, key: str, tags: Mapping[str, str], restarts: Cal
 def _prepare_round(handover: Handover, key: str, world: World) -> RoundTask:
     experiment = handover.prepare()
     training, number = experiment.find_round(key)
-    features = open_frozen(experiment, [training], world)
+    features = open_inputs(experiment, [training], world)
     return RoundTask(experiment, training, number, states_folder(handover.folder, training, number), features, world)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ser_mlops.errors import TrackingError
 from ser_mlops.experiments.experiment import prepare
-from ser_mlops.experiments.rounds import conduct_rounds, open_frozen, plan_runs
+from ser_mlops.experiments.rounds import conduct_rounds, open_inputs, plan_runs
 from ser_mlops.experiments.study import DEAD_AFTER_S, UNFINISHED, Study, TrialState
 from ser_mlops.experiments.study_storage import needing_storage
 from ser_mlops.experiments.sweep import Sweep, prepare_sweep
@@ -90,7 +90,7 @@ def _run_all(sweep: Sweep, study: Study) -> None:
     """Run all trials: here, or in processes; then wait for those that helpers have taken."""
     study.requeue_dead()
     if sweep.settings.workers > 1:
-        open_frozen(sweep.experiment, sweep.experiment.trainings, join_world())  # filled once, before the workers read it
+        open_inputs(sweep.experiment, sweep.experiment.trainings, join_world())  # filled once, before the workers read it
         _run_processes(sweep, study, leads=True)
     while study.trials(*UNFINISHED):
         study.requeue_dead()

@@ -30,10 +30,9 @@ from threadpoolctl import threadpool_limits
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import ModelError, TrainingError
 from ser_mlops.files import write_text
+from ser_mlops.models.vectors import BASELINE_FACTS
 
-BASELINE = "baseline"
-"""The model's name among the aliases."""
-PIPELINE_FILE, FACTS_FILE = "pipeline.skops", "baseline.json"
+PIPELINE_FILE = "pipeline.skops"
 TEMPERATURES = (1e-3, 1e3)
 MAX_ITERATIONS = 5000
 """Of the logistic regression; the corpora take a few hundred."""
@@ -108,7 +107,7 @@ class Baseline:
         folder.mkdir(parents=True, exist_ok=True)
         io.dump(self.pipeline, folder / PIPELINE_FILE)
         facts = {"features": self.features, "training_clips": self.num_clips, "temperature": self.temperature}
-        write_text(folder / FACTS_FILE, json.dumps(facts, indent=2) + "\n")
+        write_text(folder / BASELINE_FACTS, json.dumps(facts, indent=2) + "\n")
 
 
 def fit_baseline(vectors_ND: np.ndarray, labels_N: np.ndarray, *, features: str, classifier: str, C: float, gamma: float | str) -> Baseline:
@@ -140,7 +139,7 @@ def open_baseline(folder: Path) -> Baseline:
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        facts = json.loads((folder / BASELINE_FACTS).read_text(encoding="utf-8"))
         pipeline = io.load(folder / PIPELINE_FILE, trusted=[])
         return Baseline(pipeline, str(facts["features"]), int(facts["training_clips"]), float(facts["temperature"]))
     except UntrustedTypesFoundException as error:

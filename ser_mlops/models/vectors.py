@@ -10,7 +10,6 @@ import numpy as np
 
 from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE
 from ser_mlops.errors import SettingsError
-from ser_mlops.models.functionals import NAMES, functionals
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,25 @@ class Vectors:
     """Numbers per clip."""
     version: str
     """Of what computes them: part of a cache's key and of a model's contract."""
+    licence: str
+    """Of what computes them."""
     describe: Callable[[np.ndarray], np.ndarray]
     """From a clip (int16, 16 kHz) to its numbers (float32). They depend on the clip alone."""
 
 
+BASELINE_FACTS = "baseline.json"
+"""The file of a saved baseline that says what it takes and how it is calibrated."""
 EGEMAPS = "egemaps"
-EGEMAPS_SIZE = 88
+OPENSMILE_LICENCE = "free for private, research and teaching use; commercial use needs a licence of audEERING"
+NUM_FUNCTIONALS, NUM_EGEMAPS = 411, 88
 MIN_EGEMAPS_SAMPLES = SAMPLE_RATE // 4
 """openSMILE returns nothing for clips much shorter than this: they are padded with zeros."""
+
+
+def _functionals(wave_S: np.ndarray) -> np.ndarray:
+    from ser_mlops.models.functionals import functionals  # which loads torchaudio
+
+    return functionals(wave_S)
 
 
 @lru_cache(maxsize=1)
@@ -41,7 +51,8 @@ def _smile() -> Any:
 def egemaps(wave_S: np.ndarray) -> np.ndarray:
     """Return the 88 numbers of eGeMAPS v02 (Eyben et al., 2016), as openSMILE computes them.
 
-    openSMILE is free for private, research and teaching use; commercial use needs a licence of audEERING.
+    Raises:
+        ModuleNotFoundError: openSMILE, which is optional, is not installed.
     """
     wave_S = np.pad(wave_S, (0, max(0, MIN_EGEMAPS_SAMPLES - len(wave_S)))).astype(np.float32) / FULL_SCALE
     return _smile().process_signal(wave_S, SAMPLE_RATE).to_numpy(dtype=np.float32)[0]
@@ -53,8 +64,8 @@ def is_installed(tool: str) -> bool:
 
 
 VECTORS: Mapping[str, Vectors] = {
-    "functionals": Vectors(len(NAMES), "1", functionals),
-    EGEMAPS: Vectors(EGEMAPS_SIZE, "openSMILE eGeMAPSv02", egemaps),
+    "functionals": Vectors(NUM_FUNCTIONALS, "1", "BSD 2-clause (torchaudio)", _functionals),
+    EGEMAPS: Vectors(NUM_EGEMAPS, "openSMILE eGeMAPSv02", f"openSMILE: {OPENSMILE_LICENCE}", egemaps),
 }
 
 
@@ -65,8 +76,5 @@ def vectors_named(features: str) -> Vectors:
         SettingsError: what computes it is not installed.
     """
     if features == EGEMAPS and not is_installed("opensmile"):
-        raise SettingsError(
-            "features=egemaps needs openSMILE (free for private, research and teaching use; commercial use needs a licence of "
-            "audEERING): pip install 'opensmile>=2.6'"
-        )
+        raise SettingsError(f"features={EGEMAPS} needs openSMILE ({OPENSMILE_LICENCE}): pip install 'opensmile>=2.6'")
     return VECTORS[features]

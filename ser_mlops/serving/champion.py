@@ -23,7 +23,8 @@ from ser_mlops.scores.comparison import HOLDS_OVER_SPEAKERS, compare
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.scores.summary import NO_INTERVAL
 from ser_mlops.scores.tables import points, points_between
-from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits
+from ser_mlops.serving.predictor import BASELINE_FOLDER, NETWORK_FOLDER, weights_in
+from ser_mlops.serving.pyfunc import FOLDER, Limits
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
 
 CHAMPION = "champion"
@@ -47,10 +48,10 @@ def fetched(model_uri: str) -> Iterator[Path]:
     """
     place = Path(model_uri)
     if place.is_dir():
-        yield place / WEIGHTS_FOLDER if (place / WEIGHTS_FOLDER).is_dir() else place
+        yield weights_in(place)
         return
     with TemporaryDirectory() as folder:
-        yield _download(model_uri, WEIGHTS_FOLDER, folder)
+        yield _download(model_uri, _model_folder(model_uri), folder)
 
 
 def limits_of(model_uri: str) -> Limits | None:
@@ -62,7 +63,7 @@ def limits_of(model_uri: str) -> Limits | None:
     """
     place = Path(model_uri)
     if place.is_dir():
-        logged = place.resolve().parent if place.resolve().name == WEIGHTS_FOLDER else place
+        logged = place.resolve().parent if place.resolve().name in (NETWORK_FOLDER, BASELINE_FOLDER) else place
         return _limits_in(logged / MLMODEL_FILE_NAME) if (logged / MLMODEL_FILE_NAME).is_file() else None
     with TemporaryDirectory() as folder:
         return _limits_in(_download(model_uri, MLMODEL_FILE_NAME, folder))
@@ -70,6 +71,13 @@ def limits_of(model_uri: str) -> Limits | None:
 
 def _limits_in(file: Path) -> Limits:
     return Limits(**Model.load(str(file)).flavors["python_function"]["config"])
+
+
+def _model_folder(model_uri: str) -> str:
+    """Return the name of the model folder in a logged model."""
+    with TemporaryDirectory() as folder:
+        metadata = Model.load(str(_download(model_uri, MLMODEL_FILE_NAME, folder))).metadata or {}
+    return str(metadata.get(FOLDER, NETWORK_FOLDER))
 
 
 def _download(model_uri: str, name: str, folder: str) -> Path:

@@ -47,7 +47,7 @@ class Listener:
         terms = predictor.terms
         finer = [seconds for seconds in FINER_SECONDS if terms.min_seconds <= seconds < terms.window_seconds]
         self.predictors = {
-            seconds: Predictor(predictor.classifier, replace(terms, window_seconds=seconds), BATCH_SIZE)
+            seconds: Predictor(predictor.model, replace(terms, window_seconds=seconds), BATCH_SIZE)
             for seconds in (terms.window_seconds, *finer)
         }
         self.terms = terms

@@ -1,8 +1,8 @@
 """Classifies recordings with a trained model, for files, requests and the page alike.
 
-A *model folder* is a plain transformers folder with a contract beside the weights, `contract.json`: everything that is done to a recording
-before the model sees it. A recording no longer than the contract's window is classified whole; a longer one in the fewest equal windows
-that are not longer, as an evaluation with `evaluate_long: windows` cuts it, each normalised like a clip of its own.
+A *model folder* is a plain transformers folder, or that of a baseline, with a contract beside the weights, `contract.json`: everything
+that is done to a recording before the model sees it. A recording no longer than the contract's window is classified whole; a longer one in
+the fewest equal windows that are not longer, as an evaluation with `evaluate_long: windows` cuts it, each like a clip of its own.
 
 Shape letters: W windows, E emotions.
 """
@@ -11,8 +11,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,9 +29,15 @@ from ser_mlops.errors import DataError, ModelError, SettingsError, one_of
 from ser_mlops.files import replacing, write_text
 from ser_mlops.models.build import open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.vectors import BASELINE_FACTS, VECTORS, vectors_named
 from ser_mlops.training.batching import collate, plan_evaluation, window_bounds
 
+if TYPE_CHECKING:
+    from ser_mlops.models.baseline import Baseline
+
 CONTRACT = "contract.json"
+NETWORK_FOLDER, BASELINE_FOLDER = "transformers", "baseline"
+"""Names of the model folder in a logged model."""
 CARD = "README.md"
 """The model card in a model folder."""
 FORMATS = (".csv", ".parquet")
@@ -50,50 +57,81 @@ class Terms:
     """What everyone who uses the model must know, for example that it was trained on synthetic data."""
 
 
-def preprocessing_of(classifier: EmotionClassifier) -> dict[str, object]:
+Model: TypeAlias = "EmotionClassifier | Baseline"
+
+
+def preprocessing_of(model: Model) -> dict[str, object]:
     """Return what this version of the code does to a recording, in the form of a contract."""
-    return {
+    decoded: dict[str, object] = {
         "emotions": list(EMOTIONS),
         "sample_rate": SAMPLE_RATE,
         "channels": "mean of all",
         "resampling": "soxr HQ",
         "samples": "int16 / 32768",
-        "normalisation": "zero mean and unit variance of each window" if classifier.extractor.do_normalize else "none",
-        "attention_mask": classifier.attention_mask,
+    }
+    if not isinstance(model, EmotionClassifier):
+        return decoded | {"vectors": f"{model.features}, version {VECTORS[model.features].version}"}
+    return decoded | {
+        "normalisation": "zero mean and unit variance of each window" if model.extractor.do_normalize else "none",
+        "attention_mask": model.attention_mask,
     }
 
 
-def save_model_folder(classifier: EmotionClassifier, folder: Path, terms: Terms) -> None:
-    """Write a classifier in the format of plain transformers, and its contract."""
-    classifier.save(folder)
-    write_text(folder / CONTRACT, json.dumps(preprocessing_of(classifier) | asdict(terms), indent=2) + "\n")
+def save_model_folder(model: Model, folder: Path, terms: Terms) -> None:
+    """Write a model (a network as plain transformers opens it, the baseline without pickle), and its contract."""
+    model.save(folder)
+    write_text(folder / CONTRACT, json.dumps(preprocessing_of(model) | asdict(terms), indent=2) + "\n")
+
+
+def folder_of(model: Model) -> str:
+    """Return the name of the model folder in a logged model."""
+    return NETWORK_FOLDER if isinstance(model, EmotionClassifier) else BASELINE_FOLDER
+
+
+def weights_in(place: Path) -> Path:
+    """Return the model folder in a logged model; another folder as it is."""
+    return next((place / name for name in (NETWORK_FOLDER, BASELINE_FOLDER) if (place / name).is_dir()), place)
+
+
+def _open_model(folder: Path) -> Model:
+    if not (folder / BASELINE_FACTS).is_file():
+        return open_classifier(folder)
+    from ser_mlops.models.baseline import open_baseline  # which loads scikit-learn
+
+    return open_baseline(folder)
 
 
 class Predictor:
     """A model ready to classify waves that `decode` made."""
 
-    def __init__(self, classifier: EmotionClassifier, terms: Terms, batch_size: int) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.backends.cudnn.allow_tf32 = False  # as in training
-        self.classifier = classifier.to(self.device).eval()
+    def __init__(self, model: Model, terms: Terms, batch_size: int) -> None:
+        self.model = model
         self.terms = terms
         self.max_samples = max(1, round(terms.window_seconds * SAMPLE_RATE))
-        self.batch_size = batch_size if classifier.attention_mask else 1  # without a mask padding would move predictions
+        self.batch_size = batch_size
+        self.probabilities_of: Callable[[Sequence[np.ndarray]], np.ndarray]
+        if isinstance(model, EmotionClassifier):
+            torch.backends.cudnn.allow_tf32 = False  # as in training
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            self.batch_size = batch_size if model.attention_mask else 1  # without a mask padding would move predictions
+            self.probabilities_of = partial(_probabilities_of_network, model.to(device).eval(), device)
+        else:
+            self.probabilities_of = partial(_probabilities_of_baseline, model)
 
     @classmethod
     def open(cls, folder: Path, *, window_seconds: float | None = None, batch_size: int = 8) -> "Predictor":
         """Open a model folder; `window_seconds` replaces the contract's own.
 
         Raises:
-            ModelError: the folder holds no trained classifier or no contract, or this version of the code treats recordings otherwise.
+            ModelError: the folder holds no trained model or no contract, or this version of the code treats recordings otherwise.
         """
-        classifier = open_classifier(folder)
+        model = _open_model(folder)
         contract = _read_contract(folder)
-        for name, value in preprocessing_of(classifier).items():
+        for name, value in preprocessing_of(model).items():
             if contract.get(name) != value:
                 raise ModelError(f"{folder / CONTRACT}: {name} is {contract.get(name)!r}, this version of ser_mlops has {value!r}")
         terms = Terms(**{field.name: contract[field.name] for field in fields(Terms)})
-        return cls(classifier, replace(terms, window_seconds=window_seconds or terms.window_seconds), batch_size)
+        return cls(model, replace(terms, window_seconds=window_seconds or terms.window_seconds), batch_size)
 
     def predict(self, waves: Sequence[np.ndarray], each_batch: Callable[[float], object] = lambda seconds: None) -> pd.DataFrame:
         """Return one row per window: clip (position in `waves`), start and end in seconds, emotion, and a probability per emotion.
@@ -107,7 +145,7 @@ class Predictor:
         probabilities_WE = np.zeros((len(clip_W), len(EMOTIONS)))
         for batch in plan_evaluation(end_W - first_W, self.batch_size):
             pieces = [waves[clip_W[i]][first_W[i] : end_W[i]] for i in batch]
-            probabilities_WE[batch] = self._probabilities(pieces)
+            probabilities_WE[batch] = self.probabilities_of(pieces)
             each_batch(sum(map(len, pieces)) / SAMPLE_RATE)
         if not np.isfinite(probabilities_WE).all():
             raise ModelError("the model's weights produce probabilities that are not finite")
@@ -115,18 +153,25 @@ class Predictor:
         table["emotion"] = np.array(EMOTIONS, dtype=object)[probabilities_WE.argmax(axis=1)]
         return table.join(pd.DataFrame(probabilities_WE, columns=list(EMOTIONS)))
 
-    @torch.inference_mode()
-    def _probabilities(self, pieces: Sequence[np.ndarray]) -> np.ndarray:
-        batch = collate([(i, self.classifier.prepare(piece)) for i, piece in enumerate(pieces)])
-        logits_BE = self.classifier(batch.values.to(self.device), batch.lengths_B.to(self.device))
-        return logits_BE.double().softmax(dim=1).cpu().numpy()
+
+@torch.inference_mode()
+def _probabilities_of_network(classifier: EmotionClassifier, device: torch.device, pieces: Sequence[np.ndarray]) -> np.ndarray:
+    batch = collate([(i, classifier.prepare(piece)) for i, piece in enumerate(pieces)])
+    logits_BE: torch.Tensor = classifier(batch.values.to(device), batch.lengths_B.to(device))
+    return logits_BE.double().softmax(dim=1).cpu().numpy()
+
+
+def _probabilities_of_baseline(baseline: "Baseline", pieces: Sequence[np.ndarray]) -> np.ndarray:
+    describe = vectors_named(baseline.features).describe
+    logits_BE = torch.from_numpy(baseline.logits(np.stack([describe(piece) for piece in pieces])))
+    return logits_BE.double().softmax(dim=1).numpy()
 
 
 def _read_contract(folder: Path) -> Mapping[str, Any]:
     try:
         contract = json.loads((folder / CONTRACT).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{folder} has no {CONTRACT}, expected the folder `transformers` of a logged model") from None
+        raise ModelError(f"{folder} has no {CONTRACT}, expected the folder `transformers` or `baseline` of a logged model") from None
     except ValueError as error:
         raise ModelError(f"{folder / CONTRACT} is not valid JSON: {error}") from None
     missing = [field.name for field in fields(Terms) if field.name not in contract]

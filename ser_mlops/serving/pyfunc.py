@@ -33,12 +33,13 @@ from ser_mlops.data.audio.decode import decode
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
-from ser_mlops.serving.predictor import Predictor
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.vectors import EGEMAPS
+from ser_mlops.serving.predictor import Model, Predictor, folder_of, weights_in
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it reports that the example fits the signature
 
 COLUMN = "audio"
-WEIGHTS_FOLDER = "transformers"
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, COLUMN)]),
     outputs=Schema(
@@ -53,6 +54,11 @@ SIGNATURE = ModelSignature(
 )
 PACKAGES = ("huggingface_hub", "mlflow", "numpy", "pandas", "safetensors", "soundfile", "soxr", "torch", "transformers")
 """What this file needs, directly and through the package."""
+BASELINE_PACKAGES = ("scikit-learn", "scipy", "skops", "threadpoolctl")
+VECTOR_PACKAGES = {"functionals": ("torchaudio",), EGEMAPS: ("opensmile",)}
+"""What the baseline, and each kind of vector, needs besides."""
+FOLDER = "model_folder"
+"""Key, in MLmodel's metadata, of the name of the model folder."""
 BATCH_SIZE = 4
 """Windows per batch: a server runs out of memory before it runs out of time."""
 
@@ -107,7 +113,7 @@ class EmotionModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         self._limits = Limits(**context.model_config)
-        self._predictor = Predictor.open(Path(__file__).parent / WEIGHTS_FOLDER, batch_size=BATCH_SIZE)
+        self._predictor = Predictor.open(weights_in(Path(__file__).parent), batch_size=BATCH_SIZE)
         self._turn = threading.Lock()
         if scoring_server._SERVER_MODEL_PATH in os.environ:
             _answer_unreadable_requests()
@@ -150,13 +156,21 @@ def _line_of(message: str) -> str:
     return " ".join(said.split())
 
 
-def save_pyfunc(folder: Path, limits: Mapping[str, float]) -> None:
-    """Make a folder an MLflow model: write MLmodel, requirements, this file and the package."""
-    shutil.copytree(_saved_pyfunc(tuple(limits.items())).name, folder)
+def save_pyfunc(folder: Path, limits: Mapping[str, float], model: Model) -> None:
+    """Make a folder an MLflow model: write MLmodel, requirements, this file and the package; `save_model_folder` adds the model."""
+    shutil.copytree(_saved_pyfunc(tuple(limits.items()), _packages_of(model), folder_of(model)).name, folder)
+
+
+def _packages_of(model: Model) -> tuple[str, ...]:
+    if isinstance(model, EmotionClassifier):
+        return PACKAGES
+    return (*PACKAGES, *BASELINE_PACKAGES, *VECTOR_PACKAGES[model.features])
 
 
 @cache
-def _saved_pyfunc(limits: tuple[tuple[str, float], ...]) -> "tempfile.TemporaryDirectory[str]":
+def _saved_pyfunc(
+    limits: tuple[tuple[str, float], ...], packages: tuple[str, ...], model_folder: str
+) -> "tempfile.TemporaryDirectory[str]":
     """Save the parts of a model that are the same for every round, once per process: MLflow checks requirements for 0.8 s."""
     saved = tempfile.TemporaryDirectory()
     mlflow.pyfunc.save_model(
@@ -164,8 +178,9 @@ def _saved_pyfunc(limits: tuple[tuple[str, float], ...]) -> "tempfile.TemporaryD
         python_model=__file__,
         code_paths=[str(Path(__file__).parents[1])],
         signature=SIGNATURE,
-        pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+        pip_requirements=[f"{package}=={version(package)}" for package in packages],
         model_config=dict(limits),
+        metadata={FOLDER: model_folder},
         input_example=pd.DataFrame({COLUMN: [_example()]}),
     )
     return saved

@@ -4,7 +4,7 @@ from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 from ser_mlops.settings.kinds import Mark, Section
-from ser_mlops.settings.sections import RUN_SECTIONS, Settings
+from ser_mlops.settings.sections import BASELINE, RUN_SECTIONS, Settings
 
 
 def fields_of(section: str) -> list[str]:
@@ -25,6 +25,14 @@ def names_marked(mark: Mark) -> tuple[str, ...]:
         for key, field in model_of(section).model_fields.items()
         if mark in (*field.metadata, *Settings.model_fields[section].metadata)
     )
+
+
+def inapplicable(settings: Settings) -> frozenset[str]:
+    """Return the dotted names of the settings that the model of a training does not have."""
+    if settings.train.model != BASELINE:
+        return frozenset(f"baseline.{key}" for key in fields_of("baseline"))
+    without_kernel = ["baseline.gamma"] if settings.baseline.classifier == "logistic" else []
+    return frozenset([*names_marked(Mark.NETWORK), *without_kernel])
 
 
 def number_kind(section: str, key: str) -> type[int] | type[float] | None:

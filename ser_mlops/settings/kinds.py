@@ -56,6 +56,8 @@ class Mark(Enum):
     """A resume may change it: no number depends on it."""
     SEARCHABLE = auto()
     """A sweep may search it: all trials share data and caches, as it changes neither who is trained on nor what is frozen."""
+    NETWORK = auto()
+    """Only neural networks have it: the baseline does not."""
 
 
 class Section(BaseModel):

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.settings.fields import fields_of
+from ser_mlops.settings.fields import fields_of, inapplicable
 from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Settings
 
 PARAMS_FILE = Path("params.yaml")
@@ -47,16 +47,33 @@ def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = Non
         section, key = name.split(".", 1)
         content.setdefault(section, {})[key] = value
     try:
-        return Settings.model_validate(content)
+        settings = Settings.model_validate(content)
     except ValidationError as error:
         problems = {name: list(group) for name, group in groupby(error.errors(), key=lambda problem: problem["loc"][:2])}
         raise SettingsError("; ".join(_explain(group, origin, given or {}) for group in problems.values())) from None
+    _refuse_inapplicable(settings, given or {})
+    return settings
 
 
-def with_train(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
-    """Return settings with other values of `train`, checked; `origin` is where they come from, for messages."""
+def _refuse_inapplicable(settings: Settings, given: Mapping[str, str]) -> None:
+    unused = inapplicable(settings)
+    for name in given:
+        if name in unused:
+            section, key = name.split(".")
+            model = f"model={settings.train.model}"
+            others = [key for key in fields_of(section) if f"{section}.{key}" not in unused] or ["model=baseline"]
+            which = f"classifier={settings.baseline.classifier}" if section == "baseline" and others[0] != "model=baseline" else model
+            raise SettingsError(f"{key}={given[name]} does not go with {which}, expected one of: {', '.join(others)}")
+
+
+def with_values(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+    """Return settings with other values, by dotted name, checked; `origin` is where they come from, for messages."""
+    content = settings.model_dump()
+    for name, value in values.items():
+        section, key = name.split(".")
+        content[section][key] = value
     try:
-        return Settings.model_validate(settings.model_dump() | {"train": settings.train.model_dump() | dict(values)})
+        return Settings.model_validate(content)
     except ValidationError as error:
         raise SettingsError(_explain(error.errors(), origin, {})) from None
 
@@ -72,6 +89,12 @@ def flatten_settings(settings: Settings, sections: Sequence[str] = RUN_SECTIONS)
     """Return the settings of some sections (those that a training depends on) under their dotted names (train.lr)."""
     content = settings.model_dump()
     return {f"{section}.{key}": value for section in sections for key, value in content[section].items()}
+
+
+def applicable_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that a training depends on, but for those that its model does not have, under their dotted names."""
+    unused = inapplicable(settings)
+    return {name: value for name, value in flatten_settings(settings).items() if name not in unused}
 
 
 def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[str, str]) -> str:

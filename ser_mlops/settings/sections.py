@@ -28,6 +28,10 @@ from ser_mlops.settings.kinds import (
 warnings.filterwarnings("ignore", 'Field name "register"')  # every class that may be abstract has a method of that name
 
 
+BASELINE = "baseline"
+"""The model that is no neural network."""
+
+
 class DataSettings(Section):
     raw: str
     """Folder with one folder per corpus: data/demo (synthetic) or data/raw (a link made by `make raw FROM=FOLDER`)."""
@@ -96,22 +100,23 @@ class TrainSettings(Section):
     test_split_source: OptionalName
     """With indep: this corpus is not trained on, its groups are halved into validation and test."""
     model: Annotated[str, Field(min_length=1)]
-    """An alias (HuB-LL, HuB-XL, HuB-ER, HuB-SID, W2V2-base, W2V2-large, W2V2-robust, DistilHubert, tiny), a hub id or a folder."""
-    freeze: Freeze
+    """An alias (HuB-LL, HuB-XL, HuB-ER, HuB-SID, W2V2-base, W2V2-large, W2V2-robust, DistilHubert, tiny), a hub id, a folder, or
+    baseline."""
+    freeze: Annotated[Freeze, Mark.NETWORK]
     """none, feature_encoder (the CNN; `true` means this) or encoder (everything below the head)."""
-    epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE]
+    epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Passes over the training clips."""
     rounds: Annotated[int, Field(ge=1)]
     """Full repeats, each with its own seed ("rondas")."""
-    lr: Annotated[float, Field(gt=0), Mark.SEARCHABLE]
+    lr: Annotated[float, Field(gt=0), Mark.SEARCHABLE, Mark.NETWORK]
     """Learning rate of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0), Mark.SEARCHABLE]
+    weight_decay: Annotated[float, Field(ge=0), Mark.SEARCHABLE, Mark.NETWORK]
     """Weight decay of AdamW."""
-    batch_size: Annotated[int, Field(ge=1), Mark.SEARCHABLE]
+    batch_size: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Clips per training batch."""
-    eval_batch_size: Annotated[int, Field(ge=1)]
+    eval_batch_size: Annotated[int, Field(ge=1), Mark.NETWORK]
     """Clips per evaluation batch (sorted by length)."""
-    attention_mask: bool
+    attention_mask: Annotated[bool, Mark.NETWORK]
     """false: no mask, as in older work; clips are then evaluated one at a time."""
     seed: int
     """Base seed: validation split, initial heads, order of batches."""
@@ -129,38 +134,49 @@ class TrainSettings(Section):
     """Registered model (say ser) that the best round becomes a version of; champion if it beats the present one. none: not registered."""
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     """Share of the groups of each training corpus that validates."""
-    schedule: Annotated[Literal["constant", "linear", "cosine"], Mark.SEARCHABLE]
+    schedule: Annotated[Literal["constant", "linear", "cosine"], Mark.SEARCHABLE, Mark.NETWORK]
     """Learning rate after the warm-up: constant, or falling to 0 at the last step."""
-    warmup: Annotated[Share, Mark.SEARCHABLE]
+    warmup: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]
     """Share of all steps over which the learning rate rises from 0."""
-    accumulate: Annotated[int, Field(ge=1), Mark.SEARCHABLE]
+    accumulate: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Batches per optimiser step."""
-    clip_norm: Annotated[OptionalPositive, Mark.SEARCHABLE]
+    clip_norm: Annotated[OptionalPositive, Mark.SEARCHABLE, Mark.NETWORK]
     """Largest norm of the gradient; none: not clipped."""
-    class_weights: Annotated[Literal["none", "balanced"], Mark.SEARCHABLE]
+    class_weights: Annotated[Literal["none", "balanced"], Mark.SEARCHABLE, Mark.NETWORK]
     """balanced: the loss weighs emotions by the inverse of their number of training clips."""
-    label_smoothing: Annotated[Share, Mark.SEARCHABLE]
+    label_smoothing: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]
     """Share of the target spread over all emotions."""
-    augment: Augmentations
+    augment: Annotated[Augmentations, Mark.NETWORK]
     """Waveform augmentations of training clips: speed, noise, gain; they switch caches off."""
-    early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(none_if_blank), Mark.SEARCHABLE]
+    early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(none_if_blank), Mark.SEARCHABLE, Mark.NETWORK]
     """Stop after so many epochs without a better `select_by`; none: never."""
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], Mark.NETWORK]
     """auto: bfloat16 on GPUs that have it, float32 elsewhere."""
-    gradient_checkpointing: bool
+    gradient_checkpointing: Annotated[bool, Mark.NETWORK]
     """Recompute activations in the backward pass: less memory, more time (HuB-XL)."""
-    max_seconds: OptionalPositive
+    max_seconds: Annotated[OptionalPositive, Mark.NETWORK]
     """Longest training clip; longer ones are cropped at a random place that the seed decides. none: whole clips."""
-    evaluate_long: Literal["whole", "windows"]
+    evaluate_long: Annotated[Literal["whole", "windows"], Mark.NETWORK]
     """Clips longer than max_seconds are evaluated whole, or in windows whose logits are averaged."""
-    cache: Literal["auto", "require", "off"]
+    cache: Annotated[Literal["auto", "require", "off"], Mark.NETWORK]
     """Outputs of the frozen part: kept where the disk allows (auto), an error where it does not (require), or not kept (off)."""
-    cache_precision: Literal["float32", "bfloat16"]
+    cache_precision: Annotated[Literal["float32", "bfloat16"], Mark.NETWORK]
     """bfloat16 halves a cache and agrees with float32 within 2e-2 of a logit."""
-    workers: Annotated[int, Field(ge=0), Mark.FREE]
+    workers: Annotated[int, Field(ge=0), Mark.FREE, Mark.NETWORK]
     """Processes that read waveforms; 0: the training process itself."""
-    checkpoint_every: Annotated[int, Field(ge=0), Mark.FREE]
+    checkpoint_every: Annotated[int, Field(ge=0), Mark.FREE, Mark.NETWORK]
     """Optimiser steps between saved states, besides epoch ends; 0: epoch ends only."""
+
+
+class BaselineSettings(Section):
+    features: Annotated[Literal["functionals", "egemaps"], Mark.SEARCHABLE]
+    """What describes a clip: functionals, 411 numbers by torchaudio; egemaps, 88 by openSMILE (optional, not free for every use)."""
+    classifier: Annotated[Literal["svm", "logistic"], Mark.SEARCHABLE]
+    """svm: support vector machine with an RBF kernel; logistic: logistic regression; both with balanced emotions."""
+    C: Annotated[float, Field(gt=0), Mark.SEARCHABLE]
+    """Inverse of the regularisation."""
+    gamma: Annotated[Annotated[float, Field(gt=0)] | Literal["scale"], Mark.SEARCHABLE]
+    """Of the RBF kernel; scale: 1 / (numbers x their variance)."""
 
 
 class LaunchSettings(Section):
@@ -249,7 +265,7 @@ class SweepSettings(Section):
     pruner: Literal["none", "median", "wilcoxon"]
     """Stops trials early: median compares epochs, wilcoxon finished rounds. A pruned trial has no value and cannot win."""
     space: Mapping[str, Spread]
-    """What is searched: any setting of `train`, as {low, high, log} or {choices}."""
+    """What is searched: any setting of `train` or `baseline`, as {low, high, log} or {choices}; those that the model has count."""
 
 
 class CompareSettings(Section):
@@ -307,6 +323,8 @@ class Settings(Section):
     """Folders"""
     train: TrainSettings
     """Training"""
+    baseline: BaselineSettings
+    """The baseline"""
     launch: LaunchSettings
     """Where trainings run"""
     slurm: SlurmSettings
@@ -329,7 +347,7 @@ class Settings(Section):
     """What is imported"""
 
 
-RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "serving")
+RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "baseline", "serving")
 """Sections that a training, or the model that it leaves, depends on."""
 LAUNCH_SECTIONS = ("launch", "slurm")
 """Sections that say where trainings run; no number depends on them."""

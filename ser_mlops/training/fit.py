@@ -6,7 +6,6 @@ Shape letters: B batch, E emotions.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from ser_mlops.training.distributed import World, join_world
 from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
 from ser_mlops.training.inputs import Inputs
 from ser_mlops.training.recorder import Recorder
-from ser_mlops.training.round import Round
+from ser_mlops.training.round import Fitted, Round
 from ser_mlops.training.state import State, best_epoch, seed_step
 from ser_mlops.training.stopping import Stop, watching_signals
 
@@ -39,27 +38,7 @@ STEPS_BETWEEN_LOOKS = 16
 """Losses stay on the device for so many steps: to look at each one would make a GPU wait for it."""
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A round at its best epoch."""
-
-    classifier: EmotionClassifier
-    """With the best epoch's weights, in evaluation mode."""
-    best_epoch: int
-    """From 1."""
-    best_scores: dict[str, float]
-    """Validation scores of the best epoch, under their names in `metrics.score`."""
-    history: list[dict[str, float]]
-    """Metrics of every epoch, as the recorder got them."""
-    num_trainable: int
-    num_frozen: int
-
-    def save(self, folder: Path) -> None:
-        """Write the model as plain transformers opens it."""
-        self.classifier.save(folder)
-
-
-def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 0, checkpoint_every: int = 0) -> Fitted:
+def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 0, checkpoint_every: int = 0) -> Fitted[EmotionClassifier]:
     """Train one round, or resume it where `folder` holds its state.
 
     On a CPU the same call gives the same numbers bit for bit (same machine, number of threads and versions), interrupted or not. Metrics of

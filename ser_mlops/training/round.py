@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from typing import Generic, TypeVar
 
 import torch
 
@@ -11,6 +12,8 @@ from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import resolve_precision
 from ser_mlops.training.recipe import Recipe
+
+ModelT = TypeVar("ModelT")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,22 @@ class Round:
             "threads": str(torch.get_num_threads()),  # sums are cut up by them
         }
         return {name: str(value) for name, value in asdict(self.recipe).items()} | own | dict(self.identity)
+
+
+@dataclass(frozen=True)
+class Fitted(Generic[ModelT]):
+    """A round at its best epoch."""
+
+    classifier: ModelT
+    """A network has the best epoch's weights and is in evaluation mode."""
+    best_epoch: int
+    """From 1."""
+    best_scores: dict[str, float]
+    """Validation scores of the best epoch, under their names in `metrics.score`."""
+    history: list[dict[str, float]]
+    """Metrics of every epoch, as the recorder got them."""
+    num_trainable: int
+    num_frozen: int
 
 
 def _digest(clips: Clips) -> str:

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import ModelError, TrainingError
-from ser_mlops.models.baseline import CLASSIFIERS, FACTS_FILE, PIPELINE_FILE, Baseline, fit_baseline, open_baseline
+from ser_mlops.models.baseline import CLASSIFIERS, PIPELINE_FILE, Baseline, fit_baseline, open_baseline
+from ser_mlops.models.vectors import BASELINE_FACTS
 
 SEEN = np.array([0, 2, 3, 5])
 PLAIN = {
@@ -112,7 +113,7 @@ class Stranger(SVC):
 
 def test_a_folder_without_facts_is_refused(tmp_path):
     fitted("svm").save(tmp_path)
-    (tmp_path / FACTS_FILE).write_text(json.dumps({"features": "functionals"}))
+    (tmp_path / BASELINE_FACTS).write_text(json.dumps({"features": "functionals"}))
     with pytest.raises(ModelError, match="training_clips"):
         open_baseline(tmp_path)
 

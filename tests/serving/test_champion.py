@@ -11,8 +11,8 @@ from ser_mlops.errors import ModelError, TrackingError
 from ser_mlops.experiments.artifacts import MODEL
 from ser_mlops.models.build import load_classifier
 from ser_mlops.serving.champion import best_round, fetched, limits_of, register_best
-from ser_mlops.serving.predictor import Predictor, Terms, save_model_folder
-from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER, Limits, save_pyfunc
+from ser_mlops.serving.predictor import NETWORK_FOLDER, Predictor, Terms, save_model_folder
+from ser_mlops.serving.pyfunc import Limits, save_pyfunc
 from ser_mlops.tracking.notebook import Planned, open_notebook
 from ser_mlops.tracking.outbox import Pace
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store
@@ -60,8 +60,9 @@ def experiment(
                 with run.artifact(f"test_{corpus}.parquet", PREDICTIONS_FOLDER) as path:
                     table.to_parquet(path)
                 with run.model(MODEL) as folder:
-                    save_pyfunc(folder, LIMITS)
-                    save_model_folder(load_classifier("tiny", seed=round), folder / WEIGHTS_FOLDER, Terms(30.0, 0.1, "synthetic data"))
+                    classifier = load_classifier("tiny", seed=round)
+                    save_pyfunc(folder, LIMITS, classifier)
+                    save_model_folder(classifier, folder / NETWORK_FOLDER, Terms(30.0, 0.1, "synthetic data"))
     return notebook.parent.run_id
 
 
@@ -190,10 +191,10 @@ def test_a_model_is_found_by_alias_version_round_experiment_and_folder(store, na
 
 
 def test_a_folder_is_a_logged_model_or_the_weights_in_it(tmp_path):
-    save_model_folder(load_classifier("tiny", seed=1), tmp_path / WEIGHTS_FOLDER, Terms(30.0, 0.1, ""))
-    for place in (tmp_path, tmp_path / WEIGHTS_FOLDER):
+    save_model_folder(load_classifier("tiny", seed=1), tmp_path / NETWORK_FOLDER, Terms(30.0, 0.1, ""))
+    for place in (tmp_path, tmp_path / NETWORK_FOLDER):
         with fetched(str(place)) as folder:
-            assert folder == tmp_path / WEIGHTS_FOLDER
+            assert folder == tmp_path / NETWORK_FOLDER
 
 
 def test_a_model_that_is_fetched_leaves_nothing_behind(store, name):
@@ -208,9 +209,9 @@ def test_what_a_request_may_ask_is_found_beside_the_weights(store, name, tmp_pat
     register(parent_id, name)
     for uri in (f"models:/{name}@champion", parent_id):
         assert limits_of(uri) == Limits(**LIMITS)
-    save_pyfunc(tmp_path / "model", LIMITS)
-    save_model_folder(load_classifier("tiny", seed=1), tmp_path / "model" / WEIGHTS_FOLDER, Terms(30.0, 0.1, ""))
-    assert limits_of(str(tmp_path / "model")) == limits_of(str(tmp_path / "model" / WEIGHTS_FOLDER)) == Limits(**LIMITS)
+    save_pyfunc(tmp_path / "model", LIMITS, load_classifier("tiny", seed=1))
+    save_model_folder(load_classifier("tiny", seed=1), tmp_path / "model" / NETWORK_FOLDER, Terms(30.0, 0.1, ""))
+    assert limits_of(str(tmp_path / "model")) == limits_of(str(tmp_path / "model" / NETWORK_FOLDER)) == Limits(**LIMITS)
     assert limits_of(str(tmp_path)) is None
 
 

@@ -17,8 +17,7 @@ import pytest
 from ser_mlops.data.audio.decode import decode
 from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.serving.predictor import Predictor, predict_files
-from ser_mlops.serving.pyfunc import WEIGHTS_FOLDER
+from ser_mlops.serving.predictor import NETWORK_FOLDER, Predictor, predict_files
 from tests.data.audio.sounds import encoded, tone
 from tests.project import Project
 from tests.servers import free_port
@@ -165,7 +164,7 @@ def predicted(laboratory: Project, recording: Path, window_seconds: float | None
     """What `predict` says of a recording."""
     client = laboratory.client
     version = client.get_model_version_by_alias("ser", "champion")
-    folder = Path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location) / WEIGHTS_FOLDER
+    folder = Path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location) / NETWORK_FOLDER
     return predict_files(Predictor.open(folder, window_seconds=window_seconds), [recording])
 
 

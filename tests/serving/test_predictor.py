@@ -59,7 +59,7 @@ def clips_of(waves: list[np.ndarray], folder: Path) -> Clips:
 def evaluated(folder: Path, clips: Clips, max_samples: int | None = None) -> np.ndarray:
     """The logits of an evaluation."""
     return predict_logits(
-        Predictor.open(folder).classifier,
+        Predictor.open(folder).model,
         clips,
         EvaluationRecipe(16, max_samples=max_samples, evaluate_long="windows" if max_samples else "whole"),
         None,

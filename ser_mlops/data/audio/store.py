@@ -5,7 +5,6 @@ index has one row per file: the fields of `intake.Entry`, and `start`, the clip'
 number of processes.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -70,11 +69,6 @@ def _write_audio(
         index = _index(entries)
         index.to_parquet(index_aside, index=False)
     return index
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+"""How a round of a neural network is trained and tested: the outputs of what is frozen, the fit, the logits of test clips."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ser_mlops.data.folders import AUDIO
+from ser_mlops.errors import TrainingError
+from ser_mlops.experiments.experiment import Experiment
+from ser_mlops.experiments.plan import Training
+from ser_mlops.experiments.round_task import RoundTask
+from ser_mlops.models.build import load_classifier
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.training.batching import Clips
+from ser_mlops.training.caches import Features
+from ser_mlops.training.distributed import World
+from ser_mlops.training.evaluate import predict_logits
+from ser_mlops.training.features import open_features
+from ser_mlops.training.fit import fit_round
+from ser_mlops.training.recorder import Recorder
+from ser_mlops.training.round import Fitted, Round
+
+
+def open_inputs(experiment: Experiment, trainings: Sequence[Training], world: World) -> Features | None:
+    """Open the outputs of the frozen part for the trainings that are to be run, if any, or say why waveforms are read instead."""
+    train = experiment.settings.train
+    if not trainings or train.freeze == "none":
+        return None
+    if objection := experiment.cache_objection():
+        print(f"no cache of the frozen part: {objection}")
+        return None
+    classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask, share_encoder=train.freeze == "encoder")
+    classifier.freeze(train.freeze)
+    features = open_features(
+        classifier,
+        train.freeze,
+        {corpus: version.audio for corpus, version in experiment.versions.items()},
+        Path(experiment.settings.paths.cache),
+        train.cache_precision,
+        train.cache,
+        world.device,
+    )
+    if world.count(features is None) not in (0, world.size):
+        raise TrainingError("only some processes have the cache of the frozen part: put paths.cache on shared storage, or set cache=off")
+    return features
+
+
+def fit(task: RoundTask, recorder: Recorder) -> Fitted[EmotionClassifier]:
+    """Train one round, or resume it where its folder holds a state."""
+    train = task.experiment.settings.train
+    round = Round(
+        model=train.model,
+        recipe=task.experiment.recipe,
+        train=Clips.from_frame(task.training.train, AUDIO),
+        validation=Clips.from_frame(task.training.validation, AUDIO),
+        seed=train.seed,
+        number=task.number,
+        features=task.features,
+        identity=task.experiment.identity(),
+    )
+    return fit_round(round, task.folder, recorder, workers=train.workers, checkpoint_every=train.checkpoint_every)
+
+
+def predict(task: RoundTask, fitted: Fitted[EmotionClassifier], clips: Clips) -> np.ndarray:
+    """Return the logits of clips."""
+    experiment = task.experiment
+    return predict_logits(
+        fitted.classifier, clips, experiment.recipe.evaluation, task.features, task.world, experiment.settings.train.workers
+    )

@@ -46,7 +46,7 @@ def functionals(wave_S: np.ndarray) -> np.ndarray:
     One clip at a time and in one thread: the bits depend on the clip alone, not on its neighbours or on how many cores there are.
     """
     with torch.inference_mode(), one_thread():
-        wave = torch.from_numpy(np.ascontiguousarray(wave_S)).to(torch.float32) / FULL_SCALE  # into torch's own, aligned memory
+        wave = torch.tensor(wave_S, dtype=torch.float32) / FULL_SCALE  # into torch's own, aligned memory
         wave = functional.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
         mfcc_FT = _mfcc()(wave)
         energy_T, pitch_T = energy_db(wave), pitch_hz(wave)

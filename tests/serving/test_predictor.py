@@ -162,7 +162,7 @@ def test_a_contract_that_this_code_cannot_keep_is_refused(tmp_path):
 
 def test_a_folder_without_contract_is_refused(tmp_path):
     load_classifier("tiny", seed=1).save(tmp_path)
-    with pytest.raises(ModelError, match=r"has no contract.json, expected the folder `transformers` of a logged model"):
+    with pytest.raises(ModelError, match=r"has no contract.json, expected the folder `transformers` or `baseline` of a logged model"):
         Predictor.open(tmp_path)
 
 

@@ -16,9 +16,9 @@ from ser_mlops.seeds import rng
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.features import open_features
-from ser_mlops.training.fit import Fitted, fit_round
+from ser_mlops.training.fit import fit_round
 from ser_mlops.training.recipe import Recipe
-from ser_mlops.training.round import Round
+from ser_mlops.training.round import Fitted, Round
 
 PLAIN = Recipe(
     freeze="none",

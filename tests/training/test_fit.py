@@ -58,7 +58,7 @@ def test_the_fitted_model_is_that_of_the_best_epoch_and_opens_from_its_folder(tm
     assert fitted.best_epoch < 3, "the test needs a round whose last epoch is not its best"
     best = setup.fit("short", epochs=fitted.best_epoch)
     assert weights_of(fitted) == weights_of(best)
-    fitted.save(tmp_path / "saved")
+    fitted.classifier.save(tmp_path / "saved")
     opened = open_classifier(tmp_path / "saved")
     assert opened.config.id2label == dict(enumerate(EMOTIONS))
     assert {name: weight.numpy().tobytes() for name, weight in opened.state_dict().items()} == weights_of(fitted)

@@ -91,7 +91,7 @@ HARMLESS = {
     "pandas.core.series": {"Series"},
     "pyarrow.lib": {"chunked_array", "py_buffer", "type_for_alias"},
 }
-"""Everything that a pickled DataFrame of numbers, strings, of dates and paths, pandas 1.0 to 3; nothing here runs or reads anything."""
+"""Everything that a pickled DataFrame of numbers, strings, dates and paths needs, from pandas 1 to 3; nothing here runs anything."""
 FORMER_MODULES = {
     "__builtin__": "builtins",
     "copy_reg": "copyreg",

@@ -11,7 +11,7 @@ from ser_mlops.scores.metrics import METRICS, score_names, shared_labels
 from ser_mlops.scores.predictions import in_one_order
 from ser_mlops.scores.units import UNKNOWN, Units, unit_sums, units_of
 
-MORE_SPEAKERS = "`fold=all` or another corpus tests more"
+MORE_SPEAKERS = "another corpus, or `fold=all` where one fold is held out, tests more"
 NO_INTERVAL = "no interval"
 
 
@@ -63,7 +63,7 @@ def _summary(of: Estimate, notes: tuple[str, ...]) -> Summary:
 
 
 def interval_notes(units: Units, of: Estimate) -> tuple[str, ...]:
-    """Say why scores have no interval, and what intervals cannot say."""
+    """Say why scores have no interval, and what intervals cannot say; the recalls, of which some often lack one, are not listed."""
     notes = []
     for corpus in np.unique(units.corpora_U):
         names = [name for name, own in zip(units.names, units.corpora_U, strict=True) if own == corpus]
@@ -80,7 +80,7 @@ def interval_notes(units: Units, of: Estimate) -> tuple[str, ...]:
             ("an emotion has a single speaker", is_lone),
             ("all speakers of a corpus score alike", ~is_lone & np.isnan(low)),
         ):
-            if lacking := [name for name, lacks in zip(of.names, has_none, strict=True) if lacks]:
+            if lacking := [name for name, lacks in zip(of.names, has_none, strict=True) if lacks and name in METRICS]:
                 notes.append(f"{NO_INTERVAL} of {', '.join(lacking)}: {reason}")
     if of.rounds[0].shape[1] == 1:
         notes.append("one round: intervals cover other speakers, not other seeds")

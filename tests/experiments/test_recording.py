@@ -10,7 +10,7 @@ from ser_mlops.experiments.descriptions import describe_summary, format_summary
 from ser_mlops.experiments.plan import plan_trainings
 from ser_mlops.experiments.results import Result, results_by_test, rounds_of, summarise, trained_by_all
 from ser_mlops.scores.predictions import prediction_table
-from ser_mlops.scores.summary import summarise_rounds
+from ser_mlops.scores.summary import MORE_SPEAKERS, summarise_rounds
 from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
 from tests.builders import parted_frame, tiny_frame
 
@@ -96,8 +96,8 @@ def test_a_description_begins_with_the_score_and_tells_every_test_set_and_round(
     results = results_of("A B C", experiment_type="matrix", rounds=3)
     text = described(results)
     assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, mean of 3 test sets, no interval\*\* — \*\*synthetic data", text)
-    assert "- mean, pooled, A: no interval of uar, accuracy, recall/happy: all speakers of a corpus score alike" in text
-    assert "- pooled, C: C has two test speakers, who say next to nothing about others (`fold=all` or another corpus tests more)" in text
+    assert "- mean, pooled, A, B: no interval of uar, accuracy: all speakers of a corpus score alike" in text
+    assert f"- pooled, C: C has two test speakers, who say next to nothing about others ({MORE_SPEAKERS})" in text
     for test in ("mean", "pooled", "A", "B", "C"):
         (row,) = re.findall(rf"^{test} +0\.\d+ ± .*", text, re.MULTILINE)
         assert (" 0.500 " in row) == (test != "mean")  # chance
@@ -111,7 +111,7 @@ def test_one_test_speaker_has_no_interval_among_the_metrics_in_the_description_a
     summary = summarise(results)
     assert "test/uar_sd" in summary.metrics
     assert not [name for name in summary.metrics if "_ci_" in name]
-    caution = "- no interval: A has one test speaker, who says nothing about others (`fold=all` or another corpus tests more)"
+    caution = f"- no interval: A has one test speaker, who says nothing about others ({MORE_SPEAKERS})"
     assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, no interval\*\*", described(results))
     for text in (described(results), format_summary(summary)):
         assert caution in text

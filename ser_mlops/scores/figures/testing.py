@@ -150,7 +150,7 @@ def cross_corpus(uar: pd.DataFrame, shared: pd.DataFrame, chance: pd.DataFrame, 
             if np.isfinite(shared.iloc[row, column]) and shared.iloc[row, column] != value:
                 below = f"shared {percent(shared.iloc[row, column])}\n{below}"
             _write_in_cell(axes, row, column, percent(value), below, value, is_own)
-    axes.set_xlabel("tested on (shared: the emotions of both sides, which chance is of)" if differs else "tested on")
+    axes.set_xlabel("tested on (shared, chance: over the emotions of both corpora)" if differs else "tested on")
     axes.set_ylabel("trained on")
     _shade_bar(figure, axes, image, "UAR")
     return figure

@@ -1,17 +1,18 @@
 """Runs an experiment in this process: every round that is not finished is trained, tested and recorded, then all are summed up."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_mlops.data.folders import AUDIO
+from ser_mlops.data.progress import progress
+from ser_mlops.errors import Interrupted
 from ser_mlops.experiments import network
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures
 from ser_mlops.experiments.drawing_process import DrawingProcess
@@ -71,9 +72,20 @@ def _lead(experiment: Experiment, world: World, tags: Mapping[str, str]) -> str:
     ) as notebook:
         if not notebook.is_resumed:
             describe_experiment(notebook.parent, settings, experiment.versions)
-        table = conduct_rounds(experiment, notebook, checkpoints / notebook.parent.run_id, world)
+        print(f"watch in the MLflow UI: {notebook.link}", flush=True)
+        with naming_resume(notebook.parent.run_id):
+            table = conduct_rounds(experiment, notebook, checkpoints / notebook.parent.run_id, world)
     print(closing_text(experiment, notebook, table))
     return notebook.parent.run_id
+
+
+@contextmanager
+def naming_resume(run_id: str) -> Iterator[None]:
+    """Let an interruption say how the experiment is resumed."""
+    try:
+        yield
+    except Interrupted as error:
+        raise Interrupted(f"{error}. To resume: mlflow run . -P resume={run_id}") from None
 
 
 def _follow(experiment: Experiment, world: World) -> str:
@@ -122,8 +134,9 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
     world.broadcast((str(folder), unfinished))
     features = open_inputs(experiment, experiment.trainings if unfinished else (), world)
     results = []
-    with DrawingProcess() if len(unfinished) > 1 else nullcontext() as artist:
-        for number, (training, round) in enumerate(tqdm(rounds, desc=experiment.name, unit="round", disable=None)):
+    bar = progress(len(rounds), experiment.name, "round")
+    with bar, DrawingProcess() if len(unfinished) > 1 else nullcontext() as artist:
+        for number, (training, round) in enumerate(rounds):
             run = runs[number]
             if number in unfinished:
                 states = states_folder(folder, training, round)
@@ -134,6 +147,7 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
                 result = read_result(notebook.client, run.run_id, training, round)
                 draw_missing(notebook.client, run, result, experiment.note)
             results.append(result)
+            bar.update()
         links = links_to_rounds(notebook.experiment_id, [run.run_id for run in runs])
         return record_summary(notebook.parent, experiment.name, results, experiment.note, links)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ser_mlops.errors import SettingsError, TrackingError
 from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.recording import describe_experiment
-from ser_mlops.experiments.rounds import conduct, plan_runs
+from ser_mlops.experiments.rounds import conduct, naming_resume, plan_runs
 from ser_mlops.launching import slurm_submit as slurm
 from ser_mlops.launching.closing import TABLE_FILE
 from ser_mlops.launching.handover import Handover
@@ -57,6 +57,8 @@ def launch(experiment: Experiment, fills: bool) -> None:
             return
         if is_local and resume is None:
             stack.enter_context(experiment_in_use(handover.folder.parent, handover.parent))
+        if is_local:
+            stack.enter_context(naming_resume(handover.parent))
         watch(handover, workers, len(handover.runs), lambda num_ended: num_ended, len(handover.runs), experiment.name, "round")
     report_end(handover, lambda: _read_table(handover))
 
@@ -81,6 +83,7 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
         handover.save()
         try:
             if settings.launch.launcher == "local" or not runs:
+                print(f"watch in the MLflow UI: {notebook.link}", flush=True)
                 return handover, RoundPool(handover, settings.launch.parallel, fills)
             call = RoundJob(handover.folder, max(1, settings.slurm.gpus), settings.slurm.nodes)
             jobs = slurm.submit(handover.folder, call, list(runs), settings.slurm, fills=fills, closes=settings.launch.detach)

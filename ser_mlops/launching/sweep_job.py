@@ -59,6 +59,7 @@ def _lead(sweep: Sweep, study: Study) -> None:
             [Planned(key=f"trial {trial.number}", name=f"trial {trial.number} of {study.name}", tags=tags) for trial in study.trials()]
         )
         study.share(runs={key.removeprefix("trial "): run_id for key, run_id in runs.items()}, parent=parent.run_id)
+        print(f"watch in the MLflow UI: {notebook.link}", flush=True)
         _run_all(sweep, study)
         notebook.collect()
         best = record_study(parent, sweep, study)

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from tqdm import tqdm
-
+from ser_mlops.data.progress import progress
 from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.launching.closing import close_abandoned
 from ser_mlops.launching.handover import Handover
@@ -30,7 +29,7 @@ def watch(handover: Handover, workers: Workers, num_workers: int, count: Callabl
     `count` returns how many units are done, given how many workers have ended.
     """
     try:
-        with tqdm(total=total, desc=name, unit=unit, disable=None) as bar:
+        with progress(total, name, unit) as bar:
             num_ended, num_done = 0, 0
             while num_ended < num_workers:
                 num_ended = workers.step()

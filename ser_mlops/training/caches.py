@@ -24,9 +24,9 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_mlops.data.audio.format import SAMPLE_RATE
+from ser_mlops.data.progress import progress
 from ser_mlops.errors import DataError, SettingsError, TrainingError, one_of
 from ser_mlops.files import DISK_FULL, replacing, sha256_of, write_text
 
@@ -296,7 +296,7 @@ def _fill(cache: Cache, source: Source) -> None:
     np.lib.format.write_array_header_1_0(header, {"descr": PRECISIONS[cache.precision], "fortran_order": False, "shape": cache.shape})
     digest = hashlib.sha256(header.getvalue())
     seconds = cache.plan.num_samples_N.sum() / SAMPLE_RATE
-    bar = tqdm(total=round(seconds), desc=f"{cache.what['corpus']}: {source.mode}, once", unit="s", unit_scale=True, disable=None)
+    bar = progress(round(seconds), f"{cache.what['corpus']}: {source.mode}, once", "s of audio", unit_scale=True)
     with replacing(cache.path) as aside, aside.open("wb") as file, bar:
         file.write(header.getvalue())
         for num_samples, rows in zip(cache.plan.num_samples_N.tolist(), source.compute(wave_S, cache.plan), strict=True):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
-from tqdm import tqdm
 
+from ser_mlops.data.progress import progress
 from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
@@ -33,6 +34,9 @@ from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.round import Fitted, Round
 from ser_mlops.training.state import State, best_epoch, seed_step
 from ser_mlops.training.stopping import Stop, watching_signals
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 STEPS_BETWEEN_LOOKS = 16
 """Losses stay on the device for so many steps: to look at each one would make a GPU wait for it."""
@@ -121,13 +125,8 @@ class _Trainer:
     def run(self, stop: Stop) -> None:
         """Train until the last epoch, or the one that early stopping makes the last; leave the best weights in the classifier."""
         self._resume()
-        with tqdm(
-            total=self.recipe.epochs * self.steps_per_epoch,
-            initial=self.state.step,
-            unit="step",
-            desc=f"round {self.round.number}",
-            disable=None if self.world.is_first else True,
-        ) as bar:
+        num_steps, description = self.recipe.epochs * self.steps_per_epoch, f"round {self.round.number}"
+        with progress(num_steps, description, "step", initial=self.state.step, disable=not self.world.is_first) as bar:
             while not self.state.is_finished:
                 self.started = time.perf_counter()
                 try:
@@ -141,6 +140,7 @@ class _Trainer:
                     place = f"step {self.state.step} (epoch {self.state.epoch}) of round {self.round.number}"
                     raise Interrupted(f"{error}: state saved after {place}") from None
                 self._end_epoch(scores)
+                bar.set_postfix(self._latest(), refresh=False)
         self.world.wait()  # until the first process has saved what the others read
         checkpoints.restore_best(self.folder, best_epoch(self.state.history, self.recipe.select_by), self.parameters)
         if self.world.count(bool(stop)):
@@ -157,7 +157,7 @@ class _Trainer:
             for epoch, metrics in enumerate(saved.history, start=1):
                 self.recorder.epoch(epoch, metrics)
 
-    def _train_epoch(self, stop: Stop, bar: "tqdm[None]") -> None:
+    def _train_epoch(self, stop: Stop, bar: "tqdm[Any]") -> None:
         """Take the steps of the epoch under way that are still to be taken."""
         recipe, state, seed, number = self.recipe, self.state, self.round.seed, self.round.number
         plan = plan_batches(self.train.num_samples, recipe.batch_size, seed=seed, round=number, epoch=state.epoch)
@@ -252,6 +252,12 @@ class _Trainer:
                 checkpoints.save_last(self.folder, self.state, self.identity, self.parameters, self.optimizer)
             checkpoints.drop_others(self.folder, best)
             self.recorder.epoch(epoch, metrics)
+
+    def _latest(self) -> dict[str, str]:
+        """Return what is shown of the last epoch."""
+        metrics, score = self.state.history[-1], f"val/{self.recipe.select_by}"
+        epoch = f"{len(self.state.history)}/{self.recipe.epochs}"
+        return {"epoch": epoch, "loss": f"{metrics['train/loss']:.3f}", score: f"{metrics[score]:.3f}"}
 
     def _save_last(self) -> None:
         """Save a state within an epoch, once its losses are known to be finite."""

@@ -1,0 +1,44 @@
+"""How far long work is: a bar on a terminal; in a file, a line every half minute with the same facts."""
+
+import sys
+from collections.abc import Callable
+from typing import IO, Any
+
+from tqdm import tqdm
+
+LINE_SECONDS = 30.0
+LINE_FORMAT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} so far, {remaining} left{postfix}"
+
+
+class _WholeLines:
+    """A stream without the carriage returns and empty lines with which a bar moves the cursor."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self._stream.write(f"{text.strip()}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+class _Lines(tqdm):
+    """A bar whose states are lines."""
+
+    @staticmethod
+    def status_printer(file: IO[str]) -> Callable[[str], None]:
+        def write(line: str) -> None:
+            file.write(line)
+            file.flush()
+
+        return write
+
+
+def progress(total: float, description: str, unit: str, **options: Any) -> "tqdm[Any]":
+    """Return a bar for `total` units, to be used as tqdm's are; work that ends within half a minute leaves no line in a file."""
+    if sys.stderr.isatty():
+        return tqdm(total=total, desc=description, unit=unit, **options)
+    options |= {"mininterval": LINE_SECONDS, "miniters": 1, "delay": LINE_SECONDS, "bar_format": LINE_FORMAT}
+    return _Lines(total=total, desc=description, unit=unit, file=_WholeLines(sys.stderr), **options)

@@ -1,0 +1,26 @@
+"""Long work speaks in a file, too."""
+
+import sys
+
+from ser_mlops.data import progress as module
+from ser_mlops.data.progress import progress
+
+
+def test_a_file_gets_whole_lines_with_done_total_rate_time_left_and_facts(monkeypatch, capsys):
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    assert not sys.stderr.isatty()
+    with progress(3, "round 0", "step") as bar:
+        for number in range(3):
+            bar.set_postfix({"epoch": f"{number + 1}/3"}, refresh=False)
+            bar.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("round 0: 0 of 3 steps, ")
+    assert lines[-1].startswith("round 0: 3 of 3 steps, ")
+    assert lines[-1].endswith(" left, epoch=3/3")
+    assert not [line for line in lines if "\r" in line]
+
+
+def test_short_work_leaves_no_line_in_a_file(capsys):
+    with progress(3, "round 0", "step") as bar:
+        bar.update(3)
+    assert capsys.readouterr().err == ""

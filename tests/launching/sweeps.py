@@ -4,17 +4,19 @@ import multiprocessing
 import os
 import re
 import signal
-import time
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import optuna
 import sqlalchemy
 import torch
 from optuna.storages import RDBStorage
+from optuna.storages.journal import JournalFileBackend
 
 from ser_mlops.commands import run_command
 from ser_mlops.experiments.study import TrialState
@@ -43,7 +45,30 @@ class Command:
         return output
 
 
-def run_in(folder: Path, log: Path, given: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Signal:
+    """A signal that a sweep sends itself once its journal has so many lines: however slow the machine is, it is at work then."""
+
+    number: signal.Signals
+    line: int
+
+    def arm(self, journal: Path) -> None:
+        append, is_sent = JournalFileBackend.append_logs, threading.Event()
+
+        def append_and_signal(backend: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+            append(backend, logs)
+            if num_lines(journal) >= self.line and not is_sent.is_set():
+                is_sent.set()
+                os.kill(os.getpid(), self.number)
+
+        JournalFileBackend.append_logs = append_and_signal  # type: ignore[method-assign]
+
+
+def num_lines(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def run_in(folder: Path, log: Path, given: Mapping[str, str], disturbance: Signal | None) -> None:
     """Run a sweep in a folder, as a command does."""
     os.chdir(folder)
     os.environ["PYTHONPATH"] = str(ROOT)  # a command's own processes import the project from here
@@ -51,6 +76,8 @@ def run_in(folder: Path, log: Path, given: Mapping[str, str]) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
+    if disturbance is not None:
+        disturbance.arm(Lab(folder).journal)
     run_command(lambda: conduct_sweep(sweep_of(**given)))
 
 
@@ -60,11 +87,11 @@ class Lab:
 
     folder: Path
 
-    def start(self, **given: str) -> Command:
+    def start(self, disturbance: Signal | None = None, **given: str) -> Command:
         """Start a sweep in a process of its own."""
         log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
         log.touch()
-        process = PROCESSES.Process(target=run_in, args=(self.folder, log, given))
+        process = PROCESSES.Process(target=run_in, args=(self.folder, log, given, disturbance))
         process.start()
         return Command(process, log)
 
@@ -72,18 +99,9 @@ class Lab:
     def journal(self) -> Path:
         return self.folder / "studies/s.journal"
 
-    def num_lines(self) -> int:
-        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
-
-    def kill_at(self, line: int) -> bool:
-        """Run a sweep and kill it with SIGKILL once the journal has so many lines; return whether it was still at work."""
-        command = self.start()
-        while command.process.is_alive() and self.num_lines() < line:
-            time.sleep(0.001)
-        was_alive = command.process.is_alive()
-        command.process.kill()
-        command.finish(-signal.SIGKILL if was_alive else 0)
-        return was_alive
+    def kill_at(self, line: int) -> None:
+        """Run a sweep that dies of SIGKILL once the journal has so many lines."""
+        self.start(Signal(signal.SIGKILL, line)).finish(-signal.SIGKILL)
 
     def study(self, storage: str | None = None) -> optuna.Study:
         """Open the study; of a database no connection stays open, as tests that wait for something open it many times."""

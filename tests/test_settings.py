@@ -59,7 +59,12 @@ def refusal_of_text(old: str, new: str) -> str:
         ("augment: []", "augment: [speed, echo]", "params.yaml: train.augment: echo is not accepted, expected 'speed', 'noise' or 'gain'"),
         ("fold: 0", "fold: some", "params.yaml: train.fold: some is not accepted, expected a valid integer or 'all'"),
         ("  corpora: [", "  corpora: []  # [", "params.yaml: data.corpora: [] is not accepted, expected at least 1 item"),
-        ("audio:\n  min_seconds: 0.1", "audio:", "params.yaml: audio is not a mapping, expected the keys: min_seconds"),
+        (
+            "  corpora: [",
+            "  corpora: CREMA  # [",
+            "params.yaml: data.corpora: CREMA is not accepted, expected a list, which DVC needs: [CREMA]",
+        ),
+        ("audio:\n", "audio: 1\nno_audio:\n", "params.yaml: audio is not a mapping, expected the keys: min_seconds, cut_off"),
         ("lr: {low:", "lr: {lo:", "is not accepted, expected {low, high, log} or {choices: [...]}"),
         ("lr: {low: ", "lr: {low: x", "params.yaml: sweep.space: x1.0e-6 is not accepted, expected a valid number"),
         ("model: HuB-LL", "model: [HuB-LL", "params.yaml is not valid YAML: "),
@@ -262,7 +267,7 @@ def test_flat_names_of_settings_are_those_that_a_run_logs():
     assert flat["train.lr"] == 1e-4
     assert flat["data.raw"] == "data/demo"
     assert {name.partition(".")[0] for name in flat} == {"data", "catalogue", "audio", "frames", "paths", "train", "baseline", "serving"}
-    assert set(flatten_settings(settings_of(), ["audio"])) == {"audio.min_seconds"}
+    assert set(flatten_settings(settings_of(), ["audio"])) == {"audio.min_seconds", "audio.cut_off"}
 
 
 def help_of(capsys, *used: str) -> str:

@@ -39,7 +39,7 @@ def read_versions(corpora: tuple[str, ...], params: Mapping[str, Mapping[str, An
         DataError: no dvc.lock or no stage for a corpus, a file that is missing or differs, a setting that differs.
     """
     if not lock_file.is_file():
-        raise DataError(f"no {lock_file}: {REMEDY}")
+        raise DataError(f"no {lock_file} in {Path.cwd()}: {REMEDY} there")
     try:
         stages = YAML(typ="safe", pure=True).load(lock_file)["stages"]
     except (YAMLError, KeyError, TypeError) as error:

@@ -43,6 +43,10 @@ def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = Non
     for section in content:
         if section in Settings.model_fields and not isinstance(content[section], dict):
             raise SettingsError(f"{origin}: {section} is not a mapping, expected the keys: {', '.join(fields_of(section))}")
+    corpora = content.get("data", {}).get("corpora")
+    if isinstance(corpora, str):
+        expected = ", ".join(name.strip() for name in corpora.split(","))
+        raise SettingsError(f"{origin}: data.corpora: {corpora} is not accepted, expected a list, which DVC needs: [{expected}]")
     for name, value in (given or {}).items():
         section, key = name.split(".", 1)
         content.setdefault(section, {})[key] = value

@@ -178,7 +178,7 @@ def test_a_corpus_that_was_never_prepared_is_named():
 
 def test_no_lock_is_no_data():
     LOCK_FILE.unlink()
-    assert refusal() == "no dvc.lock: run `dvc repro`"
+    assert refusal() == f"no dvc.lock in {Path.cwd()}: run `dvc repro` there"
 
 
 @pytest.mark.parametrize("text", ["", "schema: '2.0'\n", "<<<<<<< HEAD\nschema: '2.0'\n", "[1, 2"])

@@ -13,6 +13,7 @@ CLAIMS: tuple[str, ...] = (
     "start",
     "limit",
     "ingest",
+    "shared_machine",
     "epoch_read",
     "growth",
     "evaluate",

@@ -63,16 +63,21 @@ def _busy_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _ours(workers: int) -> Callable[[float], Work]:
+def _ours(workers: int, number: int = NUM_CLIPS) -> Callable[[float], Work]:
     def begin(scale: float) -> Work:
         from ser_mlops.data.audio.store import write_audio
 
         def ingest(clips: list[Path], folder: Path) -> int:
             return int(write_audio([(clip.name, clip) for clip in clips], folder / "out/X.npy", 0.1, workers)["num_samples"].sum())
 
-        return _work(scaled(NUM_CLIPS, scale), ingest)
+        return _work(scaled(number, scale), ingest)
 
     return begin
+
+
+def ingest_of_ours(number: int) -> Callable[[float], Work]:
+    """Another number of clips on every core, for the claim `shared_machine`."""
+    return _ours(usable_cores(), number)
 
 
 def librosa_loop(scale: float) -> Work:

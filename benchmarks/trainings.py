@@ -27,9 +27,20 @@ class Silent:
 
 
 def ours(
-    freeze: str, *, rounds: int, epochs: int, num_train: int, num_validation: int, cache: str = "off", precision: str = "float32"
+    freeze: str,
+    *,
+    rounds: int,
+    epochs: int,
+    num_train: int,
+    num_validation: int,
+    cache: str = "off",
+    precision: str = "float32",
+    model: str = "",
 ) -> Callable[[float], Work]:
-    """An experiment of ours; `cache` is off, cold (emptied before every run) or warm (filled before the first)."""
+    """An experiment of ours, with HuBERT of base size or another `model`.
+
+    `cache` is off, cold (emptied before every run) or warm (filled before the first).
+    """
 
     def begin(scale: float) -> Work:
         import shutil
@@ -43,6 +54,7 @@ def ours(
         from ser_mlops.training.round import Round
 
         material = make_material(scaled(num_train, scale), scaled(num_validation, scale))
+        trained = model or material.model
         recipe = Recipe(
             freeze=freeze,
             epochs=epochs,
@@ -69,7 +81,7 @@ def ours(
         def open_cache() -> Features | None:
             if cache == "off":
                 return None
-            classifier = load_classifier(material.model, seed=SEED)
+            classifier = load_classifier(trained, seed=SEED)
             return open_features(
                 classifier, freeze, material.train.audio, material.folder / "cache", precision, "require", join_world().device
             )
@@ -83,7 +95,7 @@ def ours(
             start = time.process_time()
             features = open_cache()
             for round in range(rounds):
-                whole = Round(material.model, recipe, material.train, material.validation, SEED, round, features, {})
+                whole = Round(trained, recipe, material.train, material.validation, SEED, round, features, {})
                 fit_round(whole, material.folder / "checkpoints" / str(round), Silent())
             return {"processor s per epoch": (time.process_time() - start) / (rounds * epochs), "epochs": rounds * epochs}
 

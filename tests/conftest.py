@@ -7,7 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose more to thread
 
 import pytest
 
+from ser_mlops.commands import share_machine
 from tests.project import ENVIRONMENT, Project, mlflow_environment
+
+share_machine()  # before torch is loaded, here and in every command that a test starts
 
 
 def pytest_collection_finish() -> None:

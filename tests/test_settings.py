@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ser_mlops.commands import READER_LEFT, parse_arguments, parse_given, run_command
+from ser_mlops import commands
+from ser_mlops.commands import READER_LEFT, available_cores, parse_arguments, parse_given, run_command, share_machine
 from ser_mlops.errors import SettingsError
 from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
@@ -349,3 +350,31 @@ def test_a_command_exits_with_what_it_returns(returned, code):
     with pytest.raises(SystemExit) as end:
         run_command(lambda: returned)
     assert end.value.code == code
+
+
+def test_threads_leave_the_cores_to_others_while_they_wait_unless_the_user_says_otherwise(monkeypatch, tmp_path):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setattr(commands, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    share_machine()
+    assert "GOMP_SPINCOUNT" not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    share_machine()
+    assert os.environ["GOMP_SPINCOUNT"] == "5000"
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    share_machine()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+
+
+def test_a_control_group_grants_cores_and_threads_are_no_more(monkeypatch, tmp_path):
+    monkeypatch.setattr(commands, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(commands, "_bound_cores", lambda: 64)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for quota, cores in (("max 100000\n", 64), ("250000 100000\n", 2), ("20000 100000\n", 1), ("9000000 100000\n", 64)):
+        (tmp_path / "cpu.max").write_text(quota)
+        assert available_cores() == cores
+    (tmp_path / "cpu.max").write_text("400000 100000\n")
+    share_machine()
+    assert os.environ["OMP_NUM_THREADS"] == "4"

@@ -1,12 +1,12 @@
 """Rounds side by side on this machine: each in a process of its own, so many at once, on its GPUs in turn."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ser_mlops.commands import available_cores
 from ser_mlops.errors import TrainingError
 from ser_mlops.launching.handover import Handover
 from ser_mlops.launching.processes import FORKSERVER, ProcessPool
@@ -30,7 +30,7 @@ class RoundPool:
         self.codes: dict[str, int] = {}
         """Exit codes of the processes that have ended, by key."""
         self.num_gpus = torch.cuda.device_count()
-        self.size = parallel if isinstance(parallel, int) else 1 if self.num_gpus else len(os.sched_getaffinity(0))
+        self.size = parallel if isinstance(parallel, int) else 1 if self.num_gpus else available_cores()
         self.share = FORKSERVER.Value("d", 0.0) if parallel == "auto" and self.num_gpus else None
         """Share of a GPU's memory that a round took, once one has reported it."""
         if fills and handover.runs:

@@ -11,7 +11,6 @@ def main() -> None:
     parser.add_argument("--corpus", required=True)
     name = parser.parse_args().corpus
     settings = read_settings()
-    from ser_mlops.data.audio.cores import available_cores
     from ser_mlops.data.audio.defects import defect_in
     from ser_mlops.data.audio.format import SAMPLE_RATE
     from ser_mlops.data.audio.listing import read_listing

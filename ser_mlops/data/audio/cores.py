@@ -1,8 +1,0 @@
-"""How many cores decode recordings, or describe clips, side by side."""
-
-import os
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

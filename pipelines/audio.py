@@ -2,7 +2,8 @@
 
 import argparse
 
-from ser_mlops.commands import available_cores, run_command
+from ser_mlops.commands import run_command
+from ser_mlops.settings.cores import available_cores
 from ser_mlops.settings.reading import read_settings
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from ser_mlops.errors import SerError, SettingsError
+from ser_mlops.settings.cores import available_cores, bound_cores
 from ser_mlops.settings.fields import fields_of, model_of
 from ser_mlops.settings.reading import near_names, read_settings
 from ser_mlops.settings.sections import GROUPS, SHARED_SECTIONS, Settings
@@ -116,7 +117,6 @@ SPIN_COUNT = 5000
 """Turns that a thread of GNU OpenMP waits busily for the others. Its own default costs a factor of six to nine where another process holds
 a core. Training the demo on two cores, in seconds (default / 5000 / OMP_WAIT_POLICY=passive): alone 12 / 11.6 / 16.5, beside one busy
 process 69 to 104 / 18 / 11 to 12."""
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 READER_LEFT = 141
 """Exit code of a shell's command that SIGPIPE has ended."""
 GARBAGE_THRESHOLDS = 100_000, 20, 100
@@ -151,21 +151,8 @@ def share_machine() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
-    if (cores := available_cores()) < _bound_cores():
+    if (cores := available_cores()) < bound_cores():
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use: those it is bound to, or as many as its control group is granted, if these are fewer."""
-    try:
-        granted, period = CGROUP_QUOTA.read_text(encoding="utf-8").split()
-    except (OSError, ValueError):  # not Linux, or no control group of version 2
-        return _bound_cores()
-    return _bound_cores() if granted == "max" else max(1, min(_bound_cores(), round(int(granted) / int(period))))
-
-
-def _bound_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS binds no process to cores
 
 
 def _reader_has_left() -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ser_mlops import commands
-from ser_mlops.commands import READER_LEFT, available_cores, parse_arguments, parse_given, run_command, share_machine
+from ser_mlops.commands import READER_LEFT, parse_arguments, parse_given, run_command, share_machine
 from ser_mlops.errors import SettingsError
+from ser_mlops.settings import cores
 from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.reading import applicable_settings, dump_settings, flatten_settings, parse_settings, read_settings
@@ -356,7 +357,7 @@ def test_threads_leave_the_cores_to_others_while_they_wait_unless_the_user_says_
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    monkeypatch.setattr(commands, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores, "CGROUP_QUOTA", tmp_path / "cpu.max")
     share_machine()
     assert "GOMP_SPINCOUNT" not in os.environ
     monkeypatch.delenv("OMP_WAIT_POLICY")
@@ -369,12 +370,13 @@ def test_threads_leave_the_cores_to_others_while_they_wait_unless_the_user_says_
 
 
 def test_a_control_group_grants_cores_and_threads_are_no_more(monkeypatch, tmp_path):
-    monkeypatch.setattr(commands, "CGROUP_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(commands, "_bound_cores", lambda: 64)
+    monkeypatch.setattr(cores, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores, "bound_cores", lambda: 64)
+    monkeypatch.setattr(commands, "bound_cores", lambda: 64)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    for quota, cores in (("max 100000\n", 64), ("250000 100000\n", 2), ("20000 100000\n", 1), ("9000000 100000\n", 64)):
+    for quota, granted in (("max 100000\n", 64), ("250000 100000\n", 2), ("20000 100000\n", 1), ("9000000 100000\n", 64)):
         (tmp_path / "cpu.max").write_text(quota)
-        assert available_cores() == cores
+        assert cores.available_cores() == granted
     (tmp_path / "cpu.max").write_text("400000 100000\n")
     share_machine()
     assert os.environ["OMP_NUM_THREADS"] == "4"

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from ser_mlops.commands import available_cores
 from ser_mlops.errors import TrainingError
 from ser_mlops.launching.handover import Handover
 from ser_mlops.launching.processes import FORKSERVER, ProcessPool
 from ser_mlops.launching.round_job import fill_caches, run_round
+from ser_mlops.settings.cores import available_cores
 
 CONTEXT_BYTES = 700e6
 """What a process takes of a GPU besides what torch knows about."""

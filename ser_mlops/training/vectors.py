@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ser_mlops.commands import available_cores
 from ser_mlops.models.vectors import vectors_named
+from ser_mlops.settings.cores import available_cores
 from ser_mlops.training.batching import Clips, load_batches
 from ser_mlops.training.caches import Features, Plan, open_caches
 

@@ -132,7 +132,11 @@ def _refuse_shared(column: str, one: pd.DataFrame, one_name: str, other: pd.Data
     if shared.any():
         clip = one[shared].iloc[0]
         twin = other[other[column] == clip[column]].iloc[0]
-        raise DataError(f"{column} {clip[column]!r} is on two sides: {clip['path']} in {one_name}, {twin['path']} in {other_name}")
+        advice = ""
+        if clip["corpus"] != twin["corpus"]:
+            corpora = f"leave {clip['corpus']} or {twin['corpus']} out"
+            advice = f": the same recording is in two corpora, {corpora}, or remove it from one and run `dvc repro`"
+        raise DataError(f"{column} {clip[column]!r} is on two sides: {clip['path']} in {one_name}, {twin['path']} in {other_name}{advice}")
 
 
 def _take(table: pd.DataFrame, share: float, seed: int, purpose: str) -> np.ndarray:

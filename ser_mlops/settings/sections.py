@@ -111,7 +111,7 @@ class TrainSettings(Section):
     lr: Annotated[float, Field(gt=0), Mark.SEARCHABLE, Mark.NETWORK]
     """Learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0), Mark.SEARCHABLE, Mark.NETWORK]
-    """Weight decay of AdamW."""
+    """Weight decay of AdamW, on every trained weight: biases, norms and layer weights too."""
     batch_size: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Clips per training batch."""
     eval_batch_size: Annotated[int, Field(ge=1), Mark.NETWORK]
@@ -135,7 +135,7 @@ class TrainSettings(Section):
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     """Share of the groups of each training corpus that validates."""
     schedule: Annotated[Literal["constant", "linear", "cosine"], Mark.SEARCHABLE, Mark.NETWORK]
-    """Learning rate after the warm-up: constant, or falling to 0 at the last step."""
+    """Learning rate after the warm-up: constant, or falling towards 0, which it would reach one step after the last."""
     warmup: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]
     """Share of all steps over which the learning rate rises from 0."""
     accumulate: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]

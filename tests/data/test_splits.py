@@ -215,6 +215,15 @@ def test_identical_samples_on_two_sides_are_refused():
         check_division(table.iloc[[0]], table.iloc[[1]], table.iloc[[2]], {})
 
 
+def test_the_same_recording_in_two_corpora_is_refused_with_what_to_do():
+    table = acted_corpus("mmm", 1, 1)
+    table.loc[2, ["corpus", "sha256"]] = ["Y", table.loc[0, "sha256"]]
+    with pytest.raises(
+        DataError, match="the same recording is in two corpora, leave X or Y out, or remove it from one and run `dvc repro`"
+    ):
+        check_division(table.iloc[[0]], table.iloc[[1]], table.iloc[[2]], {})
+
+
 def test_official_parts_win_over_folds_and_have_none():
     table = acted_corpus("mm", 2, 1).assign(part=["train", "train", "test1", "test1"])
     groups, folds = divide(table, "stratified", 5, {}, 0.2, SEED)

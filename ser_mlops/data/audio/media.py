@@ -16,7 +16,7 @@ from ser_mlops.data.audio.defects import BadAudio, Defect
 if TYPE_CHECKING:
     import av
 
-EXTRA = "pip install 'ser-mlops[media]'"
+EXTRA = "pip install -e .[media]"
 BRANDS = {b"M4A ": "m4a", b"M4B ": "m4b", b"qt  ": "QuickTime", b"3gp": "3gp", b"3g2": "3g2"}
 MAGIC = {
     b"\x1a\x45\xdf\xa3": "WebM or Matroska",

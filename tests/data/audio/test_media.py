@@ -27,7 +27,7 @@ HEADS = {
 @pytest.mark.parametrize("kind", HEADS)
 def test_without_pyav_each_kind_is_named_with_what_to_install(kind, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(BadAudio, match=rf"needs another decoder: {kind}, which needs PyAV: pip install 'ser-mlops\[media\]'") as caught:
+    with pytest.raises(BadAudio, match=rf"needs another decoder: {kind}, which needs PyAV: pip install -e \.\[media\]") as caught:
         decode(HEADS[kind] + bytes(range(256)))
     assert caught.value.defect == Defect.NEEDS_DECODER
 

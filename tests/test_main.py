@@ -1,5 +1,6 @@
 """Entry point `main`, as a researcher runs it: what its runs hold, what it refuses, and how it resumes after an interruption."""
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +105,9 @@ def test_runs_say_where_they_come_from(project, finished):
         assert "synthetic" in tags["mlflow.runName"]
         assert run.data.params["train.lr"] == "1e-05"
         assert {item.dataset.digest for item in run.inputs.dataset_inputs} == {lock}
+        num_clips = len(pd.read_parquet(project.root / "data/frames/CREMA.parquet"))
+        assert {item.dataset.profile for item in run.inputs.dataset_inputs} == {json.dumps({"num_rows": num_clips})}
+        assert all('"name": "emotions"' in item.dataset.schema for item in run.inputs.dataset_inputs)
     contexts = {item.tags[0].value for item in children[0].inputs.dataset_inputs}
     assert {"train", "validation"} < contexts
 

@@ -41,14 +41,25 @@ def conduct_prediction(
         audio_seconds = float((table["end"] - table["start"]).sum())
         notebook.parent.metrics({"files": len(files), "unusable": num_bad, "audio_seconds": audio_seconds, "seconds": seconds})
         summary = (
-            f"{len(files)} files, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
+            f"{_count(len(files), 'file')}, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
             f"{audio_seconds / seconds:,.1f} times faster than real time"
         )
         notebook.parent.describe(summary)
-    print(table["emotion"].value_counts().drop("", errors="ignore").to_string(header=False))
-    print(f"{summary}\n{output}: {len(table)} rows")
+    counts = table["emotion"].value_counts().drop("", errors="ignore")
+    if len(counts):
+        print(counts.to_string(header=False))
+    print(f"{summary}\n{output}: {_count(len(table), 'row')}")
     if predictor.terms.note:
         print(f"note: the model was trained on {predictor.terms.note}: its answers mean nothing")
     for row in table[table["error"] != ""].itertuples():
         print(f"cannot be used: {row.file}: {row.error}")
     return 1 if num_bad else 0
+
+
+def _count(number: int, unit: str) -> str:
+    """Return a number with its unit: 1 file, 2 files.
+
+    >>> _count(1, "file"), _count(2, "file")
+    ('1 file', '2 files')
+    """
+    return f"{number} {unit}{'' if number == 1 else 's'}"

@@ -75,13 +75,15 @@ class RunLog:
         """Set the run's description."""
         self.tags({MLFLOW_RUN_NOTE: markdown})
 
-    def dataset(self, name: str, digest: str, source: str, context: str, profile: str) -> None:
+    def dataset(self, name: str, digest: str, source: str, context: str, profile: str, contents: tuple[str, str] = ("", "")) -> None:
         """Log a dataset input, `name (context)`; the digest is the DVC hash of the frame.
 
         MLflow keeps one input per run, name and digest, and one profile per experiment, name and digest. So the context is in the name,
-        and the profile, which differs from run to run, is a tag of the input.
+        and the profile, which differs from run to run, is a tag of the input. `contents` are schema and profile of the whole frame, as
+        MLflow's Datasets panel shows them.
         """
-        item = {"name": name, "digest": digest, "source": source, "context": context, "profile": profile}
+        schema, whole = contents
+        item = {"name": name, "digest": digest, "source": source, "context": context, "profile": profile, "schema": schema, "whole": whole}
         self._outbox.append({"run": self.run_id, "op": "dataset", "item": item})
 
     @contextmanager

@@ -53,7 +53,14 @@ class Sender:
     def _dataset(self, run_id: str, records: list[Record]) -> None:
         inputs = [
             DatasetInput(
-                Dataset(f"{item['name']} ({item['context']})", item["digest"], "dvc", item["source"]),
+                Dataset(
+                    f"{item['name']} ({item['context']})",
+                    item["digest"],
+                    "dvc",
+                    item["source"],
+                    item["schema"] or None,
+                    item["whole"] or None,
+                ),
                 [InputTag(MLFLOW_DATASET_CONTEXT, item["context"]), InputTag("profile", item["profile"])],
             )
             for item in (record["item"] for record in records)

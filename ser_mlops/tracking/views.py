@@ -22,11 +22,17 @@ COLUMNS: Mapping[str, int] = {
     "metrics.`test/uar`": 110,
     "metrics.`best/val_uar`": 110,
     "metrics.`best_epoch`": 95,
-    "params.`train.lr`": 80,
-    "params.`train.weight_decay`": 150,
+    "tags.`freeze`": 130,
+    "params.`train.lr`": 110,
+    "params.`train.epochs`": 120,
+    "params.`train.schedule`": 130,
+    "params.`train.seed`": 120,
+    "tags.`learned`": 110,
     "tags.`data`": 90,
 }
 """Columns of the view `scores` and their widths in pixels: an experiment shows the mean of its rounds, a round its own score."""
+EXPERIMENTS = "tags.code != ''"
+"""Search that leaves out refused calls, predictions and comparisons: they have no such tag."""
 CURVES = ("train/loss", "val/loss", "val/uar", "val/accuracy", "val/f1_macro", "lr")
 SCORES = ("test/uar", "test/accuracy", "test/f1_macro")
 MOST_LINKED = 30
@@ -37,8 +43,10 @@ def experiment_tags(experiment_id: str) -> dict[str, str]:
     """Return the tags that give the experiment its views, and its description that links to them."""
     scores = f"#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey=scores"
     curves = f"#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey=curves&compareRunsMode=CHART"
+    columns = list(COLUMNS)
+    table = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": COLUMNS, "searchFilter": EXPERIMENTS}
     return {
-        f"{SHARED_VIEW}scores": _saved("Scores", {"selectedColumns": list(COLUMNS), "columnOrder": list(COLUMNS), "columnWidths": COLUMNS}),
+        f"{SHARED_VIEW}scores": _saved("Scores", table),
         f"{SHARED_VIEW}curves": _saved("Curves", _charts({"Curves by epoch": CURVES, "Test scores": SCORES})),
         NOTE: f"Speech emotion recognition: [scores]({scores}) of all experiments, [curves]({curves}) of their rounds",
     }

@@ -358,6 +358,15 @@ def test_predict_reports_what_it_cannot_read_in_the_table_the_exit_code_and_its_
     assert [item.path for item in trained.project.client.list_artifacts(run.info.run_id)] == ["t.parquet"]
 
 
+def test_one_file_that_cannot_be_used_is_all_that_predict_tells_of_it(trained, tmp_path):
+    (tmp_path / "notes.txt").write_text("no audio")
+    given = {"model_uri": trained.round_id, "audio": str(tmp_path / "notes.txt"), "output": str(tmp_path / "t.csv")}
+    code, output, _ = trained.project.call("pipelines.predict", given)
+    assert code == 1
+    assert output.startswith("1 file, 0.0 s of audio")
+    assert f"{tmp_path}/t.csv: 1 row\n" in output
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [

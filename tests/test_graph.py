@@ -16,6 +16,7 @@ DECIDES_NOTHING = {
     "ser_mlops.files": "how a file comes to be whole is not what is in it",
     "ser_mlops.settings.sections": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.cores": "how many processes share the work; what comes out is the same",
+    "ser_mlops.settings.jobs": "where trainings run",
     "ser_mlops.settings.kinds": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.fields": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.reading": "how params.yaml is read; the values are params of the stage",

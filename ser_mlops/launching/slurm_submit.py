@@ -12,7 +12,7 @@ from typing import Any
 from ser_mlops.errors import SettingsError
 from ser_mlops.launching.slurm_jobs import CachesJob, ClosingJob
 from ser_mlops.launching.slurm_queue import JOBS_FOLDER, Jobs
-from ser_mlops.settings.sections import SlurmSettings
+from ser_mlops.settings.jobs import SlurmSettings
 
 RESTARTS = 10**6
 """submitit counts how often a job ran into its time limit; ours may as often as they need, as each time they make progress."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from ser_mlops.settings.jobs import LaunchSettings, SlurmSettings
 from ser_mlops.settings.kinds import (
-    SLURM_TIME,
     Augmentations,
     Freeze,
     Mark,
@@ -22,7 +22,6 @@ from ser_mlops.settings.kinds import (
     Share,
     Tags,
     none_if_blank,
-    split_commas,
 )
 
 warnings.filterwarnings("ignore", 'Field name "register"')  # every class that may be abstract has a method of that name
@@ -177,42 +176,6 @@ class BaselineSettings(Section):
     """Inverse of the regularisation."""
     gamma: Annotated[Annotated[float, Field(gt=0)] | Literal["scale"], Mark.SEARCHABLE]
     """Of the RBF kernel; scale: 1 / (numbers x their variance)."""
-
-
-class LaunchSettings(Section):
-    launcher: Literal["local", "slurm"]
-    """Where trainings (main) and workers (sweep) run: local, this machine; slurm, one job each (docs/cluster.md)."""
-    parallel: Annotated[int, Field(ge=1)] | Literal["auto"]
-    """With launcher=local: trainings side by side, or `auto`: as many as the GPUs' memory (without GPU: the cores) holds."""
-    detach: bool
-    """With launcher=slurm: return once the jobs are queued; the job that finishes last closes the experiment."""
-
-
-class SlurmSettings(Section):
-    partition: OptionalName
-    """Slurm: partition of the jobs; none: the cluster's default."""
-    account: OptionalName
-    """Slurm: account that the jobs are charged to; none: the user's default."""
-    time: Annotated[str, Field(pattern=SLURM_TIME)]
-    """Slurm: time limit of a job, [D-]HH:MM:SS; a training that needs longer is requeued and resumes."""
-    cpus: Annotated[int, Field(ge=1)]
-    """Slurm: CPU cores per node."""
-    memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")]
-    """Slurm: memory per node, such as 32G."""
-    gpus: Annotated[int, Field(ge=0)]
-    """Slurm: GPUs per node; with several, torchrun trains one round on all of them."""
-    nodes: Annotated[int, Field(ge=1)]
-    """Slurm: nodes per job; with several, torchrun trains one round on all of them."""
-    at_once: Annotated[int, Field(ge=1)]
-    """Slurm: jobs of one command that may run at the same time."""
-    grace: Annotated[int, Field(ge=10)]
-    """Slurm: seconds before its time limit at which a job is warned, to save its state."""
-    probe: Annotated[int, Field(ge=0)]
-    """Slurm: seconds to wait for a node that shows, before anything is queued, that it sees the shared folders; 0: not checked."""
-    setup: Names
-    """Slurm: shell lines that a job runs first, such as `module load cuda`."""
-    extra: Annotated[tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=.*)?$")], ...], BeforeValidator(split_commas)]
-    """Slurm: further options of sbatch, such as --constraint=a100."""
 
 
 class ServingSettings(Section):

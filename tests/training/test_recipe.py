@@ -16,6 +16,7 @@ from tests.training.builders import make_clips, recipe
 OUTSIDE_THE_ENGINE = {
     *("experiment_type", "train_datasets", "test_dataset", "test_split_source", "fold", "validation_share"),  # which clips
     *("model", "seed", "rounds"),  # which round
+    *("name", "tags"),  # what the run is called
     *("cache", "cache_precision"),  # where the outputs of a frozen part come from
 }
 """Settings of `train` that say what is trained and on what, not how."""

@@ -14,12 +14,10 @@ help:           ## list the targets
 setup: .venv/complete   ## build .venv from requirements.lock and the local tracking store
 
 # The stamp is written last: an install that broke half-way has none, and the next call does it again.
-.venv/complete: requirements.lock python_env.yaml pipelines/setup.py
+.venv/complete: requirements.lock python_env.yaml pipelines/install.py pipelines/setup.py
 	@rm -f $@
-	@[ ! -L .venv ] || { echo ".venv is a link to another environment, which this would empty: remove the link first"; exit 1; }
-	$(PYTHON) -m venv .venv >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
-	$(BIN)/python -m pipelines.setup
+	@$(PYTHON) -m pipelines.install
+	@$(BIN)/python -m pipelines.setup
 	@touch $@
 
 demo: setup     ## synthesise the demo corpora, build their frames, train a tiny model on them (SYNTHETIC: shows the way, proves nothing)

@@ -1,6 +1,7 @@
 """Setting up: a bare `mlflow run` takes the environment as it is, a broken install is repaired, and `make` says what it can do."""
 
 import os
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_every_clone_runs_in_its_own_environment(clone):
 def test_an_install_that_broke_is_repaired_by_the_next_call(clone):
     environment, stamp = clone.root / ".venv", clone.root / ".venv/complete"
     no_network = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull, "PYTHON": sys.executable}
+    no_network |= {"UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_CACHE_DIR": str(clone.root / ".uv")}
     (environment / "bin").mkdir(parents=True)
     process = clone.start("make", "setup", **no_network)
     output, _ = process.communicate()
@@ -66,9 +68,37 @@ def test_an_install_that_broke_is_repaired_by_the_next_call(clone):
     assert not stamp.exists()
 
     (clone.root / "requirements.lock").write_text("")
+    for path in (environment / SITE).glob("setuptools*"):  # of ensurepip, which the lock would have replaced
+        shutil.rmtree(path)
     lend_packages(environment)
     clone.run("make", "setup", **no_network)
     assert stamp.is_file()
     assert "install" not in clone.run("make", "setup", **no_network)
     (clone.root / "requirements.lock").write_text("# changed\n")
-    assert "pip install" in clone.run("make", "--dry-run", "setup")
+    assert "pipelines.install" in clone.run("make", "--dry-run", "setup")
+
+
+def test_a_script_outside_the_checkout_imports_the_package_and_a_checkout_still_comes_first(clone, tmp_path_factory):
+    environment, elsewhere = clone.root / ".venv", tmp_path_factory.mktemp("elsewhere")
+    no_network = {"UV_OFFLINE": "1", "PIP_NO_INDEX": "1", "UV_CACHE_DIR": str(elsewhere / "uv"), "PYTHON": sys.executable}
+    venv.create(environment, with_pip=False, symlinks=True)
+    lend_packages(environment)
+    (clone.root / "requirements.lock").write_text("")
+    clone.run("make", "setup", **no_network)
+    script = elsewhere / "script.py"
+    script.write_text("import ser_mlops, pipelines; print(ser_mlops.__file__)")
+    python = str(environment / "bin/python")
+    assert clone.run(python, str(script)).strip() == str(clone.root / "ser_mlops/__init__.py")
+    (elsewhere / "ser_mlops").mkdir()
+    (elsewhere / "ser_mlops/__init__.py").touch()
+    assert clone.run(python, "-c", f"import os; os.chdir({str(elsewhere)!r}); import ser_mlops; print(ser_mlops.__file__)").startswith(
+        str(elsewhere)
+    )
+
+
+def test_a_python_that_is_too_old_or_too_new_is_named(clone):
+    program = "import sys; sys.version_info = (3, 10, 0); import runpy; runpy.run_module('pipelines.install', run_name='__main__')"
+    process = clone.start(sys.executable, "-c", program)
+    output, _ = process.communicate()
+    assert "error: Python 3.11 to 3.13 is needed, this is 3.10" in output
+    assert process.returncode == 1

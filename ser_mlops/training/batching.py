@@ -72,13 +72,20 @@ def _open_audio(path: Path, modified_ns: int) -> np.ndarray:
 def plan_batches(num_samples_N: np.ndarray, batch_size: int, *, seed: int, round: int, epoch: int) -> list[np.ndarray]:
     """Return the batches of one epoch as arrays of clip indices: every clip once, clips of like length together.
 
-    >>> [batch.tolist() for batch in plan_batches(np.array([10, 90, 91, 11, 50]), 2, seed=1, round=0, epoch=1)]
-    [[0, 3], [2], [4, 1]]
+    Where the clips do not fill all batches, the short one is any of them: its clips weigh more in their step, and would be the longest
+    in every epoch if it were the last by length.
+
+    >>> [batch.tolist() for batch in plan_batches(np.array([10, 90, 91, 11, 50]), 2, seed=1, round=0, epoch=3)]
+    [[3], [0, 4], [1, 2]]
     """
     random = rng(seed, "batches", round, epoch)
     jittered_N = num_samples_N * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(num_samples_N))
-    batches = _cut(np.argsort(jittered_N, kind="stable"), batch_size)
-    return [batches[i] for i in random.permutation(len(batches))]
+    sizes = [len(part) for part in _cut(jittered_N, batch_size)]
+    order = random.permutation(len(sizes))
+    short = random.integers(len(sizes))
+    sizes[short], sizes[-1] = sizes[-1], sizes[short]
+    batches = np.split(np.argsort(jittered_N, kind="stable"), np.cumsum(sizes)[:-1])
+    return [batches[i] for i in order]
 
 
 def plan_evaluation(num_samples_N: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -40,6 +40,21 @@ def test_clips_of_a_batch_are_of_like_length_and_meet_others_in_every_epoch() ->
     assert len(neighbours[0] & neighbours[1]) <= 1
 
 
+def test_the_short_batch_is_anywhere_not_always_that_of_the_longest_clips() -> None:
+    lengths = np.arange(16000, 16000 + 9 * 16000, 16000)  # 9 clips, too far apart for the jitter to exchange first and last
+    epochs = range(1, 401)
+    alone = [int(batch[0]) for epoch in epochs for batch in plan_batches(lengths, 2, seed=1, round=0, epoch=epoch) if len(batch) == 1]
+    assert len(alone) == len(epochs)
+    counts = np.bincount(lengths[alone] // 16000 - 1, minlength=9)
+    assert counts[[0, 2, 4, 6, 8]].min() > 0.6 * len(epochs) / 5
+    assert counts[8] < 1.4 * len(epochs) / 5
+
+
+def test_where_all_batches_are_full_they_are_runs_of_the_clips_by_length() -> None:
+    plan = plan_batches(np.arange(1, 9) * 16000, 4, seed=1, round=0, epoch=1)
+    assert sorted(sorted(batch.tolist()) for batch in plan) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
 def test_evaluation_begins_with_the_longest_clips() -> None:
     plan = plan_evaluation(np.array([5, 9, 7, 9, 1]), 2)
     assert [batch.tolist() for batch in plan] == [[1, 3], [2, 0], [4]]

@@ -3,6 +3,7 @@
 It runs before anything is installed, in whichever Python is there, so it imports the standard library alone.
 """
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ started = time.monotonic()
 
 def main() -> None:
     """Make the environment, fill it, and link the project into it."""
+    argparse.ArgumentParser(description="Fill .venv from requirements.lock: make setup").parse_args()
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         found = ".".join(map(str, sys.version_info[:2]))
         raise SystemExit(f"error: Python 3.11 to 3.13 is needed, this is {found}: make setup PYTHON=python3.12, say")

@@ -18,7 +18,8 @@ from ser_mlops.settings.sections import GROUPS, Settings
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-COMMANDS = sorted(path.stem for path in (ROOT / "pipelines").glob("*.py") if path.stem != "__init__")
+COMMANDS = sorted(path.stem for path in (ROOT / "pipelines").glob("*.py") if path.stem not in ("__init__", "install"))
+"""All commands that use the package; `install` brings what the package needs."""
 SECTIONS = sorted(Settings.model_fields)
 HEAVY = ("torch", "transformers", "mlflow", "pandas", "sklearn", "scipy", "matplotlib", "optuna", "soundfile", "dvc")
 

@@ -60,6 +60,7 @@ def ours(
             epochs=epochs,
             lr=1e-5,
             weight_decay=0.005,
+            decay_all=True,
             batch_size=BATCH_SIZE,
             eval_batch_size=EVAL_BATCH_SIZE,
             attention_mask=True,

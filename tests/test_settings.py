@@ -102,6 +102,7 @@ def test_the_defaults_are_the_recipe_that_the_field_knows():
         "rounds": 3,
         "lr": 1e-5,
         "weight_decay": 0.005,
+        "decay_all": True,
         "batch_size": 2,
         "attention_mask": True,
         "seed": 19730309,

@@ -110,7 +110,9 @@ class TrainSettings(Section):
     lr: Annotated[float, Field(gt=0), Mark.SEARCHABLE, Mark.NETWORK]
     """Learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0), Mark.SEARCHABLE, Mark.NETWORK]
-    """Weight decay of AdamW, on every trained weight: biases, norms and layer weights too."""
+    """Weight decay of AdamW, on the weights that `decay_all` says."""
+    decay_all: Annotated[bool, Mark.NETWORK]
+    """true: every trained weight decays; false: not biases, norms and layer weights, as is usual elsewhere."""
     batch_size: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Clips per training batch."""
     eval_batch_size: Annotated[int, Field(ge=1), Mark.NETWORK]

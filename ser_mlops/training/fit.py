@@ -4,7 +4,7 @@ Shape letters: B batch, E emotions.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import Parameter, functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
@@ -30,6 +30,7 @@ from ser_mlops.training.batching import Batch, plan_batches
 from ser_mlops.training.distributed import World, join_world
 from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
 from ser_mlops.training.inputs import Inputs
+from ser_mlops.training.recipe import Recipe
 from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.round import Fitted, Round
 from ser_mlops.training.state import State, best_epoch, seed_step
@@ -86,6 +87,20 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
     return Fitted(classifier.eval(), best, scores, history, num_trainable, num_frozen)
 
 
+def decay_groups(parameters: Iterable[Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the parameters as AdamW takes them: those that decay and, without `decay_all`, the vectors among them, which do not.
+
+    Biases, norms (also the gain of a weight norm, 1 x 1 x K) and layer weights are vectors.
+    """
+    every = list(parameters)
+    if recipe.decay_all:
+        return [{"params": every, "weight_decay": recipe.weight_decay}]
+    vectors = [parameter for parameter in every if parameter.squeeze().ndim < 2]
+    others = [parameter for parameter in every if parameter.squeeze().ndim >= 2]
+    groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
 class _Trainer:
     """The loop over epochs and steps, and all that it changes."""
 
@@ -113,7 +128,7 @@ class _Trainer:
         self.inputs = Inputs(classifier, train, round.features, workers, world.device)
         self.evaluation = Evaluation(classifier, round.validation, recipe.evaluation, round.features, world, workers)
         self.parameters = {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
-        self.optimizer = AdamW(self.parameters.values(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        self.optimizer = AdamW(decay_groups(self.parameters.values(), recipe), lr=recipe.lr, fused=True)
         weights_E = recipe.weigh_classes(train.labels)
         self.clip_weights = weights_E[train.labels]
         self.weights_E = torch.tensor(weights_E, dtype=torch.float32, device=world.device)

@@ -30,6 +30,7 @@ class Recipe:
     epochs: int
     lr: float
     weight_decay: float
+    decay_all: bool
     batch_size: int
     eval_batch_size: int
     attention_mask: bool

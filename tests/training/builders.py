@@ -25,6 +25,7 @@ PLAIN = Recipe(
     epochs=2,
     lr=1e-3,
     weight_decay=0.005,
+    decay_all=True,
     batch_size=2,
     eval_batch_size=4,
     attention_mask=True,

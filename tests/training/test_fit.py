@@ -14,7 +14,9 @@ from ser_mlops.models.build import load_classifier, open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training import checkpoints, inputs
 from ser_mlops.training.features import open_features
-from tests.training.builders import make_noisy_model, make_setup, weights_of, without_time
+from ser_mlops.training.fit import decay_groups
+from tests.models.builders import write_checkpoint
+from tests.training.builders import make_noisy_model, make_setup, recipe, weights_of, without_time
 
 
 def test_the_same_call_gives_the_same_numbers_whatever_ran_before(tmp_path: Path) -> None:
@@ -112,6 +114,30 @@ def test_a_head_over_cached_outputs_comes_out_the_same_in_any_number_of_threads(
     finally:
         torch.set_num_threads(1)
     assert without_time(shared.history) == without_time(alone.history)
+
+
+def test_decay_spares_biases_norms_and_layer_weights_where_the_setting_says_so(tmp_path: Path) -> None:
+    classifier = load_classifier(str(write_checkpoint(tmp_path / "model", "HuB-ER")), seed=1)
+    name_of = {parameter: name for name, parameter in classifier.named_parameters()}
+    everything, *others = decay_groups(name_of, recipe(weight_decay=0.1))
+    assert (others, everything) == ([], {"params": list(name_of), "weight_decay": 0.1})
+    decaying, spared = decay_groups(name_of, recipe(weight_decay=0.1, decay_all=False))
+    assert (decaying["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    names = {name_of[parameter] for parameter in spared["params"]}
+    endings = ("bias", "layer_norm.weight", "layer_weights", "original0", "spec_embed")
+    assert names == {name for name in name_of.values() if name.endswith(endings)}
+    assert names | {name_of[parameter] for parameter in decaying["params"]} == {*name_of.values()}
+
+
+def test_without_decay_it_makes_no_difference_what_it_spares(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    fits = {
+        (decay, decay_all): weights_of(setup.fit(f"{decay}{decay_all}", epochs=1, weight_decay=decay, decay_all=decay_all))
+        for decay in (0.0, 1.0)
+        for decay_all in (True, False)
+    }
+    assert fits[0.0, True] == fits[0.0, False]
+    assert fits[1.0, True] != fits[1.0, False]
 
 
 def test_a_checkpoint_of_a_frozen_encoder_holds_the_head_alone(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@
 | within | each corpus alone, without the fold held out in turn | that fold: every clip is tested once |
 
 Corpora with official partitions are trained on their train part, validated on their validation part (drawn from the train part where
-there is none) and always tested on their official test sets, each under a name of its own (MSP_PODCAST_test1).
+there is none) and always tested on their official test sets, each under a name of its own (MSP_PODCAST_test1). `test_split_source` is
+halved into validation and test; with official partitions its validation part validates, and only what lacks one is halved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -206,15 +207,13 @@ def _has_parts(frame: pd.DataFrame) -> bool:
 
 def _draw(roles: _Roles, frames: Mapping[str, pd.DataFrame], validation_share: float, seed: int) -> Training:
     train = {name: _training_side(name, frames[name], roles) for name in roles.train}
+    validation: dict[str, pd.DataFrame] = {}
+    tests: dict[str, pd.DataFrame] = {}
     by: dict[str, str] = {}
     if roles.halved:
-        source = frames[roles.halved]
-        source = source[source["part"].isin(TEST_PARTS)] if _has_parts(source) else source
-        validates = halve(source, seed)
-        validation, tests = {roles.halved: source[validates]}, {roles.halved: source[~validates]}
-        by[roles.halved] = "group"
+        name = roles.halved
+        validation[name], tests, by[name] = _divide_source(name, frames[name], roles, seed)
     else:
-        validation, tests = {}, {}
         for name in roles.train:
             train[name], validation[name], by[name] = _divide(name, train[name], validation_share, seed)
         for name in roles.tests:
@@ -237,6 +236,20 @@ def _divide(name: str, side: pd.DataFrame, validation_share: float, seed: int) -
     if not (side["part"] == "train").any():
         raise DataError(f"{name} has no official training clips, expected some in part train")
     return side[side["part"] == "train"], side[side["part"] == "validation"], "part"
+
+
+def _divide_source(name: str, frame: pd.DataFrame, roles: _Roles, seed: int) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], str]:
+    """Divide a corpus that is not trained on into validation and test sets, and say what validation kept whole.
+
+    An official validation part validates. Without one, what is tested is halved, and no speaker of several official test sets is in both
+    halves, though the catalogue makes a group of each part's (`97@test1`).
+    """
+    if (frame["part"] == "validation").any():
+        return frame[frame["part"] == "validation"], _test_sets(name, frame, roles), "part"
+    tested = pd.concat(_test_sets(name, frame, roles).values())
+    groups = [group.removesuffix(f"@{part}") for group, part in zip(tested["group"], tested["part"], strict=True)]
+    validates = halve(tested.assign(group=groups), seed)
+    return tested[validates], _test_sets(name, tested[~validates], roles), "group"
 
 
 def _test_sets(name: str, frame: pd.DataFrame, roles: _Roles) -> dict[str, pd.DataFrame]:

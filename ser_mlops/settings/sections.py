@@ -97,7 +97,7 @@ class TrainSettings(Section):
     test_dataset: OptionalName
     """Corpus to test on, needed by indep; where it has official test sets (MSP_PODCAST), each is reported alone."""
     test_split_source: OptionalName
-    """With indep: this corpus is not trained on, its groups are halved into validation and test."""
+    """With indep: this corpus is not trained on, its groups are halved into validation and test (official parts serve as they are)."""
     model: Annotated[str, Field(min_length=1)]
     """An alias (HuB-LL, HuB-XL, HuB-ER, HuB-SID, W2V2-base, W2V2-large, W2V2-robust, DistilHubert, tiny), a hub id, a folder, or
     baseline."""

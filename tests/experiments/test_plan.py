@@ -145,6 +145,12 @@ TABLE = [
         id="indep, imported train and test parts: one test set with the corpus's own name",
     ),
     pytest.param(
+        {"test_split_source": "OFFICIAL"},
+        "A OFFICIAL",
+        [(("A",), "OFFICIAL", None, ALL_A | {"v"}, TESTED_OFFICIAL)],
+        id="split source with official partitions: its validation part validates, its test sets are tested",
+    ),
+    pytest.param(
         {"experiment_type": "cross"},
         "A B",
         [(("A", "B"), POOLED, 0, {"a1", "a1bis", "a2", "b1", "b1bis"}, {"A": {"a0", "a0bis"}, "B": {"b0", "b0bis"}})],
@@ -311,6 +317,26 @@ def test_a_split_source_may_be_named_as_the_test_corpus_too():
     given = {"test_split_source": "A", "train_datasets": ("B",)}
     (one,), (other,) = plan(**given), plan(**given, test_dataset="A")
     assert list(one.tests["A"]["path"]) == list(other.tests["A"]["path"])
+
+
+def test_a_split_source_with_official_partitions_validates_on_its_validation_part_alone():
+    (training,) = plan(frames("A", "OFFICIAL"), test_split_source="OFFICIAL")
+    assert (speakers(training.train), speakers(training.validation)) == (ALL_A, {"v"})
+    assert training.validation_by == {"OFFICIAL": "part"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_speaker_of_two_official_test_sets_is_in_one_half_where_there_is_no_validation_part(seed):
+    parted = parted_frame("P", {"p": "test1", "p_bis": "test2", "q": "test1", "q_bis": "test2", "r": "test2"})
+    same = {"P/p_bis": "P/p", "P/q_bis": "P/q"}
+    groups = [f"{same.get(group, group)}@{part}" for group, part in zip(parted["group"], parted["part"], strict=True)]
+    frame = parted.assign(speaker=parted["speaker"].replace(same), group=groups)
+    (training,) = plan({"A": A, "P": frame}, test_split_source="P", seed=seed)
+    tested = set.union(*asked(training).values())
+    assert set(training.tests) <= {"P_test1", "P_test2"}
+    assert speakers(training.validation) | tested == {"p", "q", "r"}
+    assert speakers(training.validation).isdisjoint(tested)
+    assert training.speakers == APART
 
 
 def test_validation_is_drawn_once_from_the_seed():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.registry import corpus_named
 from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
@@ -57,6 +58,7 @@ def model_card(
                 _versions(versions),
                 "## Scores on test clips",
                 _scores(scores),
+                _lengths(training, settings),
                 "## Limits",
                 LIMITS,
                 "## Licences",
@@ -66,6 +68,16 @@ def model_card(
         )
         + "\n"
     )
+
+
+def served_window(settings: Settings) -> float:
+    """Return the seconds beyond which a served model answers in windows: those of its evaluation where that cut windows, too."""
+    return float(settings.train.max_seconds or 0) if _evaluates_windows(settings) else settings.serving.window_seconds
+
+
+def _evaluates_windows(settings: Settings) -> bool:
+    train = settings.train
+    return train.model != BASELINE and train.evaluate_long == "windows" and train.max_seconds is not None
 
 
 @dataclass(frozen=True)
@@ -151,6 +163,18 @@ def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
         + "\n\nRecall: "
         + ", ".join(f"{name.removeprefix('recall/')} {value:.3f}" for name, value in recalls.items())
         + "."
+    )
+
+
+def _lengths(training: Training, settings: Settings) -> str:
+    """Say for which recordings the model as it is served answers what its scores were computed from."""
+    seconds = served_window(settings)
+    lengths = pd.concat(training.tests.values())["num_samples"]
+    num_longer = int((lengths > round(seconds * SAMPLE_RATE)).sum())
+    evaluated = "by the mean of its windows' logits" if _evaluates_windows(settings) else "whole"
+    return (
+        f"A recording of at most {seconds:g} s is classified as it was evaluated. A longer one was evaluated {evaluated}; as served, "
+        f"each of its windows gets an answer of its own ({num_longer} of {len(lengths)} test clips are longer)."
     )
 
 

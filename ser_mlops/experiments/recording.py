@@ -11,13 +11,13 @@ from ser_mlops.data.lock import Version
 from ser_mlops.experiments.artifacts import CODE_FILE, ENVIRONMENT_FILE, FIGURES_FOLDER, HISTORY_FILE, MODEL, SETTINGS_FILE
 from ser_mlops.experiments.descriptions import describe_summary, format_summary
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_figures
-from ser_mlops.experiments.model_card import model_card
+from ser_mlops.experiments.model_card import model_card, served_window
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.results import WHAT_TO_TRY, Result, cross_table, scores_as_metrics, summarise
 from ser_mlops.serving.predictor import CARD, Terms, folder_of, save_model_folder
 from ser_mlops.serving.pyfunc import save_pyfunc
 from ser_mlops.settings.reading import applicable_settings, dump_settings
-from ser_mlops.settings.sections import BASELINE, Settings
+from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.provenance import code_listing, environment_text
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, read_artifact
@@ -95,14 +95,11 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
 def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapping[str, Version], note: str) -> None:
     """Log the model of a finished training, ready to be served, with its card; after its scores, which become the model's too."""
     assert result.fitted is not None
-    model, train, serving = result.fitted.classifier, settings.train, settings.serving
-    window_seconds = serving.window_seconds
-    if train.model != BASELINE and train.evaluate_long == "windows" and train.max_seconds:
-        window_seconds = train.max_seconds
+    model = result.fitted.classifier
     with run.model(MODEL) as folder:
-        save_pyfunc(folder, serving.model_dump(exclude={"window_seconds"}), model)
+        save_pyfunc(folder, settings.serving.model_dump(exclude={"window_seconds"}), model)
         weights = folder / folder_of(model)
-        save_model_folder(model, weights, Terms(window_seconds, settings.audio.min_seconds, note))
+        save_model_folder(model, weights, Terms(served_window(settings), settings.audio.min_seconds, note))
         card = model_card(result.training, result.round, result.best_epoch, result.scores, settings, versions, note)
         (weights / CARD).write_text(card, encoding="utf-8")
 

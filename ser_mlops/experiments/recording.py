@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -45,15 +45,16 @@ def describe_experiment(run: RunLog, settings: Settings, versions: Mapping[str, 
     run.text(ENVIRONMENT_FILE, environment_text())
     run.text(CODE_FILE, code_listing())
     for corpus, version in versions.items():
-        run.dataset(corpus, version.frame_md5, version.frame.as_posix(), "experiment", "", contents_of(version.frame))
+        run.dataset(corpus, version.frame_md5, version.frame.as_posix(), "experiment", "", contents_of(version))
 
 
-def contents_of(frame: Path) -> tuple[str, str]:
+@cache
+def contents_of(version: Version) -> tuple[str, str]:
     """Return the columns and the number of clips of a frame as MLflow's Datasets panel reads them: a schema and a profile."""
     import pyarrow.parquet as pq
 
-    columns = [{"name": field.name, "type": str(field.type), "required": not field.nullable} for field in pq.read_schema(frame)]
-    return json.dumps({"mlflow_colspec": columns}), json.dumps({"num_rows": pq.read_metadata(frame).num_rows})
+    columns = [{"name": field.name, "type": str(field.type), "required": not field.nullable} for field in pq.read_schema(version.frame)]
+    return json.dumps({"mlflow_colspec": columns}), json.dumps({"num_rows": pq.read_metadata(version.frame).num_rows})
 
 
 def begin_training(run: RunLog, training: Training, settings: Settings, versions: Mapping[str, Version]) -> None:
@@ -63,7 +64,7 @@ def begin_training(run: RunLog, training: Training, settings: Settings, versions
         for corpus, clips in frame.groupby("corpus", observed=True):
             version = versions[str(corpus)]
             profile = f'{{"clips": {len(clips)}, "speakers": {clips["speaker"].nunique()}}}'
-            run.dataset(str(corpus), version.frame_md5, version.frame.as_posix(), side, profile, contents_of(version.frame))
+            run.dataset(str(corpus), version.frame_md5, version.frame.as_posix(), side, profile, contents_of(version))
     run.tags({f"validation.{corpus}": f"by {unit}" for corpus, unit in training.validation_by.items()})
 
 

@@ -37,6 +37,8 @@ def furnish(folder: Path) -> None:
     seconds = np.arange(16000) / 16000
     waves = [4000 * np.sin(2 * np.pi * (200 + 150 * label) * seconds) + noise.normal(0, 3000, 16000) for label in frame["labels"]]
     (folder / "data/audio").mkdir(parents=True)
+    (folder / "data/frames").mkdir()
+    frame.to_parquet(folder / "data/frames/TESS.parquet")
     np.save(folder / "data/audio/TESS.npy", np.concatenate(waves).astype(np.int16))
     frame.assign(defect="")[["path", "start", "num_samples", "sha256", "defect"]].to_parquet(folder / "data/audio/TESS.parquet")
     shutil.copy(ROOT / "params.yaml", folder)

@@ -29,7 +29,7 @@ def test_a_finished_experiment_is_reproduced_bit_for_bit_as_a_run_linked_to_it(p
     assert f"reproduction of {run_id} as {again.info.run_id}: equal: every metric, bit for bit" in output
     assert again.data.tags["reproduces"] == run_id
     assert again.data.tags["reproduction"] == "equal: every metric, bit for bit"
-    assert f"note: computed in as many threads as then ({THREADS}), instead of " in output
+    assert f"note: computed in as many threads as the run was ({THREADS}), instead of " in output
     assert [child.data.tags["threads"] for child in project.children_of(again)] == 2 * [str(THREADS)]
 
 
@@ -63,7 +63,7 @@ def test_a_changed_line_of_code_another_frame_and_another_package_are_named(proj
     assert line.startswith(f"error: run {run_id} cannot be reproduced here: the code is not that of the run (commit ")
     assert "): seeds.py of ser_mlops; " in line
     assert f"; frame of SAVEE was {'0' * 32}, is {frame}; numpy was 0." in line
-    assert line.endswith(" (force=true runs it all the same)")
+    assert line.endswith(" (force=true reruns it anyway)")
 
 
 def test_a_changed_byte_of_a_frame_is_named(project, run_id):
@@ -93,12 +93,12 @@ def test_a_sweep_is_not_reproduced_as_if_it_were_an_experiment(project, run_id):
     project.client.set_tag(run_id, "study", "s")
     line = project.refuse_here("pipelines.reproduce", run_id=run_id)
     project.client.delete_tag(run_id, "study")
-    assert line == f"error: run {run_id} is a sweep, expected an experiment: the same sweep under another name (study) repeats it"
+    assert line == f"error: run {run_id} is a sweep, expected an experiment: run the same sweep under another name (study) instead"
 
 
 def test_only_a_finished_experiment_is_reproduced(project, run_id):
     (child, _) = project.children_of(project.client.get_run(run_id))
     assert project.refuse_here("pipelines.reproduce", run_id=child.info.run_id) == (
-        f"error: run {child.info.run_id} is one training of experiment {run_id}, reproduce that one"
+        f"error: run {child.info.run_id} is one round of experiment {run_id}: reproduce that experiment"
     )
     assert project.refuse_here("pipelines.reproduce", run_id="nonsense").startswith("error: no run 'nonsense' in sqlite:")

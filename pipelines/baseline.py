@@ -3,6 +3,8 @@
 from pipelines.train import train
 from ser_mlops.commands import parse_given
 from ser_mlops.errors import SettingsError
+from ser_mlops.settings.fields import names_marked
+from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.sections import BASELINE
 from ser_mlops.tracking.command import run_tracked_command
 
@@ -12,7 +14,7 @@ MODEL = "train.model"
 
 def main() -> None:
     description = "Train, track and test the baseline: mlflow run . -e baseline -P name=value, with the names below."
-    given = parse_given(USED, description)
+    given = parse_given(USED, description, unlisted=names_marked(Mark.NETWORK))
     if given.setdefault(MODEL, BASELINE) != BASELINE:
         raise SettingsError(f"model={given[MODEL]} is trained by entry point main: mlflow run . -P model={given[MODEL]}")
     train(given)

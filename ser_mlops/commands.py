@@ -5,7 +5,7 @@ import gc
 import os
 import select
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -35,18 +35,21 @@ def parse_arguments(used: Sequence[str], description: str, arguments: Sequence[s
     return read_settings(given=parse_given(used, description, arguments))
 
 
-def parse_given(used: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> dict[str, str]:
+def parse_given(
+    used: Sequence[str], description: str, arguments: Sequence[str] | None = None, unlisted: Collection[str] = ()
+) -> dict[str, str]:
     """Return the values that a command line gives, as written, by dotted name; only the names are checked.
 
     `used` lists the sections and single settings (paths.cache) that the command uses, in the order of its help. Settings of sections go by
     plain names (`--lr`), the first section first where two share a name; what an earlier section hides, and the sections paths and data, go
-    by dotted names (`--paths.cache`). Hyphens and underscores are the same. `--help` prints every setting with its default and exits.
+    by dotted names (`--paths.cache`). Hyphens and underscores are the same. `--help` prints every setting with its default and exits,
+    but for those `unlisted` (train.lr), which the command refuses when it knows why.
     """
     names = _names_of(used)
     given: dict[str, str] = {}
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "-h" in words or "--help" in words:
-        print(_help(names, description))
+        print(_help({name: dotted for name, dotted in names.items() if dotted not in unlisted}, description))
         raise SystemExit(0)
     while words:
         word = words.pop(0)

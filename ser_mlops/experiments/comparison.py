@@ -18,7 +18,8 @@ from ser_mlops.tracking.provenance import commit_tags, machine_tags
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, MlflowClient, Run, children_of, find_run, open_store, parents_tagged, read_artifact
 
 NAME_CHARACTERS = 60
-TRAIN = "train."
+TRAINED_BY = ("train", "baseline")
+"""Sections whose settings tell experiments of one name apart."""
 DIVIDED_BY = ("train.seed", "frames.seed", "frames.split", "frames.test_ratio", "train.validation_share")
 """Settings that decide which clips are trained on, validated on and tested."""
 
@@ -73,9 +74,9 @@ def names_of(runs: Sequence[Run]) -> dict[str, Run]:
 
 def _differing(run: Run, runs: Sequence[Run]) -> str:
     """Return ", seed 7": the settings of training in which some runs differ, as this one has them; nothing where they are too many."""
-    settings = [{key.removeprefix(TRAIN): value for key, value in run.data.params.items() if key.startswith(TRAIN)} for run in runs]
+    settings = [{key: value for key, value in one.data.params.items() if key.partition(".")[0] in TRAINED_BY} for one in runs]
     names = sorted(name for name in set().union(*settings) if len({some.get(name) for some in settings}) > 1)
-    text = "".join(f", {name} {run.data.params.get(TRAIN + name)}" for name in names)
+    text = "".join(f", {name.partition('.')[2]} {run.data.params.get(name)}" for name in names)
     return text if len(text) <= NAME_CHARACTERS // 2 else ""
 
 

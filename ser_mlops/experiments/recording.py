@@ -13,7 +13,7 @@ from ser_mlops.experiments.descriptions import describe_summary, format_summary
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_figures
 from ser_mlops.experiments.model_card import model_card, served_window
 from ser_mlops.experiments.plan import Training
-from ser_mlops.experiments.results import WHAT_TO_TRY, Result, cross_table, scores_as_metrics, summarise
+from ser_mlops.experiments.results import Result, cross_table, scores_as_metrics, summarise
 from ser_mlops.serving.predictor import CARD, Terms, folder_of, save_model_folder
 from ser_mlops.serving.pyfunc import save_pyfunc
 from ser_mlops.settings.reading import applicable_settings, dump_settings
@@ -85,7 +85,7 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
     described = f"{headline} ({note})" if note else headline
     if result.failure:
         run.tags({"learned": "nothing"})
-        described = f"**Learned nothing: {result.failure}.** {described}\n\n{WHAT_TO_TRY.capitalize()}."
+        described = f"**Learned nothing: {result.failure}.** {described}\n\nAdvice: {result.what_to_try}."
     run.describe(described)
     run.text(HISTORY_FILE, result.history.to_csv(index=False))
     for name, table in result.tables.items():
@@ -114,11 +114,12 @@ def draw(run: RunLog, drawn: "Iterable[tuple[str, Figure]]") -> None:
             save(figure, path)
 
 
-def read_result(client: "MlflowClient", run_id: str, training: Training, round: int) -> Result:
+def read_result(client: "MlflowClient", run_id: str, training: Training, round: int, *, is_baseline: bool) -> Result:
     """Read the result of a finished training back from its run."""
     tables = {name: pd.read_parquet(read_artifact(client, run_id, f"{PREDICTIONS_FOLDER}/test_{name}.parquet")) for name in training.tests}
     history = pd.read_csv(read_artifact(client, run_id, HISTORY_FILE))
-    return Result(training, round, int(client.get_run(run_id).data.metrics["best_epoch"]), history, tables)
+    best_epoch = int(client.get_run(run_id).data.metrics["best_epoch"])
+    return Result(training, round, best_epoch, history, tables, is_baseline=is_baseline)
 
 
 def draw_missing(client: "MlflowClient", run: RunLog, result: Result, note: str) -> None:

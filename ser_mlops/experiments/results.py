@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ser_mlops.training.round import Fitted
 
 WHAT_TO_TRY = "try a higher lr (a head alone, freeze=encoder, needs about 1e-3), more epochs or class_weights=balanced"
+WHAT_TO_TRY_IN_BASELINE = "try another classifier, C, gamma or features"
 MEAN = "mean"
 """Stands for the plain mean over the test sets, where they are named."""
 
@@ -35,6 +36,7 @@ class Result:
     fitted: "Fitted[Any] | None" = None
     """The model; None where the result was read back from a finished run."""
     seconds: float = 0.0
+    is_baseline: bool = False
 
     @property
     def pooled(self) -> pd.DataFrame:
@@ -60,6 +62,11 @@ class Result:
         if num_emotions > 1 and uar <= 1 / num_emotions + 1e-9:
             return f"its best UAR on validation, {uar:.3f}, is not above chance ({1 / num_emotions:.3f})"
         return ""
+
+    @property
+    def what_to_try(self) -> str:
+        """What may help a round of this kind of model that has learned nothing."""
+        return WHAT_TO_TRY_IN_BASELINE if self.is_baseline else WHAT_TO_TRY
 
     @property
     def trained_labels(self) -> frozenset[int]:
@@ -122,7 +129,7 @@ def describe_failures(results: Sequence[Result]) -> list[str]:
     """Say which rounds have learned nothing and why, and what to try; nothing where all have learned."""
     failed = [result for result in results if result.failure]
     reasons = [f"{result.training.name} round {result.round} learned nothing: {result.failure}" for result in failed]
-    return [*reasons, f"{len(failed)} of {len(results)} rounds learned nothing: {WHAT_TO_TRY}"] if failed else []
+    return [*reasons, f"{len(failed)} of {len(results)} rounds learned nothing: {failed[0].what_to_try}"] if failed else []
 
 
 def scores_as_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -144,7 +144,7 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
                     result = conduct_round(RoundTask(experiment, training, round, states, features, world), run, artist)
                 remove(states)
             else:
-                result = read_result(notebook.client, run.run_id, training, round)
+                result = read_result(notebook.client, run.run_id, training, round, is_baseline=experiment.is_baseline)
                 draw_missing(notebook.client, run, result, experiment.note)
             results.append(result)
             bar.update()
@@ -186,6 +186,7 @@ def train_round(task: RoundTask, run: RunLog | None) -> Result:
         tables={name: prediction_table(frame, logits[name]) for name, frame in tests.items()},
         fitted=fitted,
         seconds=time.perf_counter() - started,
+        is_baseline=task.experiment.is_baseline,
     )
 
 

@@ -33,7 +33,8 @@ from tests.project import Project, mlflow_run
 from tests.servers import free_port
 
 NAMES = list(EMOTIONS)
-GATE = {"test_dataset": "CREMA", "model": "tiny", "rounds": "1", "register": "ser"}
+GATE = {"test_dataset": "CREMA", "train_datasets": "SAVEE,TESS", "model": "tiny", "rounds": "1", "register": "ser"}
+"""All ten speakers of CREMA are tested: with fewer than six no model takes the alias from another."""
 WORSE, BETTER = {"lr": "1e-9", "epochs": "1"}, {"lr": "3e-3", "epochs": "20", "batch_size": "8"}
 PATIENCE_S = 120
 NUM_MALFORMED = 200
@@ -146,14 +147,14 @@ def test_a_worse_experiment_does_not_take_the_alias_and_a_better_one_does(traine
     first, better, worse = trained.summaries
     assert first == "ser version 1, now champion: there was no champion"
     assert better.startswith("ser version 2, now champion: beats the champion, version 1: UAR +")
-    assert worse.startswith("ser version 3, not made champion: does not beat the champion, version 2: UAR -")
+    assert worse.startswith("ser version 3, not made champion: does not beat the champion, version 2: UAR −")
 
 
 # The same numbers
 
 
 def test_evaluation_predict_server_and_plain_transformers_agree(trained, server):
-    tested = trained.tested
+    tested = trained.tested.iloc[::4]  # a request takes 32 clips
     files = [trained.recording(path) for path in tested["path"]]
     folder = trained.project.root / "tested"
     folder.mkdir()

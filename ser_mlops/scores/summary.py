@@ -11,7 +11,7 @@ from ser_mlops.scores.metrics import METRICS, score_names, shared_labels
 from ser_mlops.scores.predictions import in_one_order
 from ser_mlops.scores.units import UNKNOWN, Units, unit_sums, units_of
 
-MORE_SPEAKERS = "another corpus, or `fold=all` where one fold is held out, tests more"
+MORE_SPEAKERS = "to test more, use another corpus, or `fold=all` where one fold is held out"
 NO_INTERVAL = "no interval"
 
 
@@ -72,7 +72,7 @@ def interval_notes(units: Units, of: Estimate) -> tuple[str, ...]:
         elif len(names) == 1:
             notes.append(f"{NO_INTERVAL}: {corpus} has one test speaker, who says nothing about others ({MORE_SPEAKERS})")
         elif len(names) == 2:
-            notes.append(f"{corpus} has two test speakers, who say next to nothing about others ({MORE_SPEAKERS})")
+            notes.append(f"{corpus} has two test speakers, too few to say anything about others ({MORE_SPEAKERS})")
     if not any(note.startswith(NO_INTERVAL) for note in notes):
         low, _ = interval(of)
         is_lone = np.isnan(of.shares_MU).any(axis=1)

@@ -129,7 +129,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    """Return the CRC-32 of names, values and header: it notices every flipped bit, at 3 GB a second."""
+    """Return the CRC-32 of names, values and header: it notices every flipped bit, at 1.5 GB a second (one EPYC core)."""
     crc = 0
     for name in sorted(header):
         crc = zlib.crc32(f"{name}={header[name]}".encode(), crc)

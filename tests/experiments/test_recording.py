@@ -97,7 +97,7 @@ def test_a_description_begins_with_the_score_and_tells_every_test_set_and_round(
     text = described(results)
     assert re.match(r"\*\*UAR 0\.\d{3} ± 0\.\d{3}, mean of 3 test sets, no interval\*\* — \*\*synthetic data", text)
     assert "- mean, pooled, A, B: no interval of uar, accuracy: all speakers of a corpus score alike" in text
-    assert f"- pooled, C: C has two test speakers, who say next to nothing about others ({MORE_SPEAKERS})" in text
+    assert f"- pooled, C: C has two test speakers, too few to say anything about others ({MORE_SPEAKERS})" in text
     for test in ("mean", "pooled", "A", "B", "C"):
         (row,) = re.findall(rf"^{test} +0\.\d+ ± .*", text, re.MULTILINE)
         assert (" 0.500 " in row) == (test != "mean")  # chance

@@ -93,7 +93,7 @@ def test_too_few_speakers_claim_nothing_and_the_verdict_says_how_many_are_needed
     comparison = compare(experiments, seed=1)
     (verdict,) = set(comparison.differences["verdict"])
     assert verdict.startswith(f"nothing can be claimed with {speakers} speaker")
-    assert "6 are needed (another corpus, or `fold=all` where one fold is held out, tests more)" in verdict
+    assert "6 are needed (to test more, use another corpus, or `fold=all` where one fold is held out)" in verdict
     assert comparison.differences[["p_units", "p", "p_holm"]].isna().all(axis=None)
     more = {**experiments, "third": experiments["trained"]}
     assert "7 are needed" in compare(more, seed=1).differences["verdict"].iloc[0]  # Holm over three pairs

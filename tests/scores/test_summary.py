@@ -112,7 +112,7 @@ def test_clips_of_unknown_speakers_are_one_unit_beside_the_known_ones() -> None:
 def test_two_speakers_have_a_wide_interval_and_a_caution() -> None:
     summary = summarise_rounds([answered("aaaabbbb", [0, 1, 2, 3] * 2, [0, 1, 2, 3, 0, 1, 3, 3])])
     assert tuple(summary.table.loc["accuracy", ["ci_low", "ci_high"]]) == (0.0, 1.0)
-    assert any(note.startswith("X has two test speakers, who say next to nothing about others") for note in summary.notes)
+    assert any(note.startswith("X has two test speakers, too few to say anything about others") for note in summary.notes)
 
 
 @pytest.mark.parametrize("speakers", ["aabb", "aabbcc", "aabbccddee"])

@@ -104,7 +104,7 @@ def test_with_too_few_speakers_in_common_the_champion_stays_and_the_reason_says_
     summary = register(experiment([3.0], seed=5, speakers=5), name)
     assert summary.startswith(f"{name} version 2, not made champion: not shown to beat the champion, version 1: UAR +")
     assert (
-        "nothing can be claimed with 5 speakers: 6 are needed (another corpus, or `fold=all` where one fold is held out, tests more)"
+        "nothing can be claimed with 5 speakers: 6 are needed (to test more, use another corpus, or `fold=all` where one fold is held out)"
         in summary
     )
     assert champion(store, name) == "1"

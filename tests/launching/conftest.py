@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from ser_mlops.tracking.store import open_store
 from tests.experiments.builders import furnish, sweep_of
 from tests.launching.sweeps import PROCESSES, Lab
 from tests.project import ROOT
-from tests.servers import Postgres
 from tests.tracking.builders import in_store
 
 
@@ -64,20 +62,3 @@ def swept(furnished, tmp_path_factory) -> Path:
 def undisturbed(swept) -> Iterator[Lab]:
     with in_store(f"sqlite:///{swept}/mlflow.db", swept):
         yield Lab(swept)
-
-
-@pytest.fixture
-def database() -> Iterator[Postgres]:
-    binaries = Postgres.find()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed (initdb is neither on the path nor under /usr/lib/postgresql)")
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e .[postgresql])")
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)  # PostgreSQL runs as another user
-    postgres = Postgres(binaries, folder / "cluster")
-    postgres.create()
-    try:
-        yield postgres
-    finally:
-        postgres.stop()
-        shutil.rmtree(folder)

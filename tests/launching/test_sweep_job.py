@@ -276,33 +276,33 @@ def test_a_second_command_helps_with_the_trials_of_the_first(lab):
 # PostgreSQL
 
 
-def test_commands_share_a_study_in_postgresql_and_one_worker_may_be_killed(lab, database):
-    given = {"sweep__storage": database.uri, "sweep__trials": "12"}
+def test_commands_share_a_study_in_postgresql_and_one_worker_may_be_killed(lab, postgres):
+    given = {"sweep__storage": postgres.uri, "sweep__trials": "12"}
     commands = [lab.start(**given, sweep__workers="2") for _ in range(2)]
-    kill_a_worker(lab, commands, database.uri)
+    kill_a_worker(lab, commands, postgres.uri)
     for command in commands:
         command.finish()
-    check_each_once(lab, 12, database.uri)
+    check_each_once(lab, 12, postgres.uri)
 
 
-def test_machines_may_open_a_fresh_database_at_once(database):
-    program = f"from ser_mlops.experiments.study_storage import open_database; open_database({database.uri!r})"
+def test_machines_may_open_a_fresh_database_at_once(postgres):
+    program = f"from ser_mlops.experiments.study_storage import open_database; open_database({postgres.uri!r})"
     processes = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
 
 
-def test_a_sweep_goes_on_after_an_outage_of_its_database(lab, database, swept):
-    command = lab.start(sweep__storage=database.uri)
-    while not _has_study(lab, database.uri) or len(lab.study(database.uri).get_trials(states=(TrialState.COMPLETE,))) < 2:
+def test_a_sweep_goes_on_after_an_outage_of_its_database(lab, postgres, swept):
+    command = lab.start(sweep__storage=postgres.uri)
+    while not _has_study(lab, postgres.uri) or len(lab.study(postgres.uri).get_trials(states=(TrialState.COMPLETE,))) < 2:
         assert command.process.is_alive(), command.finish()
         time.sleep(0.01)
-    database.stop()
+    postgres.stop()
     output = command.finish(TrackingError.exit_code)
     assert "error: the database of study 's' is unreachable" in output
     assert "Traceback" not in output
-    database.start()
-    lab.start(sweep__storage=database.uri).finish()
-    history = lab.history(database.uri)
+    postgres.start()
+    lab.start(sweep__storage=postgres.uri).finish()
+    history = lab.history(postgres.uri)
     with in_store(f"sqlite:///{swept}/mlflow.db", swept):
         assert history["trials"] == Lab(swept).history()["trials"]
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -18,26 +17,16 @@ from ser_mlops.data.audio.decode import decode
 from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.serving.predictor import NETWORK_FOLDER, Predictor, predict_files
+from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM
 from tests.data.audio.sounds import encoded, tone
 from tests.project import Project
 from tests.servers import free_port
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
 pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e .[try])")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+pytestmark = NEEDS_CHROMIUM
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
+MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 """The microphone is one that beeps, and nobody is asked whether it may be used."""
 PATIENCE_MS = 60_000
 MAX_SECONDS, MAX_MEGABYTES = 20, 1
@@ -130,7 +119,7 @@ class Page:
 @pytest.fixture(scope="module")
 def page(served) -> Iterator[Page]:
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *MICROPHONE])
         page = browser.new_page(viewport={"width": 1200, "height": 860})
         page.set_default_timeout(PATIENCE_MS)
         asked: list[str] = []

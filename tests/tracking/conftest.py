@@ -1,7 +1,6 @@
 """Stores to log into: the embedded one, an mlflow server and PostgreSQL; and what an undisturbed experiment leaves."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import mlflow
 import pytest
 
 from ser_mlops.tracking.store import open_store
-from tests.servers import MlflowServer, Postgres
+from tests.servers import MlflowServer
 from tests.tracking.builders import content_of_experiment, in_store, log_experiment, serving
 
 
@@ -46,20 +45,3 @@ def server(fresh_database, tmp_path) -> Iterator[MlflowServer]:
     """An mlflow server with a database of its own, in use as the store."""
     shutil.copy(fresh_database, tmp_path)
     yield from serving(MlflowServer(f"sqlite:///{tmp_path}/mlflow.db", tmp_path))
-
-
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    binaries = Postgres.find()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed (initdb is neither on the path nor under /usr/lib/postgresql)")
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e .[postgresql])")
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)  # PostgreSQL runs as another user
-    postgres = Postgres(binaries, folder / "cluster")
-    postgres.create()
-    try:
-        yield postgres
-    finally:
-        postgres.stop()
-        shutil.rmtree(folder)

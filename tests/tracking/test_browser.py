@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,25 +10,13 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM
 from tests.project import Project, parents_of
 from tests.servers import MlflowServer
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
-    pytest.mark.timeout(600),
-]
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(600)]
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE_MS = 60_000
 EPOCHS, ROUNDS = 20, 3
 DEMO = {"model": "tiny", "lr": "3.0e-3", "batch_size": "8", "epochs": str(EPOCHS), "rounds": str(ROUNDS)}

@@ -23,8 +23,6 @@ from ser_mlops.files import replacing
 
 PARTS = ("train", "test")
 PICKLE_NAME = re.compile(r"D\.(.+)_(train|test)_DF\.p(?:kl)?(?:\.(?:gz|bz2|xz|zip|zst))?", re.IGNORECASE)
-CALM = 7
-"""The label of calm in old RAVDESS frames."""
 GENDERS = {"f": "female", "female": "female", "m": "male", "male": "male"}
 FOUND, MOVED, LOST = "found", "moved", "lost"
 RESPELT = "respelt"

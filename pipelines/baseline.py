@@ -5,7 +5,7 @@ from ser_mlops.commands import parse_given
 from ser_mlops.errors import SettingsError
 from ser_mlops.settings.fields import names_marked
 from ser_mlops.settings.kinds import Mark
-from ser_mlops.settings.sections import BASELINE
+from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.command import run_tracked_command
 
 USED = ("baseline", "train", "data", "paths.checkpoints", "paths.cache", "serving", "launch", "slurm")

@@ -3,7 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
-from ser_mlops.settings.sections import BASELINE, Settings
+from ser_mlops.settings.sections import Settings
+from ser_mlops.settings.training import BASELINE
 
 if TYPE_CHECKING:
     from ser_mlops.experiments.experiment import Experiment

@@ -19,7 +19,8 @@ from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, resto
 from ser_mlops.models.location import locate
 from ser_mlops.models.vectors import vectors_named
 from ser_mlops.settings.reading import applicable_settings
-from ser_mlops.settings.sections import BASELINE, Settings
+from ser_mlops.settings.sections import Settings
+from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.names import CHILD_KEY_TAG, STUDY_TAG, TITLE_TAG
 from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags, slurm_job
 

@@ -14,7 +14,8 @@ from ser_mlops.models.aliases import ALIASES, LICENCES
 from ser_mlops.models.vectors import VECTORS
 from ser_mlops.scores.metrics import SELECTABLE, TABLE_SCORES
 from ser_mlops.scores.tables import markdown
-from ser_mlops.settings.sections import BASELINE, Settings
+from ser_mlops.settings.sections import Settings
+from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.provenance import code_hash, commit_tags
 
 CLASSIFIERS_IN_WORDS = {"svm": "a support vector machine with an RBF kernel", "logistic": "a logistic regression"}

@@ -32,7 +32,7 @@ from optuna.trial import TrialState as TrialState  # for the modules that look a
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.study_storage import first_line, open_database, open_journal
 from ser_mlops.seeds import derive
-from ser_mlops.settings.sections import Choices, Range
+from ser_mlops.settings.search import Choices, Range
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "tpe": lambda seed, startup: TPESampler(seed=seed, n_startup_trials=startup),

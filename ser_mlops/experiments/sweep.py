@@ -15,7 +15,7 @@ from ser_mlops.seeds import derive
 from ser_mlops.settings.fields import inapplicable, names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.reading import applicable_settings, flatten_settings, read_settings, with_values
-from ser_mlops.settings.sections import Choices, Range, SweepSettings
+from ser_mlops.settings.search import Choices, Range, SweepSettings
 from ser_mlops.tracking.names import STUDY_TAG, TITLE_TAG
 
 SEARCHABLE = {name.partition(".")[2]: name for name in names_marked(Mark.SEARCHABLE)}

@@ -11,7 +11,7 @@ from ser_mlops.experiments.study import Study, TrialState
 from ser_mlops.experiments.sweep import Sweep, command_for
 from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
 from ser_mlops.settings.reading import dump_settings
-from ser_mlops.settings.sections import Range
+from ser_mlops.settings.search import Range
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import open_store, read_artifact
 

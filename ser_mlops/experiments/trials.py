@@ -20,7 +20,7 @@ from ser_mlops.experiments.study import Pruned, Study, TakenTrial
 from ser_mlops.experiments.sweep import Sweep
 from ser_mlops.files import remove
 from ser_mlops.scores.metrics import is_better
-from ser_mlops.settings.sections import Range
+from ser_mlops.settings.search import Range
 from ser_mlops.tracking.names import STUDY_TAG
 from ser_mlops.tracking.notebook import ChildWriter, open_child_writer
 from ser_mlops.tracking.outbox import OUTBOX

@@ -20,7 +20,8 @@ from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.location import locate
 from ser_mlops.settings.jobs import SlurmSettings
-from ser_mlops.settings.sections import BASELINE, Settings
+from ser_mlops.settings.sections import Settings
+from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.store import find_run, open_store, tracking_uri
 from ser_mlops.training.caches import Source, look_ahead
 from ser_mlops.training.features import FrozenPart

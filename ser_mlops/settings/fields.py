@@ -4,7 +4,8 @@ from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 from ser_mlops.settings.kinds import Mark, Section
-from ser_mlops.settings.sections import BASELINE, RUN_SECTIONS, Settings
+from ser_mlops.settings.sections import RUN_SECTIONS, Settings
+from ser_mlops.settings.training import BASELINE
 
 
 def fields_of(section: str) -> list[str]:

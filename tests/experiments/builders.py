@@ -12,7 +12,7 @@ from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.plan import plan_trainings
 from ser_mlops.experiments.sweep import Sweep, prepare_sweep
 from ser_mlops.settings.reading import read_settings
-from ser_mlops.settings.sections import Choices, Range
+from ser_mlops.settings.search import Choices, Range
 from tests.builders import tiny_frame
 from tests.project import ROOT
 

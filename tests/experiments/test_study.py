@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ser_mlops.experiments.study import Pruned, Search, Study, open_study
-from ser_mlops.settings.sections import Choices, Range
+from ser_mlops.settings.search import Choices, Range
 
 
 def small_study(folder: Path, pruner: str, trials: int = 8) -> Study:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.settings.sections import Choices, Range
+from ser_mlops.settings.search import Choices, Range
 from tests.experiments.builders import furnish, sweep_of
 
 

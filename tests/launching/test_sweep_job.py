@@ -23,7 +23,7 @@ from ser_mlops.experiments import study as studies
 from ser_mlops.experiments.study import TrialState
 from ser_mlops.launching.sweep_job import conduct_sweep
 from ser_mlops.settings.reading import parse_settings, read_settings
-from ser_mlops.settings.sections import Choices, Range
+from ser_mlops.settings.search import Choices, Range
 from ser_mlops.tracking.store import open_store, read_artifact
 from tests.experiments.builders import sweep_of
 from tests.launching.sweeps import Command, Lab, Signal, children, num_lines, parent_of

@@ -9,7 +9,7 @@ import pytest
 
 from ser_mlops.settings.fields import names_marked
 from ser_mlops.settings.kinds import Mark
-from ser_mlops.settings.sections import TrainSettings
+from ser_mlops.settings.training import TrainSettings
 from ser_mlops.training.recipe import Recipe
 from tests.training.builders import make_clips, recipe
 

@@ -12,7 +12,7 @@ from ser_mlops.data.corpora.scan import scan
 from ser_mlops.data.demo.scripts import SCRIPTS
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
-from ser_mlops.settings.sections import CatalogueSettings
+from ser_mlops.settings.preparation import CatalogueSettings
 from tests.data.corpora.builders import OWN_CORPUS, lay_out
 
 every_corpus = pytest.mark.parametrize("corpus", CORPORA.values(), ids=CORPORA)

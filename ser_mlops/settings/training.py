@@ -1,0 +1,117 @@
+"""The settings of a training: who trains and tests, the recipe, the baseline."""
+
+import warnings
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from ser_mlops.settings.kinds import (
+    Augmentations,
+    Freeze,
+    Mark,
+    Names,
+    OptionalModelName,
+    OptionalName,
+    OptionalPositive,
+    Section,
+    Share,
+    Tags,
+    none_if_blank,
+)
+
+warnings.filterwarnings("ignore", 'Field name "register"')  # every class that may be abstract has a method of that name
+
+BASELINE = "baseline"
+"""The model that is no neural network."""
+
+
+class TrainSettings(Section):
+    experiment_type: Literal["indep", "cross", "matrix", "grid", "within"]
+    """indep: one test corpus; cross: held-out folds of all; matrix: leave one corpus out; grid: each trained, each tested; within: each
+    corpus alone, over all its folds."""
+    train_datasets: Names
+    """Corpora to train on, comma-separated; empty: the test corpus alone (indep) or all of data.corpora."""
+    test_dataset: OptionalName
+    """Corpus to test on, needed by indep; where it has official test sets (MSP_PODCAST), each is reported alone."""
+    test_split_source: OptionalName
+    """With indep: this corpus is not trained on, its groups are halved into validation and test (official parts serve as they are)."""
+    model: Annotated[str, Field(min_length=1)]
+    """An alias (HuB-LL, HuB-XL, HuB-ER, HuB-SID, W2V2-base, W2V2-large, W2V2-robust, DistilHubert, tiny), a hub id, a folder, or
+    baseline."""
+    freeze: Annotated[Freeze, Mark.NETWORK]
+    """none, feature_encoder (the CNN; `true` means this) or encoder (everything below the head)."""
+    epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
+    """Passes over the training clips."""
+    rounds: Annotated[int, Field(ge=1)]
+    """Full repeats, each with its own seed ("rondas")."""
+    lr: Annotated[float, Field(gt=0), Mark.SEARCHABLE, Mark.NETWORK]
+    """Learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0), Mark.SEARCHABLE, Mark.NETWORK]
+    """Weight decay of AdamW, on the weights that `decay_all` says."""
+    decay_all: Annotated[bool, Mark.NETWORK]
+    """true: every trained weight decays; false: not biases, norms and layer weights, as is usual elsewhere."""
+    batch_size: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
+    """Clips per training batch."""
+    eval_batch_size: Annotated[int, Field(ge=1), Mark.NETWORK]
+    """Clips per evaluation batch (sorted by length)."""
+    attention_mask: Annotated[bool, Mark.NETWORK]
+    """false: no mask, as in older work; clips are then evaluated one at a time."""
+    seed: int
+    """Base seed: validation split, initial heads, order of batches."""
+    fold: Annotated[int, Field(ge=0)] | Literal["all"]
+    """Held-out fold of the test corpus, or `all` of them in turn."""
+    select_by: Literal["uar", "accuracy", "f1_macro", "f1_weighted", "loss"]
+    """Validation score that chooses the epoch; the earliest epoch wins a tie."""
+    resume: Annotated[OptionalName, Mark.FREE]
+    """Run id of an interrupted experiment to resume."""
+    name: OptionalName
+    """Name of the run in MLflow; none: what is trained and tested, in words (which the tag `title` always holds)."""
+    tags: Tags
+    """Tags of your own for its runs: paper=table2,note=first try; compare finds experiments by them."""
+    register: Annotated[OptionalModelName, Mark.FREE] = Field()  # else pydantic takes the method of that name for a default
+    """Registered model (say ser) that the best round becomes a version of; champion if it beats the present one. none: not registered."""
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the groups of each training corpus that validates."""
+    schedule: Annotated[Literal["constant", "linear", "cosine"], Mark.SEARCHABLE, Mark.NETWORK]
+    """Learning rate after the warm-up: constant, or falling towards 0, which it would reach one step after the last."""
+    warmup: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]
+    """Share of all steps over which the learning rate rises from 0."""
+    accumulate: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
+    """Batches per optimiser step."""
+    clip_norm: Annotated[OptionalPositive, Mark.SEARCHABLE, Mark.NETWORK]
+    """Largest norm of the gradient; none: not clipped."""
+    class_weights: Annotated[Literal["none", "balanced"], Mark.SEARCHABLE, Mark.NETWORK]
+    """balanced: the loss weighs emotions by the inverse of their number of training clips."""
+    label_smoothing: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]
+    """Share of the target spread over all emotions."""
+    augment: Annotated[Augmentations, Mark.NETWORK]
+    """Waveform augmentations of training clips: speed, noise, gain; they switch caches off."""
+    early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(none_if_blank), Mark.SEARCHABLE, Mark.NETWORK]
+    """Stop after so many epochs without a better `select_by`; none: never."""
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], Mark.NETWORK]
+    """auto: bfloat16 on GPUs that have it, float32 elsewhere."""
+    gradient_checkpointing: Annotated[bool, Mark.NETWORK]
+    """Recompute activations in the backward pass: less memory, more time (HuB-XL)."""
+    max_seconds: Annotated[OptionalPositive, Mark.NETWORK]
+    """Longest training clip; longer ones are cropped at a random place that the seed decides. none: whole clips."""
+    evaluate_long: Annotated[Literal["whole", "windows"], Mark.NETWORK]
+    """Clips longer than max_seconds are evaluated whole, or in windows whose logits are averaged."""
+    cache: Annotated[Literal["auto", "require", "off"], Mark.NETWORK]
+    """Outputs of the frozen part: kept where the disk allows (auto), an error where it does not (require), or not kept (off)."""
+    cache_precision: Annotated[Literal["float32", "bfloat16"], Mark.NETWORK]
+    """bfloat16 halves a cache and agrees with float32 within 2e-2 of a logit."""
+    workers: Annotated[int, Field(ge=0), Mark.FREE, Mark.NETWORK]
+    """Processes that read waveforms; 0: the training process itself."""
+    checkpoint_every: Annotated[int, Field(ge=0), Mark.FREE, Mark.NETWORK]
+    """Optimiser steps between saved states, besides epoch ends; 0: epoch ends only."""
+
+
+class BaselineSettings(Section):
+    features: Annotated[Literal["functionals", "egemaps"], Mark.SEARCHABLE]
+    """What describes a clip: functionals, 411 numbers by torchaudio; egemaps, 88 by openSMILE (optional, not free for every use)."""
+    classifier: Annotated[Literal["svm", "logistic"], Mark.SEARCHABLE]
+    """svm: support vector machine with an RBF kernel; logistic: logistic regression; both with balanced emotions."""
+    C: Annotated[float, Field(gt=0), Mark.SEARCHABLE]
+    """Inverse of the regularisation."""
+    gamma: Annotated[Annotated[float, Field(gt=0)] | Literal["scale"], Mark.SEARCHABLE]
+    """Of the RBF kernel; scale: 1 / (numbers x their variance)."""

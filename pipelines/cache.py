@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--corpus", help="only the caches of this corpus")
     arguments = parser.parse_args()
     folder = Path(read_settings().paths.cache)
-    from ser_mlops.training.caches import clear_cache, list_caches
+    from ser_mlops.training.cache_folder import clear_cache, list_caches
 
     entries = [entry for entry in list_caches(folder) if arguments.corpus in (None, entry.name.partition("-")[0])]
     for entry in entries:

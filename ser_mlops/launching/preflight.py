@@ -23,8 +23,8 @@ from ser_mlops.settings.jobs import SlurmSettings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.store import find_run, open_store, tracking_uri
-from ser_mlops.training.caches import Source, look_ahead
 from ser_mlops.training.features import FrozenPart
+from ser_mlops.training.filling import Source, look_ahead
 from ser_mlops.training.vectors import VectorSource
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")

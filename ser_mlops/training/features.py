@@ -23,7 +23,8 @@ from ser_mlops.errors import SettingsError, one_of
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
 from ser_mlops.models.threads import one_thread
-from ser_mlops.training.caches import PER_STEP, Features, Plan, open_caches
+from ser_mlops.training.caches import PER_STEP, Features, Plan
+from ser_mlops.training.filling import open_caches
 
 STAGES = {"encoder": "pooled", PER_STEP: "cnn"}
 """Mode -> the stage of EmotionClassifier that takes its values."""

@@ -14,7 +14,8 @@ import numpy as np
 from ser_mlops.models.vectors import vectors_named
 from ser_mlops.settings.cores import available_cores
 from ser_mlops.training.batching import Clips, load_batches
-from ser_mlops.training.caches import Features, Plan, open_caches
+from ser_mlops.training.caches import Features, Plan
+from ser_mlops.training.filling import open_caches
 
 CLIPS_AT_ONCE = 32
 """What a process describes before it hands over."""

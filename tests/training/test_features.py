@@ -25,8 +25,9 @@ from pipelines import cache
 from ser_mlops.errors import DataError, SettingsError, TrainingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
-from ser_mlops.training import caches, features
-from ser_mlops.training.caches import Features, clear_cache, list_caches
+from ser_mlops.training import cache_folder, caches, features, filling
+from ser_mlops.training.cache_folder import clear_cache, list_caches
+from ser_mlops.training.caches import Features
 from ser_mlops.training.features import STAGES, open_features
 from tests.models.builders import some_waves, write_checkpoint
 
@@ -138,7 +139,7 @@ def test_the_bytes_do_not_depend_on_who_asked_first_nor_on_how_many_at_once(tmp_
 def test_of_several_who_ask_at_once_one_computes_and_the_others_wait(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     classifier = load_classifier("tiny", seed=1)
     path = open_toy(classifier, "encoder", tmp_path).caches["TOY"].path
-    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.WARNING), caches._locked(path):
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.WARNING), cache_folder.locked(path):
         other = pool.submit(open_toy, classifier, "encoder", tmp_path)
         while "waiting for the process that fills" not in caplog.text:
             assert not other.done()
@@ -239,7 +240,7 @@ def test_off_means_off(tmp_path: Path) -> None:
 def test_a_disk_too_small_is_an_error_before_the_work_or_training_without_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(caches, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
+    monkeypatch.setattr(filling, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
     classifier, audio = load_classifier("tiny", seed=1), {"TOY": write_audio(tmp_path)}
     with pytest.raises(TrainingError, match=r"cache=require: the cache needs 0.0 GB, .*cache has 0.0 GB"):
         open_features(classifier, "encoder", audio, tmp_path / "cache", "float32", "require", "cpu")
@@ -319,7 +320,7 @@ def test_caches_are_listed_and_cleared_and_leftovers_too(tmp_path: Path) -> None
     unfinished, whole = sorted(list_caches(folder), key=lambda entry: bool(entry.label))
     assert (whole.name, whole.label["corpus"], whole.num_bytes > path.stat().st_size) == (path.stem, "TOY", True)
     assert (unfinished.label, unfinished.num_bytes) == ({}, 4)
-    with caches._locked(path):
+    with cache_folder.locked(path):
         assert not clear_cache(whole)
     assert clear_cache(whole)
     assert clear_cache(unfinished)

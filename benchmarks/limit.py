@@ -22,41 +22,41 @@ SHARE = "% of the multiplication rate"
 
 
 def _begin(type_name: str) -> Callable[[float], Work]:
-    def begin(scale: float) -> Work:
-        import torch
-        from transformers import AutoModelForAudioClassification, HubertConfig, Wav2Vec2FeatureExtractor
+    return lambda scale: Work(encoder_rates(type_name, scaled(CLIPS, scale), {}), TURNS)
 
-        from ser_mlops.emotions import EMOTIONS
-        from ser_mlops.models.classifier import EmotionClassifier
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        kind, config = getattr(torch, type_name), HubertConfig(id2label=dict(enumerate(EMOTIONS)))
-        net = AutoModelForAudioClassification.from_config(config)
-        classifier = EmotionClassifier(net, Wav2Vec2FeatureExtractor(return_attention_mask=True)).to(device, kind)
-        size = scaled(CLIPS, scale)
-        lengths_B = torch.full((size,), int(SECONDS * 16000), device=device)
-        steps_B = classifier.num_steps(lengths_B)
-        hidden_BTC = torch.randn(size, int(steps_B[0]), config.conv_dim[-1], device=device, dtype=kind)
-        multiply, operations = _multiplications(size, int(steps_B[0]), config, device, kind)
-        steps = size * int(steps_B[0])
-        per_group = config.hidden_size // config.num_conv_pos_embedding_groups
-        convolution = 2 * steps * config.hidden_size * per_group * config.num_conv_pos_embeddings
+def encoder_rates(type_name: str, size: int, geometry: Mapping[str, Any]) -> Callable[[], Mapping[str, float]]:
+    """Return what measures so many clips on the GPU, or on the CPU where there is none; `geometry` departs from HubertConfig's defaults."""
+    import torch
+    from transformers import AutoModelForAudioClassification, HubertConfig, Wav2Vec2FeatureExtractor
 
-        def run() -> Mapping[str, float]:
-            with torch.inference_mode():
-                pairs = [(_seconds(lambda: classifier.pooled(hidden_BTC, steps_B)), _seconds(multiply)) for _ in range(TURNS)]
-            encoder = (operations + convolution) / statistics.median(pair[0] for pair in pairs)
-            multiplied = operations / statistics.median(pair[1] for pair in pairs)
-            return {
-                SHARE: 100 * encoder / multiplied,
-                "GFLOP/s": encoder / 1e9,
-                "multiplications alone: GFLOP/s": multiplied / 1e9,
-                "threads": torch.get_num_threads(),
-            }
+    from ser_mlops.emotions import EMOTIONS
+    from ser_mlops.models.classifier import EmotionClassifier
 
-        return Work(run, TURNS)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, config = getattr(torch, type_name), HubertConfig(**geometry, id2label=dict(enumerate(EMOTIONS)))
+    net = AutoModelForAudioClassification.from_config(config)
+    classifier = EmotionClassifier(net, Wav2Vec2FeatureExtractor(return_attention_mask=True)).to(device, kind)
+    lengths_B = torch.full((size,), int(SECONDS * 16000), device=device)
+    steps_B = classifier.num_steps(lengths_B)
+    hidden_BTC = torch.randn(size, int(steps_B[0]), config.conv_dim[-1], device=device, dtype=kind)
+    multiply, operations = _multiplications(size, int(steps_B[0]), config, device, kind)
+    per_group = config.hidden_size // config.num_conv_pos_embedding_groups
+    convolution = 2 * size * int(steps_B[0]) * config.hidden_size * per_group * config.num_conv_pos_embeddings
 
-    return begin
+    def run() -> Mapping[str, float]:
+        with torch.inference_mode():
+            pairs = [(_seconds(lambda: classifier.pooled(hidden_BTC, steps_B)), _seconds(multiply)) for _ in range(TURNS)]
+        encoder = (operations + convolution) / statistics.median(pair[0] for pair in pairs)
+        multiplied = operations / statistics.median(pair[1] for pair in pairs)
+        return {
+            SHARE: 100 * encoder / multiplied,
+            "GFLOP/s": encoder / 1e9,
+            "multiplications alone: GFLOP/s": multiplied / 1e9,
+            "threads": torch.get_num_threads(),
+        }
+
+    return run
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -36,10 +36,12 @@ def ours(
     cache: str = "off",
     precision: str = "float32",
     model: str = "",
+    geometry: Mapping[str, Any] | None = None,
+    compute: str = "float32",
 ) -> Callable[[float], Work]:
-    """An experiment of ours, with HuBERT of base size or another `model`.
+    """An experiment of ours, with HuBERT of base size (but for its `geometry`) or another `model`.
 
-    `cache` is off, cold (emptied before every run) or warm (filled before the first).
+    `cache` is off, cold (emptied before every run) or warm (filled before the first); `precision` is the cache's, `compute` the training's.
     """
 
     def begin(scale: float) -> Work:
@@ -53,7 +55,7 @@ def ours(
         from ser_mlops.training.recipe import Recipe
         from ser_mlops.training.round import Round
 
-        material = make_material(scaled(num_train, scale), scaled(num_validation, scale))
+        material = make_material(scaled(num_train, scale), scaled(num_validation, scale), geometry)
         trained = model or material.model
         recipe = Recipe(
             freeze=freeze,
@@ -73,7 +75,7 @@ def ours(
             label_smoothing=0.0,
             augment=(),
             early_stopping=None,
-            precision="float32",
+            precision=compute,
             gradient_checkpointing=False,
             max_seconds=None,
             evaluate_long="whole",
@@ -158,12 +160,18 @@ KEEPS_BEST: dict[str, Any] = {"save_strategy": "epoch", "save_total_limit": 1, "
 
 
 def trainer(
-    freeze: tuple[str, ...], *, num_train: int, num_validation: int, share: float = 1.0, **arguments: Any
+    freeze: tuple[str, ...],
+    *,
+    num_train: int,
+    num_validation: int,
+    share: float = 1.0,
+    geometry: Mapping[str, Any] | None = None,
+    **arguments: Any,
 ) -> Callable[[float], Work]:
     """An epoch of `transformers.Trainer`, or a share of its clips, or as many as its arguments say."""
 
     def begin(scale: float) -> Work:
-        material = make_material(scaled(num_train, scale * share), scaled(num_validation, scale * share))
+        material = make_material(scaled(num_train, scale * share), scaled(num_validation, scale * share), geometry)
         train, validation = trainer_examples(material.model, material.train), trainer_examples(material.model, material.validation)
         trainer = new_trainer(material, freeze, train=train, validation=validation, **arguments)
         epochs = share * arguments.get("num_train_epochs", 1)

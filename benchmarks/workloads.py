@@ -4,14 +4,25 @@ Like every claim's file, its top imports the standard library alone: it also run
 """
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ser_mlops.training.batching import Clips
 
 SEED = 19730309
+LARGE: Mapping[str, Any] = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "feat_extract_norm": "layer",
+    "conv_bias": True,
+    "do_stable_layer_norm": True,
+}
+"""HuBERT of large size (HuB-LL), where it differs from HubertConfig's defaults, which are those of base size."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +35,29 @@ class Material:
     validation: "Clips"
 
 
-def make_material(num_train: int, num_validation: int) -> Material:
-    """Write clips and a checkpoint into a folder that goes when the process ends."""
+def make_material(num_train: int, num_validation: int, geometry: Mapping[str, Any] | None = None) -> Material:
+    """Write clips and a checkpoint into a folder that goes when the process ends; `geometry`: see `write_model`."""
     import numpy as np
 
     folder = Path(keep_folder().name)
     clips = write_clips(folder / "audio", num_train + num_validation)
-    model = write_model(folder / "model")
+    model = write_model(folder / "model", geometry)
     numbers = np.arange(len(clips))
     return Material(folder, model, clips.take(numbers[:num_train]), clips.take(numbers[num_train:]))
 
 
-def write_model(folder: Path) -> str:
-    """Write HuBERT of base size with random weights and a head for the seven emotions; return the folder as settings take it."""
+def write_model(folder: Path, geometry: Mapping[str, Any] | None = None) -> str:
+    """Write HuBERT with random weights and a head for the seven emotions; return the folder as settings take it.
+
+    Its size is base, but for what `geometry` says in the words of HubertConfig.
+    """
     import torch
     from transformers import AutoModelForAudioClassification, HubertConfig, Wav2Vec2FeatureExtractor
 
     from ser_mlops.emotions import EMOTIONS, LABELS
 
     torch.manual_seed(SEED)
-    config = HubertConfig(id2label=dict(enumerate(EMOTIONS)), label2id=dict(LABELS))
+    config = HubertConfig(**(geometry or {}), id2label=dict(enumerate(EMOTIONS)), label2id=dict(LABELS))
     AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
     return str(folder)

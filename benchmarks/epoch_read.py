@@ -42,7 +42,7 @@ def ours(scale: float) -> Work:
     folder = Path(keep_folder().name)
     paths = write_recordings(folder, scaled(NUM_CLIPS, scale))
     index = write_audio([(path.name, path) for path in paths], folder / "out/X.npy", 0.1, usable_cores())
-    clips = Clips.from_frame(index.assign(corpus="X", labels=0), folder / "out")
+    clips = Clips.from_frame(index.assign(corpus="X", speaker="X/1", labels=0), folder / "out")
     prepare = load_classifier("tiny", seed=SEED).prepare
     epochs = count(1)
 

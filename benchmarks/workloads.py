@@ -94,6 +94,7 @@ def write_clips(folder: Path, number: int) -> "Clips":
         {
             "corpus": "VOICES",
             "path": [f"VOICES/{i}.wav" for i in range(number)],
+            "speaker": "VOICES/1",
             "labels": np.arange(number) % 7,
             "start": np.cumsum(lengths) - lengths,
             "num_samples": lengths,

@@ -11,8 +11,8 @@ from typing import Literal, get_args, get_origin
 
 from ser_mlops.errors import SerError, SettingsError
 from ser_mlops.settings.cores import available_cores, bound_cores
-from ser_mlops.settings.fields import fields_of, model_of
-from ser_mlops.settings.reading import near_names, read_settings
+from ser_mlops.settings.fields import fields_of, model_of, near_names
+from ser_mlops.settings.reading import read_settings
 from ser_mlops.settings.sections import GROUPS, SHARED_SECTIONS, Settings
 
 RENAMED = {"rondas": "rounds"}

@@ -122,6 +122,20 @@ def test_an_experiment_has_the_users_name_and_tags(project):
         assert {key: run.data.tags[key] for key in tags} == tags
 
 
+def test_a_run_is_tagged_with_its_recipe_and_records_what_it_set_and_a_model_that_needs_whole_speakers_serves_none(project):
+    given = {"test_dataset": "SAVEE", "model": "tiny", "recipe": "head", "epochs": "2", "rounds": "1", "feature_norm": "speaker"}
+    parent = project.opened(project.run_here("pipelines.train", **given))
+    (child,) = project.children_of(parent)
+    for run in (parent, child):
+        assert run.data.tags["recipe"] == "head"
+        assert run.data.tags["feature_norm"].startswith("speaker (transductive: ")
+        assert [run.data.params[f"train.{name}"] for name in ("freeze", "lr", "epochs")] == ["encoder", "0.001", "2"]
+    again = project.run_here("pipelines.reproduce", run_id=parent.info.run_id)
+    assert "equal: every metric, bit for bit" in again
+    line = project.refuse_here("pipelines.predict", model_uri=child.info.run_id, audio="data/demo/SAVEE")
+    assert "trained with feature_norm=speaker: its head takes outputs standardised over all clips of a speaker" in line
+
+
 @pytest.fixture
 def refuse(project) -> Callable[[dict[str, str]], str]:
     """Give parameters to `python -m pipelines.train` that it must refuse before anything is computed; get the line that says why."""
@@ -144,6 +158,19 @@ WRONG = {
     "unknown model": ({"model": "tinny"}, "unknown model 'tinny', expected one of: HuB-LL, "),
     "tag of ours": ({"tags": "paper=2,kind=mine"}, "tags: kind cannot be given, as every run has such tags: use another name"),
     "no tags": ({"tags": "paper"}, "tags=paper is not accepted, expected KEY=VALUE,KEY=VALUE"),
+    "unknown recipe": ({"recipe": "storng"}, "unknown recipe 'storng', expected one of: seed, head, strong"),
+    "norm of what is trained": (
+        {"feature_norm": "corpus"},
+        "feature_norm=corpus is of the outputs of a frozen encoder: give",
+    ),
+    "norm without cache": (
+        {"feature_norm": "corpus", "freeze": "encoder", "cache": "off"},
+        "feature_norm=corpus needs the cache of the frozen encoder, but cache=off",
+    ),
+    "speakers' norm, served": (
+        {"feature_norm": "speaker", "freeze": "encoder", "register": "ser"},
+        "register=ser: a model of feature_norm=speaker needs all clips of a speaker and cannot serve",
+    ),
     "old name": ({"dump_folder": "x"}, "dump_folder is not a parameter, use paths.checkpoints and paths.cache"),
 }
 

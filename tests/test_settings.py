@@ -118,6 +118,10 @@ def test_the_defaults_are_the_recipe_that_the_field_knows():
         "clip_norm": None,
         "accumulate": 1,
         "class_weights": "none",
+        "head_lr": None,
+        "layer_decay": 1,
+        "feature_norm": "none",
+        "recipe": None,
         "label_smoothing": 0,
         "augment": (),
         "early_stopping": None,
@@ -179,6 +183,65 @@ def test_what_a_training_depends_on_is_what_its_model_has():
     assert "baseline.C" in baseline
     assert "train.lr" not in baseline
     assert {"train.seed", "train.rounds", "train.select_by", "frames.split"} <= network.keys() & baseline.keys()
+
+
+# Recipes
+
+
+def recipes_text(recipes: str) -> str:
+    """params.yaml with other recipes."""
+    before, _, after = TEXT.partition("\nrecipes:")
+    return f"{before}\nrecipes:\n{recipes}\nbaseline:{after.partition(chr(10) + 'baseline:')[2]}"
+
+
+OWN = "  own: {lr: 1.0e-3, head_lr: 1.0e-2, freeze: true, epochs: 3}\n"
+
+
+def test_a_recipe_counts_above_params_yaml_and_below_what_is_given():
+    defaults = parse_settings(recipes_text(OWN), "params.yaml").train
+    train = parse_settings(recipes_text(OWN), "params.yaml", {"train.recipe": "own", "train.lr": "1e-4"}).train
+    assert (train.recipe, train.lr, train.head_lr, train.freeze, train.epochs) == ("own", 1e-4, 1e-2, "feature_encoder", 3)
+    changed = {"recipe", "lr", "head_lr", "freeze", "epochs"}
+    assert {name for name, value in train if value != getattr(defaults, name)} == changed
+
+
+def test_a_recipe_in_the_section_train_counts_too():
+    text = recipes_text(OWN).replace("  recipe: null", "  recipe: own")
+    assert parse_settings(text, "params.yaml").train.epochs == 3
+    assert parse_settings(text, "params.yaml", {"train.recipe": "none"}).train.epochs == 20
+
+
+def test_what_a_run_has_recorded_is_resolved_and_stays_when_it_is_read_again():
+    given = {"train.recipe": "own", "train.lr": "1e-4"}
+    settings = parse_settings(recipes_text(OWN), "params.yaml", given)
+    assert parse_settings(dump_settings(settings), "settings.yaml", is_resolved=True) == settings
+
+
+def test_the_recipes_that_are_shipped_are_what_their_page_says():
+    shipped = {name: read_settings(ROOT / "params.yaml", {"train.recipe": name}).train for name in ("seed", "head", "strong")}
+    defaults = read_settings(ROOT / "params.yaml").train
+    assert shipped["seed"] == defaults.model_copy(update={"recipe": "seed"})
+    strong = shipped["strong"]
+    assert (strong.freeze, strong.lr, strong.head_lr, strong.warmup, strong.schedule) == ("feature_encoder", 1e-5, 1e-4, 0.1, "cosine")
+    assert (strong.batch_size, strong.accumulate, strong.clip_norm, strong.early_stopping) == (8, 4, 1.0, 5)
+    assert shipped["head"].freeze == "encoder"
+
+
+@pytest.mark.parametrize(
+    ("recipes", "given", "message"),
+    [
+        (OWN, {"train.recipe": "mine"}, "unknown recipe 'mine', expected one of: own"),
+        ("  own: {hed_lr: 1}\n", {}, "params.yaml: recipes.own: unknown setting 'hed_lr' (did you mean 'head_lr'?), expected some of: "),
+        ("  own: {resume: x}\n", {}, "params.yaml: recipes.own: unknown setting 'resume'"),
+        ("  own: 1\n", {}, "params.yaml: recipes.own is not a mapping, expected settings of train"),
+        ("  own: {lr: -1}\n", {"train.recipe": "own"}, "params.yaml: recipes.own.lr: -1 is not accepted, expected greater than 0"),
+        (OWN, {"train.recipe": "own", "train.model": "baseline"}, "recipe=own sets lr, which does not go with model=baseline"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_named(recipes, given, message):
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(recipes_text(recipes), "params.yaml", given)
+    assert str(caught.value).startswith(message)
 
 
 # The command line

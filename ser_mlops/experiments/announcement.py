@@ -19,10 +19,11 @@ def announce(settings: Settings, what: str) -> None:
     corpora = ", ".join(train.train_datasets) or "the tested corpus" * (train.experiment_type == "indep") or ", ".join(data.corpora)
     tested = f", tested on {train.test_dataset}" if train.test_dataset else ""
     is_baseline = train.model == BASELINE
+    recipe = f" by recipe {train.recipe}" if train.recipe else ""
     frozen = "" if is_baseline or train.freeze == "none" else f", {train.freeze} frozen"
     epochs = "" if is_baseline else f" of {train.epochs} epoch{'s' * (train.epochs > 1)}"
     rounds = f"{train.rounds} round{'s' * (train.rounds > 1)}{epochs}"
-    _say(f"{what}: {train.experiment_type}, {train.model}{frozen}, trained on {corpora}{tested}, {rounds}; raw data: {data.raw}")
+    _say(f"{what}: {train.experiment_type}, {train.model}{recipe}{frozen}, trained on {corpora}{tested}, {rounds}; raw data: {data.raw}")
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     _say(f"runs: {store}, experiment {os.environ.get('MLFLOW_EXPERIMENT_NAME', 'ser')}")
 

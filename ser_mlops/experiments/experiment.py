@@ -18,6 +18,7 @@ from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corp
 from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, restore_threads
 from ser_mlops.models.location import locate
 from ser_mlops.models.vectors import vectors_named
+from ser_mlops.scores.units import UNKNOWN
 from ser_mlops.settings.reading import applicable_settings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
@@ -27,8 +28,21 @@ from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags, 
 if TYPE_CHECKING:
     from ser_mlops.training.recipe import Recipe
 
-RESERVED_TAGS = (TITLE_TAG, CHILD_KEY_TAG, STUDY_TAG, "train_datasets", "test_dataset", "fold", "round", "registered")
+RESERVED_TAGS = (
+    TITLE_TAG,
+    CHILD_KEY_TAG,
+    STUDY_TAG,
+    "train_datasets",
+    "test_dataset",
+    "fold",
+    "round",
+    "registered",
+    "recipe",
+    "feature_norm",
+)
 """Tags of ours that only some runs have."""
+FEATURE_NORMS = {"corpus": "corpus", "speaker": "speaker (transductive: looks at the clips of the test speakers, not at their labels)"}
+"""Tag by setting."""
 DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
 
 
@@ -106,6 +120,7 @@ class Experiment:
         return {
             "kind": settings.train.experiment_type,
             "model": settings.train.model,
+            **({"recipe": settings.train.recipe} if settings.train.recipe else {}),
             **(self._baseline_tags() if self.is_baseline else self._network_tags()),
             "data": "synthetic" if self.is_synthetic else "real",
             "split": f"{settings.frames.split} ({min((training.speakers for training in self.trainings), key=SPEAKERS.index)})",
@@ -127,6 +142,7 @@ class Experiment:
         return {
             "freeze": train.freeze,
             "attention_mask": "true" if train.attention_mask else "false (legacy: padding changes predictions)",
+            **({} if train.feature_norm == "none" else {"feature_norm": FEATURE_NORMS[train.feature_norm]}),
         }
 
     def _baseline_tags(self) -> dict[str, str]:
@@ -151,6 +167,27 @@ def check_model(settings: Settings) -> None:
         vectors_named(settings.baseline.features)
     else:
         locate(settings.train.model)
+
+
+def _check_feature_norm(experiment: Experiment) -> None:
+    train = experiment.settings.train
+    if train.freeze != "encoder":
+        raise SettingsError(
+            f"feature_norm={train.feature_norm} is of the outputs of a frozen encoder: give freeze=encoder, or feature_norm=none"
+        )
+    off = {"cache=off": train.cache == "off", "attention_mask=false": not train.attention_mask}
+    if objection := next((name for name, is_so in off.items() if is_so), "") or experiment.cache_objection():
+        raise SettingsError(f"feature_norm={train.feature_norm} needs the cache of the frozen encoder, but {objection}")
+    if train.feature_norm == "speaker":
+        for side in (side for training in experiment.trainings for side in training.sides.values()):
+            if (unknown := side["speaker"].str.endswith(UNKNOWN)).any():
+                corpus = side.loc[unknown, "corpus"].iloc[0]
+                raise SettingsError(f"feature_norm=speaker: {corpus} has clips of unknown speakers, expected none or corpus")
+    if train.feature_norm == "speaker" and train.register is not None:
+        raise SettingsError(
+            f"register={train.register}: a model of feature_norm=speaker needs all clips of a speaker and cannot serve: leave register "
+            "out, or give feature_norm=corpus"
+        )
 
 
 def prepare(settings: Settings) -> Experiment:
@@ -180,6 +217,8 @@ def prepare(settings: Settings) -> Experiment:
         raise SettingsError(f"tags: {', '.join(taken)} cannot be given, as every run has such tags: use another name")
     if not experiment.is_baseline and train.cache == "require" and (objection := experiment.cache_objection()):
         raise SettingsError(f"cache=require, but {objection}")
+    if not experiment.is_baseline and train.feature_norm != "none":
+        _check_feature_norm(experiment)
     if train.resume:
         refuse_changed(versions, train.resume)
         if settings.launch.launcher == "local":

@@ -76,6 +76,13 @@ def served_window(settings: Settings) -> float:
     return float(settings.train.max_seconds or 0) if _evaluates_windows(settings) else settings.serving.window_seconds
 
 
+def serving_obstacle(settings: Settings) -> str:
+    """Return why the model of a round cannot classify a recording by itself; empty if it can."""
+    if settings.train.model == BASELINE or settings.train.feature_norm != "speaker":
+        return ""
+    return "trained with feature_norm=speaker: its head takes outputs standardised over all clips of a speaker, not one recording"
+
+
 def _evaluates_windows(settings: Settings) -> bool:
     train = settings.train
     return train.model != BASELINE and train.evaluate_long == "windows" and train.max_seconds is not None
@@ -98,7 +105,8 @@ def _network(settings: Settings, best_epoch: int) -> _About:
         "transformers",
         f"checkpoint {checkpoint}, freeze `{train.freeze}`; the weights are those of epoch {best_epoch} of {train.epochs}, the best on "
         f"validation by {train.select_by}.",
-        "`AutoModelForAudioClassification.from_pretrained` opens this folder.",
+        "`AutoModelForAudioClassification.from_pretrained` opens this folder."
+        + (f" **It was {obstacle}, so what it answers to one is meaningless.**" if (obstacle := serving_obstacle(settings)) else ""),
         f"checkpoint {checkpoint}: {LICENCES.get(train.model, 'see its own card')}",
     )
 

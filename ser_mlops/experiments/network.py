@@ -16,6 +16,7 @@ from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import predict_logits
+from ser_mlops.training.feature_norm import by_speaker
 from ser_mlops.training.features import open_features
 from ser_mlops.training.fit import fit_round
 from ser_mlops.training.recorder import Recorder
@@ -38,7 +39,7 @@ def open_inputs(experiment: Experiment, trainings: Sequence[Training], world: Wo
         {corpus: version.audio for corpus, version in experiment.versions.items()},
         Path(experiment.settings.paths.cache),
         train.cache_precision,
-        train.cache,
+        train.cache if train.feature_norm == "none" else "require",
         world.device,
     )
     if world.count(features is None) not in (0, world.size):
@@ -64,7 +65,6 @@ def fit(task: RoundTask, recorder: Recorder) -> Fitted[EmotionClassifier]:
 
 def predict(task: RoundTask, fitted: Fitted[EmotionClassifier], clips: Clips) -> np.ndarray:
     """Return the logits of clips."""
-    experiment = task.experiment
-    return predict_logits(
-        fitted.classifier, clips, experiment.recipe.evaluation, task.features, task.world, experiment.settings.train.workers
-    )
+    experiment, features = task.experiment, task.features
+    of_clips = by_speaker(features, clips) if features and experiment.recipe.feature_norm == "speaker" else features
+    return predict_logits(fitted.classifier, clips, experiment.recipe.evaluation, of_clips, task.world, experiment.settings.train.workers)

@@ -11,7 +11,7 @@ from ser_mlops.data.lock import Version
 from ser_mlops.experiments.artifacts import CODE_FILE, ENVIRONMENT_FILE, FIGURES_FOLDER, HISTORY_FILE, MODEL, SETTINGS_FILE
 from ser_mlops.experiments.descriptions import describe_summary, format_summary
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_figures
-from ser_mlops.experiments.model_card import model_card, served_window
+from ser_mlops.experiments.model_card import model_card, served_window, serving_obstacle
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.results import Result, cross_table, scores_as_metrics, summarise
 from ser_mlops.serving.predictor import CARD, Terms, folder_of, save_model_folder
@@ -100,7 +100,7 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
     with run.model(MODEL) as folder:
         save_pyfunc(folder, settings.serving.model_dump(exclude={"window_seconds"}), model)
         weights = folder / folder_of(model)
-        save_model_folder(model, weights, Terms(served_window(settings), settings.audio.min_seconds, note))
+        save_model_folder(model, weights, Terms(served_window(settings), settings.audio.min_seconds, note, serving_obstacle(settings)))
         card = model_card(result.training, result.round, result.best_epoch, result.scores, settings, versions, note)
         (weights / CARD).write_text(card, encoding="utf-8")
 

@@ -88,7 +88,7 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
         raise TrackingError(f"run {run_id} is a sweep, expected an experiment: run the same sweep under another name (study) instead")
     if run.info.status != "FINISHED" or "code" not in tags:
         raise TrackingError(f"run {run_id} is {run.info.status} and may not be an experiment, expected a FINISHED parent run of rounds")
-    settings = parse_settings(_read(client, run, SETTINGS_FILE), f"settings.yaml of run {run_id}")
+    settings = parse_settings(_read(client, run, SETTINGS_FILE), f"settings.yaml of run {run_id}", is_resolved=True)
     train = settings.train.model_copy(update={"resume": None, "register": None})
     settings = settings.model_copy(update={"train": train, "paths": paths})
     experiment = prepare(settings)

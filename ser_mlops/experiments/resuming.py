@@ -37,7 +37,9 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
     if STUDY_TAG in find_run(client, run_id).data.tags:
         raise SettingsError(f"run {run_id} is a sweep, which its study resumes: give the sweep's command again")
     recover(client, Path(settings.paths.checkpoints) / OUTBOX, run_id)
-    stored = parse_settings(read_artifact(client, run_id, SETTINGS_FILE).read_text(encoding="utf-8"), f"settings.yaml of run {run_id}")
+    stored = parse_settings(
+        read_artifact(client, run_id, SETTINGS_FILE).read_text(encoding="utf-8"), f"settings.yaml of run {run_id}", is_resolved=True
+    )
     now, then = flatten_settings(settings, (*RUN_SECTIONS, *LAUNCH_SECTIONS)), flatten_settings(stored)
     for name in given:
         if name in then and name not in FREE_ON_RESUME and now[name] != then[name]:

@@ -148,9 +148,11 @@ def _check_spread(sweep: Sweep, name: str, spread: Range | Choices) -> None:
 
 
 def command_for(sweep: Sweep, best: Mapping[str, Any]) -> str:
-    """Return the `mlflow run` line that trains with the best settings: all that differs from params.yaml."""
-    defaults = flatten_settings(read_settings())
-    chosen = applicable_settings(sweep.with_values(best).settings)
+    """Return the `mlflow run` line that trains with the best settings: all that differs from params.yaml, or from its recipe."""
+    settings = sweep.with_values(best).settings
+    recipe = {"train.recipe": settings.train.recipe} if settings.train.recipe else {}
+    defaults = flatten_settings(read_settings(given=recipe)) | {"train.recipe": None}
+    chosen = applicable_settings(settings)
     plain = {name: name.removeprefix("train.").removeprefix("baseline.") for name in chosen}
     given = [f"{plain[name]}={_as_word(value)}" for name, value in chosen.items() if value != defaults[name]]
     return " ".join(["mlflow run .", *(f"-P {shlex.quote(word)}" for word in given)])

@@ -40,7 +40,7 @@ class Handover:
     @classmethod
     def read(cls, folder: Path) -> "Handover":
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        settings = parse_settings(content["settings"], str(folder / FILE))
+        settings = parse_settings(content["settings"], str(folder / FILE), is_resolved=True)
         return cls(folder, settings, content["parent"], content["runs"])
 
     @property

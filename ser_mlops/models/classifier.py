@@ -5,6 +5,7 @@ its layers), H hidden, E emotions.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,6 +209,17 @@ class EmotionClassifier(nn.Module):
     def _gradient(self, is_trained: bool) -> Iterator[None]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained):
             yield
+
+    def layers_above(self, name: str) -> int | None:
+        """Return how many layers of the encoder stand above a weight, all of them for what lies below the first; None in the head."""
+        prefix = f"net.{self.net.base_model_prefix}."
+        if not name.startswith(prefix):
+            return None
+        num_layers = len(self.base.encoder.layers)
+        if found := re.match(r"encoder\.layers\.(\d+)\.", name.removeprefix(prefix)):
+            return num_layers - 1 - int(found[1])
+        is_last = name.startswith(f"{prefix}encoder.layer_norm.") and self.config.do_stable_layer_norm
+        return 0 if is_last else num_layers
 
     def num_parameters(self) -> tuple[int, int]:
         """Return how many parameters are trainable, and how many are frozen."""

@@ -10,7 +10,7 @@ Shape letters: W windows, E emotions.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -55,6 +55,8 @@ class Terms:
     """Shorter clips were left out of training and evaluation, and are refused."""
     note: str
     """What everyone who uses the model must know, for example that it was trained on synthetic data."""
+    obstacle: str = ""
+    """Why the model cannot classify a recording by itself; empty if it can."""
 
 
 Model: TypeAlias = "EmotionClassifier | Baseline"
@@ -130,7 +132,9 @@ class Predictor:
         for name, value in preprocessing_of(model).items():
             if contract.get(name) != value:
                 raise ModelError(f"{folder / CONTRACT}: {name} is {contract.get(name)!r}, this version of ser_mlops has {value!r}")
-        terms = Terms(**{field.name: contract[field.name] for field in fields(Terms)})
+        terms = Terms(**{field.name: contract[field.name] for field in fields(Terms) if field.name in contract})
+        if terms.obstacle:
+            raise ModelError(f"{folder}: {terms.obstacle}")
         return cls(model, replace(terms, window_seconds=window_seconds or terms.window_seconds), batch_size)
 
     def predict(self, waves: Sequence[np.ndarray], each_batch: Callable[[float], object] = lambda seconds: None) -> pd.DataFrame:
@@ -174,7 +178,7 @@ def _read_contract(folder: Path) -> Mapping[str, Any]:
         raise ModelError(f"{folder} has no {CONTRACT}, expected the folder `transformers` or `baseline` of a logged model") from None
     except ValueError as error:
         raise ModelError(f"{folder / CONTRACT} is not valid JSON: {error}") from None
-    missing = [field.name for field in fields(Terms) if field.name not in contract]
+    missing = [field.name for field in fields(Terms) if field.name not in contract and field.default is MISSING]
     if missing:
         raise ModelError(f"{folder / CONTRACT} lacks {', '.join(missing)}")
     return contract

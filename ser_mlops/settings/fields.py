@@ -1,5 +1,7 @@
 """What can be asked of the fields of params.yaml: their names, their marks and what kind of number they hold."""
 
+import difflib
+from collections.abc import Sequence
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
@@ -34,6 +36,16 @@ def inapplicable(settings: Settings) -> frozenset[str]:
         return frozenset(f"baseline.{key}" for key in fields_of("baseline"))
     without_kernel = ["baseline.gamma"] if settings.baseline.classifier == "logistic" else []
     return frozenset([*names_marked(Mark.NETWORK), *without_kernel])
+
+
+def near_names(name: str, accepted: Sequence[str]) -> str:
+    """Return the accepted names that an unknown one may have meant, as the middle of a message; empty if none is near.
+
+    >>> near_names("epoch", ["epochs", "lr"])
+    " (did you mean 'epochs'?)"
+    """
+    near = difflib.get_close_matches(name.rpartition(".")[2], accepted, n=3)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
 def number_kind(section: str, key: str) -> type[int] | type[float] | None:

@@ -1,8 +1,7 @@
 """Reads and writes settings: params.yaml checked as a whole, and every mistake in it explained in one line."""
 
-import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +12,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.settings.fields import fields_of, inapplicable
+from ser_mlops.settings.fields import fields_of, inapplicable, near_names
+from ser_mlops.settings.recipes import apply_recipe
 from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Settings
 
 PARAMS_FILE = Path("params.yaml")
@@ -32,8 +32,8 @@ def read_settings(path: Path = PARAMS_FILE, given: Mapping[str, str] | None = No
     return parse_settings(text, str(path), given)
 
 
-def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = None) -> Settings:
-    """Check the text of a params.yaml, or of a run's settings.yaml; see `read_settings`."""
+def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = None, *, is_resolved: bool = False) -> Settings:
+    """Check the text of a params.yaml; see `read_settings`. That of a run's settings.yaml `is_resolved`: its recipe is in it already."""
     try:
         content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
@@ -50,20 +50,23 @@ def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = Non
     for name, value in (given or {}).items():
         section, key = name.split(".", 1)
         content.setdefault(section, {})[key] = value
+    origins = {} if is_resolved else apply_recipe(content, origin, given or {})
     try:
         settings = Settings.model_validate(content)
     except ValidationError as error:
         problems = {name: list(group) for name, group in groupby(error.errors(), key=lambda problem: problem["loc"][:2])}
-        raise SettingsError("; ".join(_explain(group, origin, given or {}) for group in problems.values())) from None
-    _refuse_inapplicable(settings, given or {})
+        raise SettingsError("; ".join(_explain(group, origin, given or {}, origins) for group in problems.values())) from None
+    _refuse_inapplicable(settings, given or {}, origins)
     return settings
 
 
-def _refuse_inapplicable(settings: Settings, given: Mapping[str, str]) -> None:
+def _refuse_inapplicable(settings: Settings, given: Mapping[str, str], of_recipe: Collection[str]) -> None:
     unused = inapplicable(settings)
-    for name in given:
+    for name in (*given, *of_recipe):
         if name in unused:
             section, key = name.split(".")
+            if name in of_recipe:
+                raise SettingsError(f"recipe={settings.train.recipe} sets {key}, which does not go with model={settings.train.model}")
             model = f"model={settings.train.model}"
             others = [key for key in fields_of(section) if f"{section}.{key}" not in unused] or ["model=baseline"]
             which = f"classifier={settings.baseline.classifier}" if section == "baseline" and others[0] != "model=baseline" else model
@@ -101,8 +104,11 @@ def applicable_settings(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in flatten_settings(settings).items() if name not in unused}
 
 
-def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[str, str]) -> str:
-    """Word what is wrong with one setting; there are several problems where none of several kinds of value fits."""
+def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[str, str], origins: Mapping[str, str] | None = None) -> str:
+    """Word what is wrong with one setting; there are several problems where none of several kinds of value fits.
+
+    `origins` are the places of settings that do not come from `origin`.
+    """
     problem = problems[0]
     name = ".".join(str(part) for part in problem["loc"][:2])
     section, _, key = name.partition(".")
@@ -111,16 +117,6 @@ def _explain(problems: Sequence[Mapping[str, Any]], origin: str, given: Mapping[
         return f"{origin}: unknown parameter {name!r}{near_names(name, accepted)}, expected one of: {', '.join(accepted)}"
     if problem["type"] == "missing":
         return f"{origin}: no {name}, expected the keys: {', '.join(accepted)}"
-    place = f"{name if section in SHARED_SECTIONS else key}=" if name in given else f"{origin}: {name}: "
+    place = f"{name if section in SHARED_SECTIONS else key}=" if name in given else f"{(origins or {}).get(name, f'{origin}: {name}')}: "
     expected = " or ".join(re.sub(r"^\w+ should (be |have )?|, unable to.*", "", each["msg"]) for each in problems)
     return f"{place}{problem['input']} is not accepted, expected {expected}"
-
-
-def near_names(name: str, accepted: Sequence[str]) -> str:
-    """Return the accepted names that an unknown one may have meant, as the middle of a message; empty if none is near.
-
-    >>> near_names("epoch", ["epochs", "lr"])
-    " (did you mean 'epochs'?)"
-    """
-    near = difflib.get_close_matches(name.rpartition(".")[2], accepted, n=3)
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

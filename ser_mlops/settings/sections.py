@@ -3,9 +3,9 @@
 Defaults live in params.yaml and nowhere else. A field's marks say who may change it: a resume, a sweep.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ser_mlops.settings.jobs import LaunchSettings, SlurmSettings
 from ser_mlops.settings.kinds import (
@@ -34,6 +34,13 @@ class PathsSettings(Section):
     """Folder for the outputs of frozen parts; may lie on a scratch disk."""
     studies: str
     """Folder for the journals of sweeps."""
+
+
+class RecipesSettings(Section):
+    """Settings of `train` under names of one's own choice: `settings/recipes.py` applies the one that a command names."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
 
 
 class ServingSettings(Section):
@@ -102,6 +109,8 @@ class Settings(Section):
     """Folders"""
     train: TrainSettings
     """Training"""
+    recipes: RecipesSettings
+    """Recipes"""
     baseline: BaselineSettings
     """The baseline"""
     launch: LaunchSettings

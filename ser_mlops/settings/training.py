@@ -38,6 +38,8 @@ class TrainSettings(Section):
     model: Annotated[str, Field(min_length=1)]
     """An alias (HuB-LL, HuB-XL, HuB-ER, HuB-SID, W2V2-base, W2V2-large, W2V2-robust, DistilHubert, tiny), a hub id, a folder, or
     baseline."""
+    recipe: OptionalName
+    """Name of a recipe in the section `recipes` of params.yaml, whose settings count unless they are given; none: params.yaml as it is."""
     freeze: Annotated[Freeze, Mark.NETWORK]
     """none, feature_encoder (the CNN; `true` means this) or encoder (everything below the head)."""
     epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
@@ -50,6 +52,10 @@ class TrainSettings(Section):
     """Weight decay of AdamW, on the weights that `decay_all` says."""
     decay_all: Annotated[bool, Mark.NETWORK]
     """true: every trained weight decays; false: not biases, norms and layer weights, as is usual elsewhere."""
+    head_lr: Annotated[OptionalPositive, Mark.SEARCHABLE, Mark.NETWORK]
+    """Learning rate of the head; none: that of the rest, lr."""
+    layer_decay: Annotated[float, Field(gt=0, le=1), Mark.SEARCHABLE, Mark.NETWORK]
+    """Factor of the learning rate from each layer of the encoder to the one below it, whose top layer has lr; 1: all have lr."""
     batch_size: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Clips per training batch."""
     eval_batch_size: Annotated[int, Field(ge=1), Mark.NETWORK]
@@ -80,10 +86,13 @@ class TrainSettings(Section):
     """Batches per optimiser step."""
     clip_norm: Annotated[OptionalPositive, Mark.SEARCHABLE, Mark.NETWORK]
     """Largest norm of the gradient; none: not clipped."""
-    class_weights: Annotated[Literal["none", "balanced"], Mark.SEARCHABLE, Mark.NETWORK]
-    """balanced: the loss weighs emotions by the inverse of their number of training clips."""
+    class_weights: Annotated[Literal["none", "balanced"] | Annotated[float, Field(ge=0, le=1)], Mark.SEARCHABLE, Mark.NETWORK]
+    """The loss weighs emotions by the inverse of their number of training clips (balanced), or by a power of it from 0 (none) to 1."""
     label_smoothing: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]
     """Share of the target spread over all emotions."""
+    feature_norm: Annotated[Literal["none", "corpus", "speaker"], Mark.NETWORK]
+    """With freeze=encoder, the head's input is standardised: corpus, by all training clips; speaker, by all clips that a speaker has on its
+    side, also of the test (transductive: such a model serves no single recording)."""
     augment: Annotated[Augmentations, Mark.NETWORK]
     """Waveform augmentations of training clips: speed, noise, gain; they switch caches off."""
     early_stopping: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(none_if_blank), Mark.SEARCHABLE, Mark.NETWORK]

@@ -33,6 +33,7 @@ class Clips:
     labels: np.ndarray
     paths: np.ndarray
     """For messages and tables."""
+    speakers: np.ndarray
     audio: Mapping[str, Path]
     """Corpus -> its decoded audio: 1-D int16 .npy, clips end to end."""
 
@@ -46,6 +47,7 @@ class Clips:
             num_samples=frame["num_samples"].to_numpy(dtype=np.int64),
             labels=frame["labels"].to_numpy(dtype=np.int64),
             paths=frame["path"].to_numpy(dtype=object),
+            speakers=frame["speaker"].to_numpy(dtype=object),
             audio={corpus: audio_folder / f"{corpus}.npy" for corpus in dict.fromkeys(corpora)},
         )
 
@@ -54,7 +56,7 @@ class Clips:
 
     def take(self, indices: np.ndarray) -> "Clips":
         """Return some of the clips, in the order of `indices`."""
-        arrays = {name: getattr(self, name)[indices] for name in ("corpora", "starts", "num_samples", "labels", "paths")}
+        arrays = {name: getattr(self, name)[indices] for name in ("corpora", "starts", "num_samples", "labels", "paths", "speakers")}
         return replace(self, **arrays)
 
     def wave(self, i: int) -> np.ndarray:

@@ -13,15 +13,15 @@ from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
 from ser_mlops.training.batching import Clips, cut_windows, plan_evaluation
-from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
+from ser_mlops.training.feature_norm import AnyFeatures
 from ser_mlops.training.inputs import Inputs
 from ser_mlops.training.recipe import EvaluationRecipe
 from ser_mlops.training.stopping import Stop
 
 
 def predict_logits(
-    classifier: EmotionClassifier, clips: Clips, recipe: EvaluationRecipe, features: Features | None, world: World, workers: int = 0
+    classifier: EmotionClassifier, clips: Clips, recipe: EvaluationRecipe, features: AnyFeatures, world: World, workers: int = 0
 ) -> np.ndarray:
     """Return logits_NE, float32, in the order of the clips; see `Evaluation`."""
     return Evaluation(classifier, clips, recipe, features, world, workers).logits(classifier)
@@ -40,7 +40,7 @@ class Evaluation:
         classifier: EmotionClassifier,
         clips: Clips,
         recipe: EvaluationRecipe,
-        features: Features | None,
+        features: AnyFeatures,
         world: World,
         workers: int = 0,
     ):

@@ -4,7 +4,7 @@ Shape letters: B batch, E emotions.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Parameter, functional
+from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
@@ -29,8 +29,9 @@ from ser_mlops.training.augment import Alteration
 from ser_mlops.training.batching import Batch, plan_batches
 from ser_mlops.training.distributed import World, join_world
 from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
+from ser_mlops.training.feature_norm import fold_into, standardise
+from ser_mlops.training.groups import parameter_groups
 from ser_mlops.training.inputs import Inputs
-from ser_mlops.training.recipe import Recipe
 from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.round import Fitted, Round
 from ser_mlops.training.state import State, best_epoch, seed_step
@@ -47,8 +48,8 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
     """Train one round, or resume it where `folder` holds its state.
 
     On a CPU the same call gives the same numbers bit for bit (same machine, number of threads and versions), interrupted or not. Metrics of
-    an epoch: train/loss (mean over clips, as weighted and smoothed for training), val/… (all of `metrics.score`), lr (of its last step),
-    seconds (the one number that differs from run to run).
+    an epoch: train/loss (mean over clips, as weighted and smoothed for training), val/… (all of `metrics.score`), lr (of its last step; the
+    head's own, too), seconds (the one number that differs from run to run).
 
     Args:
         folder: the checkpoints of this round and of no other.
@@ -62,6 +63,7 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
     """
     recipe, features = round.recipe, round.features
     assert features is None or (features.mode == recipe.freeze and not recipe.reads_waves(round.train, round.validation))
+    assert recipe.feature_norm == "none" or (features is not None and recipe.freeze == "encoder")
     world = join_world()
     classifier = load_classifier(
         round.model,
@@ -80,25 +82,13 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
         trainer = _Trainer(classifier, round, world, folder, recorder, workers, checkpoint_every)
         with one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
             trainer.run(stop)
+    if recipe.feature_norm == "corpus":
+        fold_into(classifier, trainer.inputs.features)
     history = trainer.state.history
     best = best_epoch(history, recipe.select_by)
     num_trainable, num_frozen = classifier.num_parameters()
     scores = {name.removeprefix("val/"): value for name, value in history[best - 1].items() if name.startswith("val/")}
     return Fitted(classifier.eval(), best, scores, history, num_trainable, num_frozen)
-
-
-def decay_groups(parameters: Iterable[Parameter], recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the parameters as AdamW takes them: those that decay and, without `decay_all`, the vectors among them, which do not.
-
-    Biases, norms (also the gain of a weight norm, 1 x 1 x K) and layer weights are vectors.
-    """
-    every = list(parameters)
-    if recipe.decay_all:
-        return [{"params": every, "weight_decay": recipe.weight_decay}]
-    vectors = [parameter for parameter in every if parameter.squeeze().ndim < 2]
-    others = [parameter for parameter in every if parameter.squeeze().ndim >= 2]
-    groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
 
 
 class _Trainer:
@@ -125,10 +115,11 @@ class _Trainer:
         self.checkpoint_every = checkpoint_every
         self.identity = round.identify(world)
         self.precision = resolve_precision(recipe.precision, world.device)
-        self.inputs = Inputs(classifier, train, round.features, workers, world.device)
-        self.evaluation = Evaluation(classifier, round.validation, recipe.evaluation, round.features, world, workers)
+        training, validation = standardise(round.features, recipe.feature_norm, train, round.validation)
+        self.inputs = Inputs(classifier, train, training, workers, world.device)
+        self.evaluation = Evaluation(classifier, round.validation, recipe.evaluation, validation, world, workers)
         self.parameters = {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
-        self.optimizer = AdamW(decay_groups(self.parameters.values(), recipe), lr=recipe.lr, fused=True)
+        self.optimizer = AdamW(parameter_groups(classifier, self.parameters, recipe), lr=recipe.lr, fused=True)
         weights_E = recipe.weigh_classes(train.labels)
         self.clip_weights = weights_E[train.labels]
         self.weights_E = torch.tensor(weights_E, dtype=torch.float32, device=world.device)
@@ -199,9 +190,8 @@ class _Trainer:
         The loss is the mean over all their clips, so neither batches nor processes need equal shares.
         """
         recipe, state = self.recipe, self.state
-        lr = recipe.learning_rate(state.step, recipe.epochs * self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = recipe.learning_rate(state.step, recipe.epochs * self.steps_per_epoch, group["peak"])
         seed_step(self.round.seed, self.round.number, state.step, self.world.rank, self.world.device)
         total_weight = float(self.clip_weights[np.concatenate(batches)].sum())
         for batch in batches:
@@ -247,11 +237,12 @@ class _Trainer:
         return score(self.evaluation.logits(self.classifier, stop), self.evaluation.clips.labels, set(self.train.labels.tolist()))
 
     def _end_epoch(self, scores: Mapping[str, float]) -> None:
-        recipe, state = self.recipe, self.state
+        recipe, state, head = self.recipe, self.state, self.recipe.head_lr
         metrics = {
             "train/loss": state.loss_sum / float(self.clip_weights.sum()),
             **{f"val/{name}": value for name, value in scores.items()},
             "lr": recipe.learning_rate(state.step - 1, recipe.epochs * self.steps_per_epoch),
+            **({} if head is None else {"head_lr": recipe.learning_rate(state.step - 1, recipe.epochs * self.steps_per_epoch, head)}),
             "seconds": state.seconds + time.perf_counter() - self.started,
         }
         self.state = State(step=state.step, history=[*state.history, metrics])

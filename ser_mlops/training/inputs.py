@@ -11,7 +11,7 @@ import torch
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training.augment import Alteration
 from ser_mlops.training.batching import Batch, Clips, load_batches
-from ser_mlops.training.caches import Features
+from ser_mlops.training.feature_norm import AnyFeatures
 from ser_mlops.training.features import STAGES
 
 IN_MEMORY_BYTES = 2 * 2**30
@@ -22,7 +22,7 @@ weights 25 layers of large size) are read from the cache batch by batch."""
 class Inputs:
     """Loads batches of clips: waveforms, or outputs of the frozen part where there are any."""
 
-    def __init__(self, classifier: EmotionClassifier, clips: Clips, features: Features | None, workers: int, device: torch.device):
+    def __init__(self, classifier: EmotionClassifier, clips: Clips, features: AnyFeatures, workers: int, device: torch.device):
         self.clips = clips
         self.features = features
         self.stage = "wave" if features is None else STAGES[features.mode]

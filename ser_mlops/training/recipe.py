@@ -29,6 +29,8 @@ class Recipe:
     freeze: str
     epochs: int
     lr: float
+    head_lr: float | None
+    layer_decay: float
     weight_decay: float
     decay_all: bool
     batch_size: int
@@ -39,8 +41,9 @@ class Recipe:
     warmup: float
     accumulate: int
     clip_norm: float | None
-    class_weights: str
+    class_weights: str | float
     label_smoothing: float
+    feature_norm: str
     augment: tuple[str, ...]
     early_stopping: int | None
     precision: str
@@ -71,23 +74,34 @@ class Recipe:
             return f"clips longer than max_seconds={self.max_seconds:g} are cropped"
         return ""
 
-    def learning_rate(self, step: int, num_steps: int) -> float:
-        """Return the learning rate of an optimiser step (from 0): a linear rise over the warm-up, then the schedule.
+    def peak(self, layers_above: int | None) -> float:
+        """Return the learning rate that a weight has before warm-up and schedule: of the head (None), or below so many layers."""
+        if layers_above is None:
+            return self.lr if self.head_lr is None else self.head_lr
+        return self.lr * self.layer_decay**layers_above
+
+    def learning_rate(self, step: int, num_steps: int, peak: float | None = None) -> float:
+        """Return the learning rate of an optimiser step (from 0): a linear rise over the warm-up to its peak (lr), then the schedule.
 
         A falling schedule would reach 0 one step after the last.
         """
+        peak = self.lr if peak is None else peak
         num_warmup = math.ceil(self.warmup * num_steps)
         if step < num_warmup:
-            return self.lr * (step + 1) / num_warmup
+            return peak * (step + 1) / num_warmup
         progress = (step - num_warmup) / (num_steps - num_warmup)
-        return self.lr * {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[self.schedule]
+        return peak * {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[self.schedule]
 
     def weigh_classes(self, labels_N: np.ndarray) -> np.ndarray:
         """Return the weight of every emotion in the loss.
 
-        balanced: clips / (emotions present x clips of the emotion), so that the mean weight of a clip is 1; 0 where there are none.
+        Proportional to clips of the emotion ** -exponent (none: 0, balanced: 1), so that the mean weight of a clip is 1; 0 where there are
+        none.
         """
-        counts_E = np.bincount(labels_N, minlength=len(EMOTIONS))
-        if self.class_weights == "none":
+        exponent = {"none": 0.0, "balanced": 1.0}.get(str(self.class_weights), self.class_weights)
+        if exponent == 0:
             return np.ones(len(EMOTIONS))
-        return np.where(counts_E > 0, len(labels_N) / (np.count_nonzero(counts_E) * np.maximum(counts_E, 1)), 0.0)
+        counts_E = np.bincount(labels_N, minlength=len(EMOTIONS))
+        present_E = np.maximum(counts_E, 1)
+        total = (counts_E / present_E**exponent).sum()
+        return np.where(counts_E > 0, len(labels_N) / (total * present_E**exponent), 0.0)

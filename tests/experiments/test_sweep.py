@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ser_mlops.errors import SettingsError
+from ser_mlops.experiments.sweep import command_for
 from ser_mlops.settings.search import Choices, Range
 from tests.experiments.builders import furnish, sweep_of
 
@@ -74,6 +75,13 @@ def test_a_wrong_space_is_refused_before_anything_is_computed(furnished, space, 
 def test_wrong_settings_are_refused(furnished, given, message):
     with pytest.raises(SettingsError, match=message):
         sweep_of(**given)
+
+
+def test_the_command_of_the_best_settings_names_the_recipe_and_what_differs_from_it(furnished):
+    sweep = sweep_of({"lr": Range(low=1e-5, high=1.0, log=True)}, train__recipe="strong", train__schedule="constant")
+    words = command_for(sweep, {"lr": 1e-5}).split()
+    assert {"recipe=strong", "schedule=constant", "freeze=encoder"} <= set(words)
+    assert not any(word.startswith(("lr=", "head_lr=", "clip_norm=")) for word in words), "the recipe has them"
 
 
 @pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:1/none", "nonsense", "oracle://there"])

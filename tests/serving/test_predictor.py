@@ -53,7 +53,9 @@ def clips_of(waves: list[np.ndarray], folder: Path) -> Clips:
     np.save(folder / "A.npy", np.concatenate(waves))
     lengths = np.array([len(wave) for wave in waves])
     of_corpus = np.array(["A"] * len(waves), dtype=object)
-    return Clips(of_corpus, np.cumsum(lengths) - lengths, lengths, np.zeros(len(waves), dtype=int), of_corpus, {"A": folder / "A.npy"})
+    return Clips(
+        of_corpus, np.cumsum(lengths) - lengths, lengths, np.zeros(len(waves), dtype=int), of_corpus, of_corpus, {"A": folder / "A.npy"}
+    )
 
 
 def evaluated(folder: Path, clips: Clips, max_samples: int | None = None) -> np.ndarray:
@@ -143,6 +145,7 @@ def test_a_contract_says_what_happens_to_a_recording(model_folder):
         "window_seconds": 30.0,
         "min_seconds": 0.1,
         "note": "",
+        "obstacle": "",
     }
 
 

@@ -14,7 +14,7 @@ from ser_mlops.models.build import load_classifier, open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training import checkpoints, inputs
 from ser_mlops.training.features import open_features
-from ser_mlops.training.fit import decay_groups
+from ser_mlops.training.groups import parameter_groups
 from tests.models.builders import write_checkpoint
 from tests.training.builders import make_noisy_model, make_setup, recipe, weights_of, without_time
 
@@ -119,14 +119,42 @@ def test_a_head_over_cached_outputs_comes_out_the_same_in_any_number_of_threads(
 def test_decay_spares_biases_norms_and_layer_weights_where_the_setting_says_so(tmp_path: Path) -> None:
     classifier = load_classifier(str(write_checkpoint(tmp_path / "model", "HuB-ER")), seed=1)
     name_of = {parameter: name for name, parameter in classifier.named_parameters()}
-    everything, *others = decay_groups(name_of, recipe(weight_decay=0.1))
-    assert (others, everything) == ([], {"params": list(name_of), "weight_decay": 0.1})
-    decaying, spared = decay_groups(name_of, recipe(weight_decay=0.1, decay_all=False))
+    named = dict(classifier.named_parameters())
+    assert parameter_groups(classifier, named, recipe(weight_decay=0.1)) == [
+        {"params": list(name_of), "lr": 1e-3, "peak": 1e-3, "weight_decay": 0.1}
+    ]
+    spared, decaying = parameter_groups(classifier, named, recipe(weight_decay=0.1, decay_all=False))
     assert (decaying["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
     names = {name_of[parameter] for parameter in spared["params"]}
     endings = ("bias", "layer_norm.weight", "layer_weights", "original0", "spec_embed")
     assert names == {name for name in name_of.values() if name.endswith(endings)}
     assert names | {name_of[parameter] for parameter in decaying["params"]} == {*name_of.values()}
+
+
+def test_the_head_has_its_own_learning_rate_and_each_layer_a_share_of_that_of_the_one_above(tmp_path: Path) -> None:
+    classifier = load_classifier(str(write_checkpoint(tmp_path / "model", "HuB-ER")), seed=1)
+    named = dict(classifier.named_parameters())
+    name_of = {parameter: name for name, parameter in named.items()}
+    groups = parameter_groups(classifier, named, recipe(lr=1e-3, head_lr=1e-2, layer_decay=0.5))
+    peaks = {name_of[parameter]: group["peak"] for group in groups for parameter in group["params"]}
+    assert peaks.keys() == named.keys()
+    layer = "net.hubert.encoder.layers.{}.attention.k_proj.weight"
+    assert [peaks[layer.format(number)] for number in range(3)] == [2.5e-4, 5e-4, 1e-3]
+    lowest = ("feature_extractor.conv_layers.0.conv.weight", "feature_projection.projection.bias", "encoder.pos_conv_embed.conv.bias")
+    assert {peaks[f"net.hubert.{name}"] for name in lowest} == {1.25e-4}
+    assert peaks["net.hubert.encoder.layer_norm.weight"] == 1e-3, "it stands after the last layer"
+    assert {peaks[name] for name in ("net.layer_weights", "net.projector.bias", "net.classifier.weight")} == {1e-2}
+
+
+def test_learning_rates_of_their_own_follow_the_schedule_and_move_what_they_are_of(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    plain = setup.fit("plain", epochs=1)
+    own = setup.fit("own", epochs=1, head_lr=1e-2, schedule="linear")
+    (epoch,) = own.history
+    assert epoch["head_lr"] == pytest.approx(10 * epoch["lr"])
+    assert "head_lr" not in plain.history[0]
+    assert setup.fit("same", epochs=1, head_lr=1e-3).history[0]["train/loss"] == plain.history[0]["train/loss"]
+    assert own.history[0]["train/loss"] != plain.history[0]["train/loss"]
 
 
 def test_without_decay_it_makes_no_difference_what_it_spares(tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ DIVIDED_BY = ("train.seed", "frames.seed", "frames.split", "frames.test_ratio", 
 """Settings that decide which clips are trained on, validated on and tested."""
 
 
-def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None) -> list[Run]:
-    """Return the experiments to compare: those named, then those with the tag (KEY=VALUE), oldest first.
+def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None, fewest: int = 2) -> list[Run]:
+    """Return the experiments that are asked for: those named, then those with the tag (KEY=VALUE), oldest first.
 
     Raises:
-        SettingsError: fewer than two.
+        SettingsError: fewer than there must be.
         TrackingError: there is no such run, or it is not finished.
     """
     runs = [find_run(client, run_id) for run_id in run_ids]
@@ -40,8 +40,9 @@ def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None) -
         if not equals:
             raise SettingsError(f"tag={tag} is not accepted, expected KEY=VALUE")
         runs += [run for run in parents_tagged(client, key, value) if run.info.run_id not in run_ids]
-    if len(runs) < 2:
-        raise SettingsError(f"compare takes two or more experiments, got {len(runs)}: runs=ID,ID or tag=KEY=VALUE")
+    if len(runs) < fewest:
+        needed = "compare takes two or more experiments" if fewest > 1 else "one or more finished experiments are needed"
+        raise SettingsError(f"{needed}, got {len(runs)}: runs=ID,ID or tag=KEY=VALUE")
     return runs
 
 
@@ -51,16 +52,38 @@ def read_rounds(client: MlflowClient, run: Run) -> list[pd.DataFrame]:
     Raises:
         TrackingError: no round is finished, or the experiment is a grid, whose cells test the same clips.
     """
+    rounds = _tested(client, run)
+    return [_each_clip_once([table for _, table in rounds[round]]) for round in sorted(rounds)]
+
+
+def read_rounds_by_test(client: MlflowClient, run: Run) -> dict[str, list[pd.DataFrame]]:
+    """Return an experiment's prediction tables by test set, one per round; errors as in `read_rounds`."""
+    rounds = _tested(client, run)
+    by_test: dict[str, list[pd.DataFrame]] = defaultdict(list)
+    for round in sorted(rounds):
+        for test in dict.fromkeys(name for name, _ in rounds[round]):
+            by_test[test].append(_each_clip_once([table for name, table in rounds[round] if name == test]))
+    return dict(by_test)
+
+
+def _each_clip_once(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables).drop_duplicates("path", ignore_index=True)
+
+
+def _tested(client: MlflowClient, run: Run) -> dict[int, list[tuple[str, pd.DataFrame]]]:
+    """Return the test sets and prediction tables of every round."""
     if run.data.tags.get("kind") == "grid":
-        raise TrackingError(f"run {run.info.run_id} is a grid, which tests a clip once per cell: compare takes indep, cross or matrix")
-    rounds: dict[int, list[pd.DataFrame]] = defaultdict(list)
+        raise TrackingError(f"run {run.info.run_id} is a grid, which tests a clip once per cell: expected indep, cross, matrix or within")
+    rounds: dict[int, list[tuple[str, pd.DataFrame]]] = defaultdict(list)
     for child in children_of(client, run):
         if child.info.status == "FINISHED" and "round" in child.data.tags:
             folder = read_artifact(client, child.info.run_id, PREDICTIONS_FOLDER)
-            rounds[int(child.data.tags["round"])] += [pd.read_parquet(path) for path in sorted(folder.glob("test_*.parquet"))]
+            rounds[int(child.data.tags["round"])] += [
+                (path.stem.removeprefix("test_"), pd.read_parquet(path)) for path in sorted(folder.glob("test_*.parquet"))
+            ]
     if not rounds:
         raise TrackingError(f"run {run.info.run_id} holds no tested rounds: give the id of a parent run whose rounds are finished")
-    return [pd.concat(rounds[round]).drop_duplicates("path", ignore_index=True) for round in sorted(rounds)]
+    return rounds
 
 
 def names_of(runs: Sequence[Run]) -> dict[str, Run]:
@@ -80,12 +103,16 @@ def _differing(run: Run, runs: Sequence[Run]) -> str:
     return text if len(text) <= NAME_CHARACTERS // 2 else ""
 
 
+def divisions_of(named: Mapping[str, Run]) -> dict[str, dict[str, str]]:
+    """Return, by experiment, the settings that decide how its clips were divided."""
+    return {name: {key: run.data.params.get(key, "") for key in DIVIDED_BY} for name, run in named.items()}
+
+
 def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path) -> Comparison:
     """Compare experiments and log the tables, the page and the figures as a run of kind `compare`."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
-    divided_by = {name: {key: run.data.params.get(key, "") for key in DIVIDED_BY} for name, run in named.items()}
-    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples, divided_by)
+    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples, divisions_of(named))
     note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
     title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}

@@ -43,6 +43,11 @@ class Overview:
     notes: tuple[str, ...]
 
     @property
+    def score_name(self) -> str:
+        """The score in words."""
+        return "UAR" if self.score == "uar" else self.score.replace("_", " ")
+
+    @property
     def num_tested(self) -> int:
         """How many cells are tested against the baseline's."""
         return int(self.cells["p"].notna().sum())
@@ -128,7 +133,27 @@ def lay_out(
     cells["p_holm"], cells["is_claimed"] = _claims(cells)
     best = cells.groupby("test")["mean"].transform("min" if score in LOWER_IS_BETTER else "max")
     cells["is_best"] = cells["mean"] == best
-    return Overview(score, baseline, cells, _describe_tests(experiments, tests), tuple(dict.fromkeys(notes)))
+    notes = [*_gaps(experiments, tests, baseline), *dict.fromkeys(notes)]
+    return Overview(score, baseline, cells, _describe_tests(experiments, tests), tuple(notes))
+
+
+def _gaps(experiments: Mapping[str, Mapping[str, Rounds]], tests: Sequence[str], baseline: str) -> list[str]:
+    """Say which cells are empty, which have no difference, and where the cells of a column are not over the same clips."""
+    notes = []
+    for name, by_test in experiments.items():
+        if missing := [test for test in tests if test not in by_test]:
+            notes.append(f"{name} was not tested on {', '.join(missing)}, so it has no mean over test sets")
+        elif len({len(rounds) for rounds in by_test.values()}) > 1:
+            counts = ", ".join(f"{test} {len(rounds)}" for test, rounds in by_test.items())
+            notes.append(f"{name} has no mean over test sets, as their rounds differ in number ({counts})")
+    if untested := [test for test in tests if test not in experiments[baseline]]:
+        notes.append(f"{baseline} was not tested on {', '.join(untested)}: no difference from it is tested there")
+    for test in tests:
+        clips = {name: frozenset(by_test[test][0]["path"]) for name, by_test in experiments.items() if test in by_test}
+        if len({*clips.values()}) > 1:
+            counts = ", ".join(f"{name} {len(paths)}" for name, paths in clips.items())
+            notes.append(f"{test}: not all were tested on the same clips ({counts}); a cell is over its own, a difference over common ones")
+    return notes
 
 
 def _against(
@@ -140,7 +165,9 @@ def _against(
     resamples: int,
     divided_by: Mapping[str, Mapping[str, str]] | None,
 ) -> tuple[dict[str, object], tuple[str, ...]]:
-    """Return difference, p and whether it would be claimed alone, with the notes of the comparison."""
+    """Return difference, p and whether it would be claimed alone, with the notes of the comparison; nothing without common clips."""
+    if not {*first[0]["path"]} & {*second[0]["path"]}:
+        return {}, (f"{names[1]} and {names[0]} were tested on no clip in common: no difference is tested",)
     chosen = None if divided_by is None else {name: divided_by[name] for name in names}
     comparison = compare(dict(zip(names, (first, second), strict=True)), seed, resamples, chosen)
     row = comparison.differences.set_index("score").loc[score]

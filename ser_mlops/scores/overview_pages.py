@@ -3,7 +3,7 @@
 from functools import partial
 from html import escape
 
-from ser_mlops.scores.overview import CELLS, Overview
+from ser_mlops.scores.overview import CELLS, MARK, Overview
 from ser_mlops.scores.tables import markdown
 
 MEANINGS = {
@@ -17,20 +17,24 @@ LATEX_SIGNS = {"±": r"$\pm$", "†": r"$^{\dagger}$", "%": r"\%"}
 
 def caption(overview: Overview, cell: str) -> str:
     """Return the sentence that says what the cells are, what is bold and what is marked."""
-    score = overview.score.upper() if overview.score == "uar" else overview.score
-    meaning = MEANINGS[cell].replace("mean", f"mean {score}", 1)
-    return (
-        f"{meaning[0].upper()}{meaning[1:]}. Bold: the best of a column. †: the difference from {overview.baseline} is significant "
-        f"(p < 0.05 over speakers and over rounds, Holm over the table's {overview.num_tested} tests)."
-    )
+    meaning = MEANINGS[cell].replace("mean", f"mean {overview.score_name}", 1)
+    said = f"{meaning[0].upper()}{meaning[1:]}. Bold: the best of a column."
+    if overview.num_tested:
+        said += (
+            f" {MARK}: the difference from {overview.baseline} is significant "
+            f"(p < 0.05 over speakers and over rounds, Holm over the table's {overview.num_tested} tests)."
+        )
+    elif overview.cells["experiment"].nunique() > 1:
+        said += f" No difference from {overview.baseline} could be tested."
+    return said
 
 
 def overview_markdown(overview: Overview, cell: str, title: str, note: str = "") -> str:
     """Return the page in Markdown."""
     table = markdown(overview.text(cell, bold="**{}**").reset_index())
     warning = [f"**{note}**"] if note else []
-    cautions = "\n".join(f"- {text}" for text in overview.notes)
-    return "\n\n".join([f"# {title}", *warning, table, caption(overview, cell), "## Notes", cautions]) + "\n"
+    cautions = ["## Notes", "\n".join(f"- {text}" for text in overview.notes)] if overview.notes else []
+    return "\n\n".join([f"# {title}", *warning, table, caption(overview, cell), *cautions]) + "\n"
 
 
 def overview_html(overview: Overview, cell: str, title: str, note: str = "") -> str:

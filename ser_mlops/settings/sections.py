@@ -3,7 +3,7 @@
 Defaults live in params.yaml and nowhere else. A field's marks say who may change it: a resume, a sweep.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -59,6 +59,21 @@ class CompareSettings(Section):
     """Run ids of two or more experiments (parent runs), comma-separated; the first is the baseline."""
     tag: OptionalName
     """KEY=VALUE: all finished experiments with this tag as well."""
+    seed: int
+    """Seed of the permutations."""
+    resamples: Annotated[int, Field(ge=100)]
+    """Resamples of speakers, and permutations."""
+
+
+class TableSettings(Section):
+    runs: Names
+    """Run ids of two or more experiments (parent runs), comma-separated; the first is the baseline."""
+    tag: OptionalName
+    """KEY=VALUE: all finished experiments with this tag as well, oldest first."""
+    score: Literal["uar", "accuracy", "f1_macro", "f1_weighted"]
+    """Score in the cells."""
+    cell: Literal["sd", "interval"]
+    """sd: mean ± standard deviation over rounds; interval: mean and 95 % interval."""
     seed: int
     """Seed of the permutations."""
     resamples: Annotated[int, Field(ge=100)]
@@ -123,6 +138,8 @@ class Settings(Section):
     """The search"""
     compare: CompareSettings
     """What is compared"""
+    table: TableSettings
+    """What the table shows"""
     reproduce: ReproduceSettings
     """What is reproduced"""
     predict: PredictSettings

@@ -147,6 +147,15 @@ def _check_spread(sweep: Sweep, name: str, spread: Range | Choices) -> None:
         raise SettingsError(f"sweep.space.{name} does not contain the default {default}, which trial 0 uses: widen it, or give {name}")
 
 
+def describe_values(values: Mapping[str, Any]) -> str:
+    """Name settings with their values, numbers to three digits.
+
+    >>> describe_values({"lr": 0.00123456, "schedule": "cosine"})
+    'lr 0.00123, schedule cosine'
+    """
+    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+
+
 def command_for(sweep: Sweep, best: Mapping[str, Any]) -> str:
     """Return the `mlflow run` line that trains with the best settings: all that differs from params.yaml, or from its recipe."""
     settings = sweep.with_values(best).settings

@@ -8,7 +8,7 @@ import pandas as pd
 from ser_mlops.errors import TrainingError
 from ser_mlops.experiments.recording import describe_experiment, draw
 from ser_mlops.experiments.study import Study, TrialState
-from ser_mlops.experiments.sweep import Sweep, command_for
+from ser_mlops.experiments.sweep import Sweep, command_for, describe_values
 from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
 from ser_mlops.settings.reading import dump_settings
 from ser_mlops.settings.search import Range
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 END_FILE = "end.txt"
+MAX_TABLE_CHARACTERS = 4000
+"""Of the trials in the description of the parent, which MLflow limits; trials.csv holds all."""
 
 
 def describe_sweep(parent: RunLog, sweep: Sweep) -> None:
@@ -32,6 +34,10 @@ def record_end(parent: RunLog, sweep: Sweep, study: Study, best: dict[str, Any],
     trials = study.table().drop(columns="failures").to_string(index=False)
     text = f"{trials}\n\nthe best settings, tested:\n{table}\n\nto train with the best settings:\n  {command_for(sweep, best)}"
     parent.text(END_FILE, text + "\n")
+    lasting = study.table().drop(columns=["failures", "seconds"]).to_string(index=False)
+    note = f" — **{sweep.experiment.note}, proves nothing**" if sweep.experiment.note else ""
+    headline = f"**best of {len(study.trials())} trials: {describe_values(best)}**{note}"
+    parent.describe(f"{headline}\n\n```\n{lasting[:MAX_TABLE_CHARACTERS]}\n```\n\nThe best settings, tested:\n\n```\n{table}\n```")
     return text
 
 

@@ -17,7 +17,7 @@ from ser_mlops.experiments.recording import begin_training
 from ser_mlops.experiments.round_task import RoundTask
 from ser_mlops.experiments.rounds import fit, open_inputs
 from ser_mlops.experiments.study import Pruned, Study, TakenTrial
-from ser_mlops.experiments.sweep import Sweep
+from ser_mlops.experiments.sweep import Sweep, describe_values
 from ser_mlops.files import remove
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.settings.search import Range
@@ -72,10 +72,12 @@ def _is_orphan() -> bool:
 
 def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str, folder: Path, features: Features | None) -> None:
     """Train the rounds of a trial and give the study their mean, once all that is logged of it is on its way."""
-    experiment = sweep.with_values(trial.suggest())
+    values = trial.suggest()
+    experiment = sweep.with_values(values)
     value = None
     try:
         with writer.child(run_id, is_new=trial.is_new) as run:
+            run.tags({"mlflow.runName": f"trial {trial.number}: {describe_values(values)}"})
             begin_training(run, experiment.trainings[0], experiment.settings, experiment.versions)
             if trial.is_given_up:
                 raise TrainingError(trial.failures[-1])

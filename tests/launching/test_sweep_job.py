@@ -73,6 +73,17 @@ def test_every_run_is_finished_and_describes_itself(undisturbed):
     assert trial.data.tags["study"] == "s"
 
 
+def test_trials_are_named_after_what_they_try_and_the_parent_begins_with_the_best_settings(undisturbed):
+    trials = undisturbed.study().trials
+    for key, run in children(undisturbed, "trial ").items():
+        params = trials[int(key.removeprefix("trial "))].params
+        assert run.info.run_name == f"{key}: lr {params['lr']:.3g}, weight_decay {params['weight_decay']:.3g}"
+    best = undisturbed.study().best_params
+    note = parent_of(undisturbed).data.tags["mlflow.note.content"]
+    assert note.startswith(f"**best of 6 trials: lr {best['lr']:.3g}, weight_decay {best['weight_decay']:.3g}** — **synthetic data")
+    assert note.index("COMPLETE") < note.index("The best settings, tested:")
+
+
 def test_the_parent_holds_table_figures_and_the_best_settings(undisturbed):
     client, study, parent = open_store(), undisturbed.study(), parent_of(undisturbed)
     table = pd.read_csv(read_artifact(client, parent.info.run_id, "trials.csv"))

@@ -13,6 +13,7 @@ from ser_mlops.errors import SerError, SettingsError
 from ser_mlops.settings.cores import available_cores, bound_cores
 from ser_mlops.settings.fields import fields_of, model_of, near_names
 from ser_mlops.settings.reading import read_settings
+from ser_mlops.settings.search import Choices, Range, write_space
 from ser_mlops.settings.sections import GROUPS, SHARED_SECTIONS, Settings
 
 RENAMED = {"rondas": "rounds"}
@@ -23,11 +24,8 @@ ANSWERED = {
     "epoch_ini": "resume=RUN_ID",
     "best_acc": "resume=RUN_ID",
     "num_epochs": "epochs",
-    "space": "sweep.space in params.yaml",
 }
 """Old names that are refused with what replaces them."""
-FILE_ONLY = {"sweep.space"}
-"""Settings that a word cannot hold: they are changed in params.yaml."""
 
 
 def parse_arguments(used: Sequence[str], description: str, arguments: Sequence[str] | None = None) -> Settings:
@@ -77,8 +75,7 @@ def _names_of(used: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for name in dotted:
         section, key = name.split(".")
-        if name not in FILE_ONLY:
-            names[name if section in SHARED_SECTIONS or key in names else key] = name
+        names[name if section in SHARED_SECTIONS or key in names else key] = name
     return names
 
 
@@ -106,6 +103,8 @@ def _help(names: Mapping[str, str], description: str) -> str:
 
 def _shown(default: object) -> str:
     """Word a default as it could be given."""
+    if isinstance(default, Mapping) and any(isinstance(value, Range | Choices) for value in default.values()):
+        return write_space(default)
     if isinstance(default, Mapping):
         default = tuple(f"{key}={value}" for key, value in default.items())
     text = ",".join(default) if isinstance(default, tuple) else str(default)

@@ -36,7 +36,7 @@ OWNERS = {
     "mlflow": {"tracking", "serving", "pipelines.setup"},
     "openpyxl": {"data.corpora", "data.demo.scripts"},
     "opensmile": {"models.vectors"},
-    "optuna": {"experiments.study", "experiments.study_storage"},
+    "optuna": {"experiments.study", "experiments.study_search", "experiments.study_storage", "experiments.study_workers"},
     "pydantic": {"settings"},
     "ruamel": {"settings", "data.lock"},
     "skops": {"models.baseline"},

@@ -14,6 +14,7 @@ from ser_mlops.settings import cores
 from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.reading import applicable_settings, dump_settings, flatten_settings, parse_settings, read_settings
+from ser_mlops.settings.search import Range, write_space
 from ser_mlops.settings.sections import GROUPS, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ HEAVY = ("torch", "transformers", "mlflow", "pandas", "sklearn", "scipy", "matpl
 
 
 def settings_of(*arguments: str) -> Settings:
-    return parse_settings(TEXT, "params.yaml", parse_given(["train", "paths", "data"], "Train.", arguments))
+    return parse_settings(TEXT, "params.yaml", parse_given(["train", "paths", "data", "sweep"], "Train.", arguments))
 
 
 def refusal_of(*arguments: str) -> str:
@@ -280,6 +281,15 @@ def test_a_command_line_changes_a_setting(arguments, section, key, value):
     assert getattr(getattr(settings_of(*arguments), section), key) == value
 
 
+def test_a_space_is_given_as_yaml_and_help_shows_it_in_that_form(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert settings_of("--space", "{lr: {low: 1e-6, high: 1, log: true}}").sweep.space == {"lr": Range(low=1e-6, high=1.0, log=True)}
+    default = read_settings().sweep.space
+    shown = write_space(default)
+    assert settings_of("--space", shown).sweep.space == default
+    assert f"[{shown}]" in " ".join(help_of(capsys, "sweep").split())
+
+
 def test_what_a_command_line_does_not_give_stays_as_params_yaml_has_it():
     before, after = flatten_settings(parse_settings(TEXT, "params.yaml")), flatten_settings(settings_of("--lr", "1e-4"))
     assert {name for name in before if before[name] != after[name]} == {"train.lr"}
@@ -306,6 +316,11 @@ def test_freeze_true_in_params_yaml_means_the_feature_encoder():
         (["--freeze", "cnn"], "freeze=cnn is not accepted, expected 'none', 'feature_encoder' or 'encoder'"),
         (["--augment", "speed,echo"], "augment=echo is not accepted, expected 'speed', 'noise' or 'gain'"),
         (["--model", ""], "model= is not accepted, expected at least 1 character"),
+        (
+            ["--space", "lr=1"],
+            "space=lr=1 is not accepted, expected YAML in quotes, such as '{lr: {low: 1.0e-6, high: 1.0e-2, log: true}}'",
+        ),
+        (["--space", "{lr: {low: 1}}"], "space={'low': 1} is not accepted, expected {low, high, log} or {choices: [...]}"),
         (["--data.corpora", ""], "data.corpora= is not accepted, expected at least 1 item"),
         (["--attention_mask", "perhaps"], "attention_mask=perhaps is not accepted, expected a valid boolean"),
         (["--experiment_type", "indpe"], "experiment_type=indpe is not accepted, expected 'indep', 'cross', 'matrix', 'grid' or 'within'"),

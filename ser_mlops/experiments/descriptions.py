@@ -46,8 +46,8 @@ def describe_summary(name: str, summary: ExperimentSummary, note: str, links: st
     by_round = rows.pivot_table(index=["training", "test"], columns="round", values="uar", sort=False)
     rounds = [["training", "UAR on", *(f"round {round}" for round in by_round)]]
     rounds += [[*key, *(f"{value:.3f}" for value in values)] for key, values in zip(by_round.index, by_round.to_numpy(), strict=True)]
-    above = _aligned(tested, (MAX_TAG_CHARACTERS - len(head)) // 2, "among the metrics")
-    return head + above + "\n" + _aligned(rounds, MAX_TAG_CHARACTERS - len(head) - len(above) - 1, "in rounds.csv")
+    above = aligned(tested, (MAX_TAG_CHARACTERS - len(head)) // 2, "among the metrics")
+    return head + above + "\n" + aligned(rounds, MAX_TAG_CHARACTERS - len(head) - len(above) - 1, "in rounds.csv")
 
 
 def _shortened(failures: Sequence[str]) -> Sequence[str]:
@@ -55,7 +55,7 @@ def _shortened(failures: Sequence[str]) -> Sequence[str]:
     return failures if len(failures) <= MOST_FAILURES else [*failures[: MOST_FAILURES - 1], failures[-1]]
 
 
-def _aligned(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
+def aligned(rows: Sequence[Sequence[str]], room: int, where: str) -> str:
     """Return a table of at most `room` characters, its columns aligned; say `where` to find the rows that are left out.
 
     It is a block of code, because MLflow draws the tables of Markdown without a gap between their columns.

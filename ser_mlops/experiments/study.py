@@ -1,74 +1,33 @@
-"""The study of a sweep, in Optuna: its trials wait from the start, each is taken once, and one whose worker died waits again.
+"""The study of a sweep, in Optuna: its trials wait from the start, each is taken once, and one whose worker died waits again."""
 
-What a trial is given follows from (seed, number) and the finished trials alone, so a resumed study continues as if it had never stopped.
-One process leads: only it adds trials and requeues those of dead workers, so that nothing is done twice. A worker of this machine is
-dead when its process is gone, one of another machine when its heartbeat has stopped.
-"""
-
-import os
-import socket
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
-import psutil
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as TrialState  # for the modules that look at trials
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.experiments.study_storage import first_line, open_database, open_journal
-from ser_mlops.seeds import derive
-from ser_mlops.settings.search import Choices, Range
+from ser_mlops.experiments.study_search import PRUNERS, Search
+from ser_mlops.experiments.study_storage import open_database, open_journal
+from ser_mlops.experiments.study_workers import HEARTBEAT_S, Workers
 
-SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
-    "tpe": lambda seed, startup: TPESampler(seed=seed, n_startup_trials=startup),
-    "random": lambda seed, startup: RandomSampler(seed=seed),
-}
-PRUNERS: dict[str, Callable[[], BasePruner]] = {
-    "none": NopPruner,
-    "median": MedianPruner,
-    "wilcoxon": WilcoxonPruner,
-}
 FAILURES = "failures"
 MAX_FAILURES = 2
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
-HEARTBEAT_S = 30.0
-DEAD_AFTER_S = 300.0
-"""How long the heartbeat of a worker on another machine may be silent."""
 
 
 class Pruned(Exception):
     """The trial is worse than the others: it ends without a value."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the trials of a study get their settings, and which are stopped early."""
-
-    space: Mapping[str, Range | Choices]
-    integers: frozenset[str]
-    """Settings of the space that count something."""
-    sampler: str
-    startup_trials: int
-    pruner: str
-    seed: int
-
-    def sampler_for(self, number: int, name: str) -> BaseSampler:
-        return SAMPLERS[self.sampler](derive(self.seed, "sweep", number, name) % 2**32, self.startup_trials)
 
 
 class Study:
@@ -79,64 +38,7 @@ class Study:
         self.name = study.study_name
         self.search = search
         self._storage = storage
-        self._lock = lock
-        self._me = f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
-
-    # What the processes of a study share
-
-    def claim_lead(self) -> bool:
-        """Lead the study, unless another process does."""
-        with self._lock:
-            leader = self.shared("leader")
-            if leader is not None and leader != self._me and self._is_alive(leader):
-                return False
-            self.share(leader=self._me)
-        return True
-
-    def resign(self) -> None:
-        """Give up the lead, at the end or because this process is asked to stop: the next start may take it at once, on any machine."""
-        with self._lock, suppress(StorageInternalError):
-            if self.shared("leader") == self._me:
-                self.share(leader=None)
-
-    def share(self, **values: Any) -> None:
-        for name, value in values.items():
-            self.study.set_user_attr(name, value)
-
-    def shared(self, name: str) -> Any:
-        """Return what was shared under a name; None if nothing was."""
-        return self.study.user_attrs.get(name)
-
-    @contextmanager
-    def heartbeat(self) -> Iterator[None]:
-        """Record regularly, while the block runs, that this process is alive."""
-        stopped = threading.Event()
-        self._beat()
-        thread = threading.Thread(target=self._keep_beating, args=(stopped,), name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stopped.set()
-            thread.join()
-
-    def _keep_beating(self, stopped: threading.Event) -> None:
-        while not stopped.wait(HEARTBEAT_S):
-            try:
-                self._beat()
-            except StorageInternalError as error:
-                print(f"study {self.name}: no heartbeat, the database is unreachable ({first_line(error)})")
-
-    def _beat(self) -> None:
-        self.share(**{f"alive: {self._me}": time.time()})
-
-    def _is_alive(self, worker: str) -> bool:
-        host, pid, started = worker.split()
-        if host == socket.gethostname():
-            return _is_running(int(pid), float(started))
-        return time.time() - (self.shared(f"alive: {worker}") or 0.0) < DEAD_AFTER_S
-
-    # Trials
+        self.workers = Workers(study, lock)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
@@ -146,7 +48,7 @@ class Study:
         existing = len(self.trials())
         if total < existing:
             raise SettingsError(f"study {self.name!r} has {existing} trials already, trials={total} is fewer")
-        if existing and total > existing and self.shared("tested"):
+        if existing and total > existing and self.workers.shared("tested"):
             raise SettingsError(f"the best trial of study {self.name!r} was tested already: continue under another name (study)")
         for number in range(existing, total):
             self.study.enqueue_trial({} if number else dict(defaults))
@@ -166,7 +68,7 @@ class Study:
         if worker is None:  # taken, and not yet signed
             assert trial.datetime_start is not None
             return time.time() - trial.datetime_start.timestamp() < HEARTBEAT_S
-        return self._is_alive(worker)
+        return self.workers.is_alive(worker)
 
     def release(self, number: int) -> None:
         """Let a trial that was taken wait again."""
@@ -187,7 +89,7 @@ class Study:
                 continue
             if is_ours:
                 before = self._storage.get_trial(trial_id)
-                self._storage.set_trial_user_attr(trial_id, "worker", self._me)
+                self._storage.set_trial_user_attr(trial_id, "worker", self.workers.me)
                 return TakenTrial(self, Trial(self.study, trial_id), before)
         return None
 
@@ -245,24 +147,8 @@ class TakenTrial:
         return len(self.failures) >= MAX_FAILURES
 
     def suggest(self) -> dict[str, Any]:
-        """Return the trial's settings.
-
-        Every draw has a seed of its own, so that one that was interrupted half-way draws the same; tpe, once it has learned, draws
-        all of them at once.
-        """
-        search = self._study.search
-        self._study.study.sampler = search.sampler_for(self.number, "all")
-        _ = self._trial.relative_params  # drawn here, not by the first suggestion
-        values = {}
-        for name, spread in search.space.items():
-            self._study.study.sampler = search.sampler_for(self.number, name)
-            if isinstance(spread, Choices):
-                values[name] = self._trial.suggest_categorical(name, spread.choices)
-            elif name in search.integers:
-                values[name] = self._trial.suggest_int(name, int(spread.low), int(spread.high), log=spread.log)
-            else:
-                values[name] = self._trial.suggest_float(name, spread.low, spread.high, log=spread.log)
-        return values
+        """Return the trial's settings."""
+        return self._study.search.suggest(self._study.study, self._trial)
 
     def report(self, value: float, step: int) -> None:
         """Report what the trial would be worth if it ended here; the steps that were reported before it was resumed are skipped.
@@ -335,12 +221,3 @@ def _check_identity(name: str, then: Mapping[str, str], now: Mapping[str, str]) 
     if differing:
         shown = "; ".join(f"{key} was {then.get(key, 'not given')}, now {now.get(key, 'not given')}" for key in differing[:3])
         raise SettingsError(f"study {name!r} exists and searches something else ({shown}): choose another name (study)")
-
-
-def _is_running(pid: int, started: float) -> bool:
-    """Say whether a process is running and is not a later one with the same number (clocks are set by fractions of a second)."""
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 2 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

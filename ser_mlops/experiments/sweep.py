@@ -9,7 +9,8 @@ from typing import Any
 
 from ser_mlops.errors import SettingsError, one_of
 from ser_mlops.experiments.experiment import Experiment, check_model
-from ser_mlops.experiments.study import Search, Study, open_study
+from ser_mlops.experiments.study import Study, open_study
+from ser_mlops.experiments.study_search import Search
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
 from ser_mlops.seeds import derive
 from ser_mlops.settings.fields import inapplicable, names_marked, number_kind

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ser_mlops.errors import TrainingError
+from ser_mlops.experiments.descriptions import aligned
 from ser_mlops.experiments.recording import describe_experiment, draw
 from ser_mlops.experiments.study import Study, TrialState
 from ser_mlops.experiments.sweep import Sweep, command_for, describe_values
 from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
+from ser_mlops.scores.metrics import LOWER_IS_BETTER
 from ser_mlops.settings.reading import dump_settings
 from ser_mlops.settings.search import Range
-from ser_mlops.tracking.runlog import RunLog
+from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS, RunLog
 from ser_mlops.tracking.store import open_store, read_artifact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 END_FILE = "end.txt"
-MAX_TABLE_CHARACTERS = 4000
-"""Of the trials in the description of the parent, which MLflow limits; trials.csv holds all."""
 
 
 def describe_sweep(parent: RunLog, sweep: Sweep) -> None:
@@ -30,15 +30,33 @@ def describe_sweep(parent: RunLog, sweep: Sweep) -> None:
 
 
 def record_end(parent: RunLog, sweep: Sweep, study: Study, best: dict[str, Any], table: str) -> str:
-    """Log and return what is printed at the end: the trials, then how the best settings did (`table`), and how to train with them."""
-    trials = study.table().drop(columns="failures").to_string(index=False)
-    text = f"{trials}\n\nthe best settings, tested:\n{table}\n\nto train with the best settings:\n  {command_for(sweep, best)}"
+    """Log and return what is printed at the end: the trials, then how the best settings did (`table`), and how to train with them.
+
+    The run's description says the same, beginning with the best settings, and has the best trials first.
+    """
+    command = command_for(sweep, best)
+    text = f"{_format_trials(study)}\n\nthe best settings, tested:\n{table}\n\nto train with the best settings:\n  {command}"
     parent.text(END_FILE, text + "\n")
-    lasting = study.table().drop(columns=["failures", "seconds"]).to_string(index=False)
     note = f" — **{sweep.experiment.note}, proves nothing**" if sweep.experiment.note else ""
-    headline = f"**best of {len(study.trials())} trials: {describe_values(best)}**{note}"
-    parent.describe(f"{headline}\n\n```\n{lasting[:MAX_TABLE_CHARACTERS]}\n```\n\nThe best settings, tested:\n\n```\n{table}\n```")
+    value = f"validation {sweep.metric} {study.best().value:.3f}"
+    head = f"**best of {len(study.trials())} trials: {describe_values(best)}** ({value}){note}\n\n"
+    tail = f"\nThe best settings, tested:\n\n```\n{table}\n```\n\nTo train with them:\n\n```\n{command}\n```\n"
+    parent.describe(head + aligned(_ranked_trials(study, sweep.metric), MAX_TAG_CHARACTERS - len(head) - len(tail), "in trials.csv") + tail)
     return text
+
+
+def _format_trials(study: Study) -> str:
+    return study.table().drop(columns="failures").to_string(index=False, float_format=lambda value: f"{value:.4g}")
+
+
+def _ranked_trials(study: Study, metric: str) -> list[list[str]]:
+    """Return the rows of a table of trials: the best first, those without a value last."""
+    table = study.table().drop(columns=["failures", "seconds"])
+    table = table.sort_values(["value", "number"], ascending=[metric in LOWER_IS_BETTER, True]).rename(
+        columns={"value": f"validation {metric}"}
+    )
+    cells = table.map(lambda cell: (f"{cell:.4g}" if pd.notna(cell) else "") if isinstance(cell, float) else str(cell))
+    return [["trial", *cells.columns[1:]], *cells.to_numpy().tolist()]
 
 
 def read_end(parent_id: str) -> str:
@@ -70,8 +88,7 @@ def _study_figures(sweep: Sweep, study: Study, complete: pd.DataFrame) -> "Itera
     ranges = {name: spread for name, spread in sweep.settings.space.items() if isinstance(spread, Range)}
     numeric, log = list(ranges), [name for name, spread in ranges.items() if spread.log]
     yield "history", trial_history(complete, metric, title, note)
-    pruned = [trial.number for trial in study.trials() if trial.state == TrialState.PRUNED]
-    yield "intermediate_values", trial_curves(study.reports(), metric, title, note, pruned)
+    yield "intermediate_values", trial_curves(_curves(study), _step_in_words(sweep), metric, title, note)
     if len(complete) < 3:
         return
     if len(numeric) >= 2 and complete["value"].nunique() > 1:
@@ -80,3 +97,18 @@ def _study_figures(sweep: Sweep, study: Study, complete: pd.DataFrame) -> "Itera
         yield "parallel", trial_parallel(complete, numeric, log, metric, title, note)
     if complete["value"].nunique() > 1:
         yield "importances", trial_importances(study.importances(), title, note)
+
+
+def _curves(study: Study) -> pd.DataFrame:
+    """Return the reports of trials that are complete or pruned; one that failed ends at a value that is none."""
+    pruned = {trial.number: trial.state == TrialState.PRUNED for trial in study.trials(TrialState.COMPLETE, TrialState.PRUNED)}
+    reports = study.reports()
+    reports = reports[reports["number"].isin(list(pruned))]
+    return reports.assign(is_pruned=reports["number"].map(pruned).astype(bool))
+
+
+def _step_in_words(sweep: Sweep) -> str:
+    """Say what the reports of a trial follow."""
+    if sweep.settings.pruner == "wilcoxon":
+        return "round"
+    return "epoch" if sweep.experiment.settings.train.rounds == 1 else "epoch, the rounds one after another"

@@ -54,7 +54,7 @@ class TrialLog:
 
 def run_trials(sweep: Sweep, study: Study) -> None:
     """Run waiting trials until there is none. The leader has shared through the study which runs they write to."""
-    parent, runs = study.shared("parent"), study.shared("runs")
+    parent, runs = study.workers.shared("parent"), study.workers.shared("runs")
     features = open_inputs(sweep.experiment, sweep.experiment.trainings, join_world())
     with open_child_writer(parent, {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as writer:
         while not _is_orphan() and (trial := study.take()) is not None:

@@ -60,14 +60,14 @@ def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Handover, Jobs, Study]:
         name=sweep.run_name,
         tags=sweep.tags_of_parent(),
         folder=sweep.checkpoints / OUTBOX,
-        resume=study.shared("parent"),
+        resume=study.workers.shared("parent"),
         stays_open=True,
         is_detached=settings.launch.detach,
     ) as notebook:
         parent = notebook.parent
         if not notebook.is_resumed:
             describe_sweep(parent, sweep)
-        study.share(parent=parent.run_id)
+        study.workers.share(parent=parent.run_id)
         handover = Handover((sweep.checkpoints / f"{parent.run_id}-jobs").resolve(), settings, parent.run_id, {})
         handover.save()
         keys = [f"worker {number}" for number in range(sweep.settings.workers)]

@@ -12,8 +12,9 @@ from pathlib import Path
 from ser_mlops.errors import TrackingError
 from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import conduct_rounds, open_inputs, plan_runs
-from ser_mlops.experiments.study import DEAD_AFTER_S, UNFINISHED, Study, TrialState
+from ser_mlops.experiments.study import UNFINISHED, Study, TrialState
 from ser_mlops.experiments.study_storage import needing_storage
+from ser_mlops.experiments.study_workers import DEAD_AFTER_S
 from ser_mlops.experiments.sweep import Sweep, prepare_sweep
 from ser_mlops.experiments.sweep_recording import describe_sweep, record_end, record_study
 from ser_mlops.experiments.trials import run_trials
@@ -32,12 +33,12 @@ BEST = "best: "
 def conduct_sweep(sweep: Sweep) -> None:
     """Run or resume a sweep; where another process leads it already, help with its trials."""
     study = sweep.study()
-    with raising_interrupted(), needing_storage(study.name), study.heartbeat():
-        if study.claim_lead():
+    with raising_interrupted(), needing_storage(study.name), study.workers.heartbeat():
+        if study.workers.claim_lead():
             try:
                 _lead(sweep, study)
             finally:
-                study.resign()
+                study.workers.resign()
         else:
             _help(sweep, study)
 
@@ -50,7 +51,7 @@ def _lead(sweep: Sweep, study: Study) -> None:
         tags=sweep.tags_of_parent(),
         planned=plan_runs(experiment, BEST),
         folder=sweep.checkpoints / OUTBOX,
-        resume=study.shared("parent"),
+        resume=study.workers.shared("parent"),
     ) as notebook:
         parent = notebook.parent
         if not notebook.is_resumed:
@@ -58,12 +59,12 @@ def _lead(sweep: Sweep, study: Study) -> None:
         runs = notebook.schedule(
             [Planned(key=f"trial {trial.number}", name=f"trial {trial.number} of {study.name}", tags=tags) for trial in study.trials()]
         )
-        study.share(runs={key.removeprefix("trial "): run_id for key, run_id in runs.items()}, parent=parent.run_id)
+        study.workers.share(runs={key.removeprefix("trial "): run_id for key, run_id in runs.items()}, parent=parent.run_id)
         print(f"watch in the MLflow UI: {notebook.link}", flush=True)
         _run_all(sweep, study)
         notebook.collect()
         best = record_study(parent, sweep, study)
-        study.share(tested=True)
+        study.workers.share(tested=True)
         folder = sweep.checkpoints / parent.run_id
         table = conduct_rounds(sweep.with_values(best), notebook, folder, join_world(), BEST)
         text = record_end(parent, sweep, study, best, table)
@@ -72,14 +73,14 @@ def _lead(sweep: Sweep, study: Study) -> None:
 
 
 def _help(sweep: Sweep, study: Study) -> None:
-    leader = study.shared("leader")
+    leader = study.workers.shared("leader")
     print(f"study {study.name}: helping with the trials of {leader.split()[0] if leader else 'a leader that is about to end'}")
     deadline = time.time() + DEAD_AFTER_S
-    while study.shared("runs") is None:
+    while study.workers.shared("runs") is None:
         if time.time() > deadline:
             raise TrackingError(f"the leader of study {study.name!r} opened no runs: start the sweep again")
         time.sleep(0.5)
-    put_opened_run_aside(str(study.shared("parent")), "helping call")
+    put_opened_run_aside(str(study.workers.shared("parent")), "helping call")
     if sweep.settings.workers > 1:
         _run_processes(sweep, study, leads=False)
     else:
@@ -122,7 +123,7 @@ def _run_processes(sweep: Sweep, study: Study, *, leads: bool) -> None:
 def _work(sweep: Sweep) -> None:
     """Run trials as one of several processes."""
     study = sweep.study()
-    with raising_interrupted(), needing_storage(study.name), study.heartbeat():
+    with raising_interrupted(), needing_storage(study.name), study.workers.heartbeat():
         run_trials(sweep, study)
 
 

@@ -1,9 +1,13 @@
 """The settings of a sweep, and the forms in which its space is given."""
 
 from collections.abc import Mapping
+from io import StringIO
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ser_mlops.settings.kinds import (
     OptionalName,
@@ -34,6 +38,31 @@ Spread = Annotated[
 ]
 
 
+def _read_yaml(value: object) -> object:
+    """Read the space as a shell gives it: a word that holds YAML."""
+    if not isinstance(value, str):
+        return value
+    try:
+        content = YAML(typ="safe", pure=True).load(value)
+    except YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise PydanticCustomError("yaml", "value should be YAML in quotes, such as '{lr: {low: 1.0e-6, high: 1.0e-2, log: true}}'")
+    return content
+
+
+def write_space(space: Mapping[str, Range | Choices]) -> str:
+    """Return a space as the command line takes it, in one line.
+
+    >>> write_space({"lr": Range(low=1e-6, high=0.01, log=True), "batch_size": Choices(choices=(2, 4))})
+    '{lr: {low: 1e-06, high: 0.01, log: true}, batch_size: {choices: [2, 4]}}'
+    """
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = True, 2**16, False  # type: ignore[assignment]
+    yaml.dump({name: spread.model_dump(mode="json") for name, spread in space.items()}, text)
+    return text.getvalue().strip()
+
+
 class SweepSettings(Section):
     study: OptionalName
     """Name of the study; the same name resumes it, here or on another machine. none: named after what is searched."""
@@ -49,5 +78,5 @@ class SweepSettings(Section):
     """Random trials before tpe begins to learn."""
     pruner: Literal["none", "median", "wilcoxon"]
     """Stops trials early: median compares epochs, wilcoxon finished rounds. A pruned trial has no value and cannot win."""
-    space: Mapping[str, Spread]
-    """What is searched: any setting of `train` or `baseline`, as {low, high, log} or {choices}; those that the model has count."""
+    space: Annotated[Mapping[str, Spread], BeforeValidator(_read_yaml)]
+    """What is searched, in YAML: settings of `train` or `baseline` with {low, high, log} or {choices}; those that the model has count."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_mlops.experiments.study import Pruned, Search, Study, open_study
+from ser_mlops.experiments.study import Pruned, Study, open_study
+from ser_mlops.experiments.study_search import Search
 from ser_mlops.settings.search import Choices, Range
 
 
@@ -88,7 +89,7 @@ def test_only_trials_of_dead_workers_wait_again(tmp_path):
     sign(study, 1, dead_worker())
     sign(study, 2, "elsewhere 1 0.0")
     sign(study, 3, "elsewhere 2 0.0")
-    study.share(**{"alive: elsewhere 1 0.0": time.time() - 10, "alive: elsewhere 2 0.0": time.time() - 1000})
+    study.workers.share(**{"alive: elsewhere 1 0.0": time.time() - 10, "alive: elsewhere 2 0.0": time.time() - 1000})
     assert study.requeue_dead() == [1, 3]
     assert [trial.state.name for trial in study.trials()] == ["RUNNING", "WAITING", "RUNNING", "WAITING"]
     assert study.take().number == 1
@@ -98,18 +99,18 @@ def test_only_trials_of_dead_workers_wait_again(tmp_path):
 
 def test_one_process_leads_until_it_is_gone(tmp_path):
     study = small_study(tmp_path, "none")
-    study.share(leader="elsewhere 1 0.0", **{"alive: elsewhere 1 0.0": time.time()})
-    assert not study.claim_lead()
-    study.share(**{"alive: elsewhere 1 0.0": time.time() - 1000})
-    assert study.claim_lead()
-    assert study.claim_lead()
-    study.share(leader=dead_worker())
-    assert study.claim_lead()
-    study.resign()
-    assert study.shared("leader") is None
-    study.share(leader="elsewhere 1 0.0")
-    study.resign()
-    assert study.shared("leader") == "elsewhere 1 0.0", "another's lead is not to be given away"
+    study.workers.share(leader="elsewhere 1 0.0", **{"alive: elsewhere 1 0.0": time.time()})
+    assert not study.workers.claim_lead()
+    study.workers.share(**{"alive: elsewhere 1 0.0": time.time() - 1000})
+    assert study.workers.claim_lead()
+    assert study.workers.claim_lead()
+    study.workers.share(leader=dead_worker())
+    assert study.workers.claim_lead()
+    study.workers.resign()
+    assert study.workers.shared("leader") is None
+    study.workers.share(leader="elsewhere 1 0.0")
+    study.workers.resign()
+    assert study.workers.shared("leader") == "elsewhere 1 0.0", "another's lead is not to be given away"
 
 
 def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path):

@@ -19,7 +19,7 @@ from optuna.pruners import MedianPruner
 
 from ser_mlops.commands import parse_given
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError
-from ser_mlops.experiments import study as studies
+from ser_mlops.experiments import study_search as studies
 from ser_mlops.experiments.study import TrialState
 from ser_mlops.launching.sweep_job import conduct_sweep
 from ser_mlops.settings.reading import parse_settings, read_settings
@@ -78,10 +78,14 @@ def test_trials_are_named_after_what_they_try_and_the_parent_begins_with_the_bes
     for key, run in children(undisturbed, "trial ").items():
         params = trials[int(key.removeprefix("trial "))].params
         assert run.info.run_name == f"{key}: lr {params['lr']:.3g}, weight_decay {params['weight_decay']:.3g}"
-    best = undisturbed.study().best_params
+    best = undisturbed.study().best_trial
     note = parent_of(undisturbed).data.tags["mlflow.note.content"]
-    assert note.startswith(f"**best of 6 trials: lr {best['lr']:.3g}, weight_decay {best['weight_decay']:.3g}** — **synthetic data")
-    assert note.index("COMPLETE") < note.index("The best settings, tested:")
+    tried = f"lr {best.params['lr']:.3g}, weight_decay {best.params['weight_decay']:.3g}"
+    assert note.startswith(f"**best of 6 trials: {tried}** (validation uar {best.value:.3f}) — **synthetic data")
+    rows = note.partition("```\n")[2].splitlines()
+    assert rows[0].split() == ["trial", "state", "validation", "uar", "lr", "weight_decay"]
+    assert rows[1].split() == [str(best.number), "COMPLETE", *(f"{value:.4g}" for value in (best.value, *best.params.values()))]
+    assert note.index(rows[6]) < note.index("The best settings, tested:") < note.index("mlflow run . ")
 
 
 def test_the_parent_holds_table_figures_and_the_best_settings(undisturbed):

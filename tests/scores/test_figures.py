@@ -64,6 +64,7 @@ def drawn(name: str) -> Figure:
     values = pd.DataFrame([[0.5, 0.6, 0.55], [0.2, 0.21, 0.22]], index=["HuB-LL", "tiny, frozen encoder"])
     summary = pd.DataFrame({"mean": values.mean(axis=1), "ci_low": [0.45, 0.15], "ci_high": [0.62, 0.25]})
     reports = pd.DataFrame({"number": [0, 0, 1, 1, 2], "step": [0, 1, 0, 1, 0], "value": [0.3, 0.4, 0.5, 0.6, 0.1]})
+    reports["is_pruned"] = reports["number"] == 2
     windows = pd.DataFrame(softmax(table[list(LOGITS)].to_numpy()[:4], axis=1), columns=list(EMOTIONS)).assign(
         start=range(4), end=range(1, 5)
     )
@@ -87,7 +88,7 @@ def drawn(name: str) -> Figure:
         "contour of one": lambda: trial_contour(trials(1), *PARAMETERS, PARAMETERS, "mean validation UAR", "Sweep", NOTE),
         "parallel": lambda: trial_parallel(trials(30), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
         "parallel of one": lambda: trial_parallel(trials(1), PARAMETERS, ["lr"], "mean validation UAR", "Sweep", NOTE),
-        "reports": lambda: trial_curves(reports, "mean validation UAR", "Sweep", NOTE, pruned=[2]),
+        "reports": lambda: trial_curves(reports, "epoch", "mean validation UAR", "Sweep", NOTE),
         "loss history": lambda: trial_history(trials(30), "validation loss", "Sweep", NOTE),
         "long names": lambda: rounds_curves(
             {(f"{LONG} {number}", number % 2): history(9 + number) for number in range(12)},
@@ -177,16 +178,26 @@ def test_a_confusion_matrix_has_the_emotions_present_as_rows_and_all_as_columns(
 
 def test_the_best_trial_is_the_lowest_loss_and_the_highest_score() -> None:
     table = pd.DataFrame({"number": [0, 1, 2], "lr": [1e-5, 1e-4, 1e-3], "weight_decay": [1.0, 2.0, 4.0], "value": [0.3, 0.5, 0.1]})
-    reports = pd.DataFrame({"number": [0, 1, 2], "step": 0, "value": [0.3, 0.5, 0.1]})
+    reports = pd.DataFrame({"number": [0, 1, 2], "step": 0, "value": [0.3, 0.5, 0.1], "is_pruned": False})
     for metric, best in (("validation uar", 1), ("validation loss", 2)):
         for figure in (
             trial_contour(table, "lr", "weight_decay", ["lr"], metric, "Sweep"),
-            trial_curves(reports, metric, "Sweep"),
+            trial_curves(reports, "epoch", metric, "Sweep"),
             trial_parallel(table, PARAMETERS, ["lr"], metric, "Sweep"),
         ):
             assert f"best: trial {best}" in [text.get_text() for text in texts_of(figure)]
         (line,) = [line for line in trial_history(table, metric, "Sweep").axes[0].lines if line.get_label() == "best so far"]
         assert line.get_ydata()[-1] == table.loc[best, "value"]
+
+
+def test_the_curves_of_trials_name_what_they_follow_and_no_kind_of_trial_that_there_is_not() -> None:
+    reports = pd.DataFrame({"number": [0, 1], "step": 0, "value": [0.3, 0.5], "is_pruned": False})
+    axes = trial_curves(reports, "round", "validation uar", "Sweep").axes[0]
+    assert axes.get_xlabel() == "round"
+    assert axes.get_legend_handles_labels()[1] == ["complete", "best: trial 1"]
+    reports["is_pruned"] = [True, False]
+    axes = trial_curves(reports, "round", "validation uar", "Sweep").axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["pruned", "best: trial 1"]
 
 
 def test_every_emotion_has_a_colour_of_its_own() -> None:

@@ -32,6 +32,8 @@ from ser_mlops.scores.figures.style import (
 )
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
 
+PRUNED = "#A8A8A8"
+
 
 def _is_loss(metric: str) -> bool:
     return metric.split()[-1] in LOWER_IS_BETTER
@@ -158,25 +160,28 @@ def trial_parallel(
 
 
 @styled
-def trial_curves(values: pd.DataFrame, metric: str, title: str, note: str = "", pruned: Collection[int] = ()) -> Figure:
+def trial_curves(values: pd.DataFrame, steps: str, metric: str, title: str, note: str = "") -> Figure:
     """Draw the values that each trial reported while it ran; pruned trials are grey, the trial with the best final value is on top.
 
     Args:
-        values: one row per report with the columns number, step and value.
-        pruned: numbers of the pruned trials.
+        values: one row per report with the columns number, step, value and is_pruned.
+        steps: what a step is.
     """
     figure = titled(7.6, 4.0, title, note)
     axes = figure.subplots()
     curves = {int(number): rows.sort_values("step") for number, rows in values.groupby("number")}
-    complete = {number: rows["value"].iloc[-1] for number, rows in curves.items() if number not in pruned}
+    complete = {number: rows["value"].iloc[-1] for number, rows in curves.items() if not rows["is_pruned"].any()}
+    best = _best(pd.Series(complete), metric) if complete else None
+    named = set()
     for number, rows in curves.items():
-        axes.plot(rows["step"], rows["value"], color="#A8A8A8" if number in pruned else SKY, linewidth=1.2, marker=".")
-    if complete:
-        best = _best(pd.Series(complete), metric)
+        if number == best:
+            continue
+        name, colour = ("complete", SKY) if number in complete else ("pruned", PRUNED)
+        axes.plot(rows["step"], rows["value"], color=colour, linewidth=1.2, marker=".", label="" if name in named else name)
+        named.add(name)
+    if best is not None:
         axes.plot(curves[best]["step"], curves[best]["value"], color=VERMILLION, marker="o", label=f"best: trial {best}")
-    axes.plot([], [], color=SKY, label="complete")
-    axes.plot([], [], color="#A8A8A8", label="pruned")
-    _trial_axes(axes, "step", metric)
+    _trial_axes(axes, steps, metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     legend_above(axes)
     return figure

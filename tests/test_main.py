@@ -158,6 +158,7 @@ WRONG = {
     "unknown model": ({"model": "tinny"}, "unknown model 'tinny', expected one of: HuB-LL, "),
     "tag of ours": ({"tags": "paper=2,kind=mine"}, "tags: kind cannot be given, as every run has such tags: use another name"),
     "no tags": ({"tags": "paper"}, "tags=paper is not accepted, expected KEY=VALUE,KEY=VALUE"),
+    "more layers than it has": ({"freeze": "encoder:2"}, "freeze=encoder:2: tiny has 2 layers, expected encoder:1, or encoder to freeze"),
     "unknown recipe": ({"recipe": "storng"}, "unknown recipe 'storng', expected one of: seed, head, strong"),
     "norm of what is trained": (
         {"feature_norm": "corpus"},

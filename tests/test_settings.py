@@ -313,7 +313,7 @@ def test_freeze_true_in_params_yaml_means_the_feature_encoder():
         (["--lr", "nan"], "lr=nan is not accepted, expected a finite number"),
         (["--epochs", "0"], "epochs=0 is not accepted, expected greater than or equal to 1"),
         (["--fold", "-1"], "fold=-1 is not accepted, expected greater than or equal to 0 or 'all'"),
-        (["--freeze", "cnn"], "freeze=cnn is not accepted, expected 'none', 'feature_encoder' or 'encoder'"),
+        (["--freeze", "cnn"], "freeze=cnn is not accepted, expected none, feature_encoder, encoder or encoder:K (its first K layers)"),
         (["--augment", "speed,echo"], "augment=echo is not accepted, expected 'speed', 'noise' or 'gain'"),
         (["--model", ""], "model= is not accepted, expected at least 1 character"),
         (
@@ -364,7 +364,7 @@ def test_help_shows_every_setting_with_its_default(capsys, monkeypatch):
     shown = " ".join(help_of(capsys, "train").split())
     assert "--lr VALUE Learning rate of AdamW. [1e-05]" in shown
     assert "--attention_mask VALUE false: no mask, as in older work; clips are then evaluated one at a time. [true]" in shown
-    assert "--freeze none|feature_encoder|encoder" in shown
+    assert "--freeze VALUE none, feature_encoder (the CNN; `true` means this), encoder" in shown
     assert "--resume VALUE Run id of an interrupted experiment to resume. [none]" in shown
     assert all(f"--{key} " in shown for key in type(settings_of().train).model_fields)
 

@@ -16,7 +16,8 @@ from ser_mlops.data.lock import Version, read_versions
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
 from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, restore_threads
-from ser_mlops.models.location import locate
+from ser_mlops.models.depth import check_depth, depth_of
+from ser_mlops.models.location import count_layers, locate
 from ser_mlops.models.vectors import vectors_named
 from ser_mlops.scores.units import UNKNOWN
 from ser_mlops.settings.reading import applicable_settings
@@ -162,11 +163,13 @@ def round_key(training: Training, round: int) -> str:
 
 
 def check_model(settings: Settings) -> None:
-    """Refuse a model that is unknown, or of which something is missing."""
+    """Refuse a model that is unknown, of which something is missing, or that has fewer layers than are to be frozen."""
     if settings.train.model == BASELINE:
         vectors_named(settings.baseline.features)
-    else:
+    elif depth_of(settings.train.freeze) is None:
         locate(settings.train.model)
+    else:
+        check_depth(settings.train.freeze, count_layers(settings.train.model), settings.train.model)
 
 
 def _check_feature_norm(experiment: Experiment) -> None:

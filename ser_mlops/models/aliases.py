@@ -1,6 +1,7 @@
 """Short names of the checkpoints, and where each one lives on the Hugging Face hub."""
 
 TINY = "tiny"
+TINY_LAYERS = 2
 ALIASES = {
     "HuB-LL": "facebook/hubert-large-ll60k",
     "HuB-XL": "facebook/hubert-xlarge-ll60k",

@@ -20,7 +20,7 @@ from transformers import (
 
 from ser_mlops.emotions import EMOTIONS, LABELS
 from ser_mlops.errors import ModelError, one_of
-from ser_mlops.models.aliases import TINY
+from ser_mlops.models.aliases import TINY, TINY_LAYERS
 from ser_mlops.models.classifier import EmotionClassifier, quiet
 from ser_mlops.models.location import check_local, folder_of
 from ser_mlops.seeds import derive
@@ -150,7 +150,7 @@ def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     """Build a HuBERT of 24,000 random weights with HuB-LL's norms and 20 ms steps; filters of 20 ms see pitch from the first layer."""
     config = HubertConfig(
         hidden_size=24,
-        num_hidden_layers=2,
+        num_hidden_layers=TINY_LAYERS,
         num_attention_heads=2,
         intermediate_size=48,
         classifier_proj_size=24,

@@ -1,7 +1,10 @@
 """An emotion classifier whose predictions do not depend on padding, in three parts: CNN, encoder pooled over steps, head.
 
+Where the first K layers of the encoder are frozen, it has two parts: the lower gives R rows a clip, the steps of layer K behind what the
+head takes of the layers below it (K means over steps where the layers are weighted, else none).
+
 Shape letters: B batch, S samples, T steps, C channels of the CNN, L layers (1, or every layer where the checkpoint weights
-its layers), H hidden, E emotions.
+its layers), H hidden, R rows, E emotions.
 """
 
 import hashlib
@@ -20,10 +23,12 @@ from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
 from ser_mlops.data.audio.format import FULL_SCALE
+from ser_mlops.models.depth import depth_of
 from ser_mlops.models.freezing import frozen_part
+from ser_mlops.models.layers import run_lower, run_upper
 from ser_mlops.models.masked_norm import masked_group_norm, masked_mean, step_mask
 
-STAGES = ("wave", "cnn", "pooled")
+STAGES = ("wave", "cnn", "lower", "pooled")
 DECISIVE = (
     "model_type",
     "conv_kernel",
@@ -56,6 +61,7 @@ class EmotionClassifier(nn.Module):
         self.extractor.return_attention_mask = attention_mask
         self.attention_mask = attention_mask
         self.freezing = "none"
+        self.depth: int | None = None
         if self.weighs_layers:
             self.config.layerdrop = 0.0  # a dropped layer would leave its weight without a value
         self.eval()
@@ -95,15 +101,18 @@ class EmotionClassifier(nn.Module):
         """Return logits_BE, computed from a stage on.
 
         Args:
-            values: wave: values_BS as `prepare` returns them; cnn: outputs of the CNN, values_BTC; pooled: values_BLH.
-            lengths: what is not padding, lengths_B in samples (wave) or steps (cnn); unused when pooled.
+            values: wave: values_BS as `prepare` returns them; cnn: outputs of the CNN, values_BTC; lower: outputs of the frozen layers,
+                values_BRH; pooled: values_BLH.
+            lengths: what is not padding, lengths_B in samples (wave), steps (cnn) or rows (lower); unused when pooled.
             stage: what the values are.
         """
         assert stage in STAGES
         if stage == "wave":
             values, lengths = self.cnn(values, lengths)
+        if stage in ("wave", "cnn") and self.depth is not None:
+            values, lengths = self.lower(values, lengths, self.depth)
         if stage != "pooled":
-            values = self.pooled(values, lengths)
+            values = self.pooled(values, lengths) if self.depth is None else self.upper(values, lengths, self.depth)
         return self.logits(values)
 
     def cnn(self, values_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,9 +154,7 @@ class EmotionClassifier(nn.Module):
 
     def pooled(self, hidden_BTC: Tensor, steps_B: Tensor) -> Tensor:
         """Return the mean over valid steps of the encoder's output, or of every layer's: pooled_BLH, float32."""
-        if not self.attention_mask:
-            steps_B = torch.full_like(steps_B, hidden_BTC.shape[1])
-        mask_BT = step_mask(steps_B, hidden_BTC.shape[1])
+        mask_BT = self._mask(steps_B, hidden_BTC.shape[1])
         with self._gradient(self.freezing != "encoder"):
             projected = self.base.feature_projection(hidden_BTC)
             projected_BTH = projected[0] if isinstance(projected, tuple) else projected  # wav2vec 2.0 returns the normed input too
@@ -155,6 +162,36 @@ class EmotionClassifier(nn.Module):
             with self._layer_states() as states:
                 output_BTH = self.base.encoder(augmented_BTH, attention_mask=mask_BT if self.attention_mask else None)[0]
             return torch.stack([masked_mean(state_BTH, mask_BT) for state_BTH in states or [output_BTH]], dim=1)
+
+    def lower(self, hidden_BTC: Tensor, steps_B: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Return the outputs of the first `depth` layers, which are frozen: values_BRH and rows_B."""
+        mask_BT = self._mask(steps_B, hidden_BTC.shape[1])
+        with self._gradient(False):
+            projected = self.base.feature_projection(hidden_BTC)
+            projected_BTH = projected[0] if isinstance(projected, tuple) else projected
+            *below, values_BRH = run_lower(self.base, projected_BTH, mask_BT if self.attention_mask else None, depth)
+            if self.weighs_layers:
+                means = [masked_mean(state_BTH, mask_BT).to(values_BRH.dtype) for state_BTH in below]
+                values_BRH = torch.cat([torch.stack(means, dim=1), values_BRH], dim=1)
+        return values_BRH, steps_B + self.num_means(depth)
+
+    def upper(self, values_BRH: Tensor, rows_B: Tensor, depth: int) -> Tensor:
+        """Return what `pooled` returns, computed from the outputs of the first `depth` layers."""
+        num_means = self.num_means(depth)
+        hidden_BTH = values_BRH[:, num_means:]
+        mask_BT = self._mask(rows_B - num_means, hidden_BTH.shape[1])
+        states, output_BTH = run_upper(self.base, hidden_BTH, mask_BT if self.attention_mask else None, depth)
+        if not self.weighs_layers:
+            return masked_mean(output_BTH, mask_BT)[:, None]
+        means = [masked_mean(state_BTH, mask_BT) for state_BTH in (hidden_BTH, *states)]
+        return torch.cat([values_BRH[:, :num_means].float(), torch.stack(means, dim=1)], dim=1)
+
+    def num_means(self, depth: int) -> int:
+        """Return how many rows stand before the steps: what the head takes of the layers below the last frozen one."""
+        return depth if self.weighs_layers else 0
+
+    def _mask(self, steps_B: Tensor, num_steps: int) -> Tensor:
+        return step_mask(steps_B if self.attention_mask else torch.full_like(steps_B, num_steps), num_steps)
 
     def _augment(self, hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
         """Apply the SpecAugment of the checkpoint while training; a batch shorter than one mask goes without masks in time."""
@@ -189,12 +226,14 @@ class EmotionClassifier(nn.Module):
             return self.net.classifier(self.net.projector(pooled_BH))
 
     def freeze(self, mode: str) -> None:
-        """Freeze nothing (`none`), the CNN (`feature_encoder`) or everything below the head (`encoder`), until the next call."""
+        """Freeze nothing (`none`), the CNN (`feature_encoder`), everything below the head (`encoder`) or up to a layer (`encoder:K`)."""
         part = frozen_part(self.base, mode)
-        self.freezing = mode
+        self.freezing, self.depth = mode, depth_of(mode)
         self.requires_grad_(True)
         if part is not None:
             part.requires_grad_(False)
+        if self.depth is not None and (vector := getattr(self.base, "masked_spec_embed", None)) is not None:
+            vector.requires_grad_(False)  # SpecAugment alters what goes into the frozen layers, so it is off
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "EmotionClassifier":
@@ -237,7 +276,9 @@ class EmotionClassifier(nn.Module):
         return digest.hexdigest()
 
     def cached_shape(self, mode: str) -> tuple[int, ...]:
-        """Return the shape of one row of the outputs of that part: L x H per clip, or C per step."""
+        """Return the shape of one row of the outputs of that part: L x H per clip, or C or H per step."""
+        if depth_of(mode) is not None:
+            return (self.config.hidden_size,)
         if mode == "encoder":
             return (self.config.num_hidden_layers + 1 if self.weighs_layers else 1, self.config.hidden_size)
         return (self.config.conv_dim[-1],)

@@ -3,6 +3,7 @@
 Nothing heavy is imported, so that a misspelt model is refused at once.
 """
 
+import json
 from pathlib import Path
 
 from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
@@ -14,7 +15,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 )
 
 from ser_mlops.errors import ModelError, one_of
-from ser_mlops.models.aliases import ALIASES, TINY
+from ser_mlops.models.aliases import ALIASES, TINY, TINY_LAYERS
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -30,6 +31,18 @@ def locate(model: str) -> Path | None:
     Returns the folder that holds them; None for `tiny`, which has none.
     """
     return None if model == TINY else folder_of(model)
+
+
+def count_layers(model: str) -> int:
+    """Return how many layers the encoder of a model has, as its config says."""
+    folder = locate(model)
+    if folder is None:
+        return TINY_LAYERS
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return int(config["num_hidden_layers"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model {model!r}: {folder / CONFIG} says no num_hidden_layers") from error
 
 
 def folder_of(model: str) -> Path:

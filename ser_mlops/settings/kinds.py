@@ -1,5 +1,6 @@
 """The kinds of values that settings hold, as params.yaml and a command line write them, and the marks that a setting may carry."""
 
+import re
 from enum import Enum, auto
 from typing import Annotated, Literal
 
@@ -34,8 +35,12 @@ def split_tags(value: object) -> object:
 
 
 def _freezing(value: object) -> object:
+    """Read what is frozen; `true` is the CNN alone."""
     named = {"true": "feature_encoder", "false": "none"}
-    return named.get(str(value).lower(), value)
+    mode = named.get(str(value).lower(), value)
+    if not (isinstance(mode, str) and re.fullmatch(r"none|feature_encoder|encoder(:[1-9]\d*)?", mode)):
+        raise PydanticCustomError("freeze", "value should be none, feature_encoder, encoder or encoder:K (its first K layers)")
+    return mode
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
@@ -45,7 +50,7 @@ OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidat
 Tags = Annotated[dict[Annotated[str, Field(pattern=r"^\w[\w./ -]*$")], str], BeforeValidator(split_tags)]
 SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
 Share = Annotated[float, Field(ge=0, lt=1)]
-Freeze = Annotated[Literal["none", "feature_encoder", "encoder"], BeforeValidator(_freezing)]
+Freeze = Annotated[str, BeforeValidator(_freezing)]
 Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(split_commas)]
 
 

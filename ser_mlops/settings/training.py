@@ -41,7 +41,7 @@ class TrainSettings(Section):
     recipe: OptionalName
     """Name of a recipe in the section `recipes` of params.yaml, whose settings count unless they are given; none: params.yaml as it is."""
     freeze: Annotated[Freeze, Mark.NETWORK]
-    """none, feature_encoder (the CNN; `true` means this) or encoder (everything below the head)."""
+    """none, feature_encoder (the CNN; `true` means this), encoder (everything below the head) or encoder:K (all up to its K-th layer)."""
     epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Passes over the training clips."""
     rounds: Annotated[int, Field(ge=1)]

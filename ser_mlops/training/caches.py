@@ -16,8 +16,6 @@ import numpy as np
 from ser_mlops.errors import DataError
 from ser_mlops.files import sha256_of
 
-PER_STEP = "feature_encoder"
-"""The mode whose outputs have a row per step; others have one per clip."""
 PRECISIONS = {"float32": "<f4", "bfloat16": "<u2"}
 
 _verified: set[tuple[Path, int, int]] = set()
@@ -111,6 +109,8 @@ class Features:
     """What is cached of some corpora."""
 
     mode: str
+    is_per_step: bool
+    """Whether a clip has a row per step instead of one."""
     caches: Mapping[str, Cache]
     _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -120,8 +120,8 @@ class Features:
             self._rows[corpus] = np.load(self.caches[corpus].path, mmap_mode="r")
         rows = self._rows[corpus][self.caches[corpus].plan.find(start)]
         rows = (rows.astype(np.uint32) << 16).view(np.float32) if rows.dtype == np.uint16 else rows
-        return rows if self.mode == PER_STEP else rows[0]
+        return rows if self.is_per_step else rows[0]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps behind: a worker process opens its own instead of being sent the bytes."""
-        return {"mode": self.mode, "caches": self.caches, "_rows": {}}
+        return {"mode": self.mode, "is_per_step": self.is_per_step, "caches": self.caches, "_rows": {}}

@@ -2,7 +2,8 @@
 
 `encoder`: the mean over valid steps of the encoder's output (of every layer, where the checkpoint weights its layers), one
 row of L x H per clip; projector and mean are both linear, so the head needs no more. `feature_encoder`: the CNN's output, T rows of C
-per clip. Batches follow one fixed plan, each in one thread: the same clip alone and in a batch differs by 5e-7 in float32.
+per clip. `encoder:K`: the output of the K-th layer, T rows of H per clip (behind K means where layers are weighted). Batches follow one
+fixed plan, each in one thread: the same clip alone and in a batch differs by 5e-7 in float32.
 """
 
 import copy
@@ -21,12 +22,13 @@ from torch.nn.utils.rnn import pad_sequence
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import SettingsError, one_of
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.depth import depth_of
 from ser_mlops.models.memory import advising
 from ser_mlops.models.threads import one_thread
-from ser_mlops.training.caches import PER_STEP, Features, Plan
+from ser_mlops.training.caches import Features, Plan
 from ser_mlops.training.filling import open_caches
 
-STAGES = {"encoder": "pooled", PER_STEP: "cnn"}
+STAGES = {"encoder": "pooled", "feature_encoder": "cnn", "encoder:K": "lower"}
 """Mode -> the stage of EmotionClassifier that takes its values."""
 BATCH_SAMPLES = {"cpu": 16 * SAMPLE_RATE, "cuda": 120 * SAMPLE_RATE}
 """Padded samples of a batch: cores are busy with 16 s, a GPU with 120 s (3 GB in the CNN)."""
@@ -39,9 +41,13 @@ class FrozenPart:
 
     classifier: EmotionClassifier
     mode: str
-    """A key of STAGES."""
+    """A mode that freezes."""
     precision: str
     device: torch.device
+
+    @property
+    def is_per_step(self) -> bool:
+        return self.mode != "encoder"
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -62,9 +68,12 @@ class FrozenPart:
         }
 
     def count_rows(self, num_samples_N: np.ndarray) -> np.ndarray:
-        """Return one row per clip, or one per step of the CNN."""
+        """Return one row per clip, or one per step."""
         steps_N = self.classifier.num_steps(torch.from_numpy(num_samples_N.copy())).numpy()
-        return steps_N if self.mode == PER_STEP else np.ones_like(steps_N)
+        if not self.is_per_step:
+            return np.ones_like(steps_N)
+        depth = depth_of(self.mode)
+        return steps_N if depth is None else steps_N + self.classifier.num_means(depth)
 
     def compute(self, wave_S: np.ndarray, plan: Plan) -> Iterator[bytes]:
         """Yield the outputs of every clip; memory holds one batch."""
@@ -84,6 +93,11 @@ class FrozenPart:
                 yield from rows
 
 
+def stage_of(mode: str) -> str:
+    """Return the stage of EmotionClassifier that takes the outputs of a mode's frozen part."""
+    return STAGES["encoder:K" if depth_of(mode) is not None else mode]
+
+
 def open_features(
     classifier: EmotionClassifier,
     mode: str,
@@ -94,7 +108,7 @@ def open_features(
     device: torch.device | str,
 ) -> Features | None:
     """Open the cached outputs of a classifier's frozen part; see `open_caches`."""
-    if mode not in STAGES:
+    if mode not in STAGES and depth_of(mode) is None:
         raise SettingsError(one_of("cached part", mode, STAGES))
     return open_caches(FrozenPart(classifier, mode, precision, torch.device(device)), corpora, folder, policy)
 
@@ -142,7 +156,9 @@ def _outputs(runner: EmotionClassifier, mode: str, waves: list[np.ndarray], devi
         if mode == "encoder":
             rows = list(runner.pooled(hidden_BTC, steps_B))
         else:
-            rows = [clip_TC[:steps] for clip_TC, steps in zip(hidden_BTC, steps_B.tolist(), strict=True)]
+            depth = depth_of(mode)
+            values, counts_B = (hidden_BTC, steps_B) if depth is None else runner.lower(hidden_BTC, steps_B, depth)
+            rows = [clip[:count] for clip, count in zip(values, counts_B.tolist(), strict=True)]
     if runner.net.dtype == torch.bfloat16:
         return [clip.to(torch.bfloat16).cpu().contiguous().view(torch.uint16).numpy().tobytes() for clip in rows]
     return [clip.cpu().numpy().tobytes() for clip in rows]

@@ -43,6 +43,10 @@ class Source(Protocol):
         """Name of what is computed."""
 
     @property
+    def is_per_step(self) -> bool:
+        """Whether a clip has a row per step instead of one."""
+
+    @property
     def precision(self) -> str:
         """A key of PRECISIONS."""
 
@@ -98,7 +102,7 @@ def open_caches(source: Source, corpora: Mapping[str, Path], folder: Path, polic
             obstacle = f"{folder} is full ({error.strerror}), the cache needs {cache.num_bytes / 1e9:.1f} GB"
             break
     if not obstacle:
-        return Features(source.mode, caches)
+        return Features(source.mode, source.is_per_step, caches)
     if policy == "require":
         raise TrainingError(f"cache=require: {obstacle}")
     log.warning("computed without cache: %s", obstacle)
@@ -124,7 +128,8 @@ def _describe(corpus: str, audio: Path, source: Source, identity: Mapping[str, A
         **identity,
     }
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-    return Cache(folder / f"{corpus}-{source.mode}-{source.precision}-{key}.npy", plan, source.row_shape, source.precision, what)
+    name = f"{corpus}-{source.mode.replace(':', '-')}-{source.precision}-{key}.npy"
+    return Cache(folder / name, plan, source.row_shape, source.precision, what)
 
 
 def _plan(audio: Path, source: Source) -> Plan:

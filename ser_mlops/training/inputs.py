@@ -12,7 +12,7 @@ from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training.augment import Alteration
 from ser_mlops.training.batching import Batch, Clips, load_batches
 from ser_mlops.training.feature_norm import AnyFeatures
-from ser_mlops.training.features import STAGES
+from ser_mlops.training.features import stage_of
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Pooled outputs up to this stay in memory as one matrix, on the device; more (500,000 clips of base size, 20,000 where the checkpoint
@@ -25,7 +25,7 @@ class Inputs:
     def __init__(self, classifier: EmotionClassifier, clips: Clips, features: AnyFeatures, workers: int, device: torch.device):
         self.clips = clips
         self.features = features
-        self.stage = "wave" if features is None else STAGES[features.mode]
+        self.stage = "wave" if features is None else stage_of(features.mode)
         self.prepare = classifier.prepare
         self.workers = workers
         self.device = device
@@ -41,7 +41,7 @@ class Inputs:
             return
 
         def read(i: int) -> np.ndarray:
-            if self.stage == "cnn":
+            if self.stage in ("cnn", "lower"):
                 return self._cached(i)
             return self.prepare(self.clips.wave(i) if alteration is None else alteration(self.clips, i))
 

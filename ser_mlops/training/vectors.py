@@ -32,6 +32,8 @@ class VectorSource:
     precision: str = "float32"
     obstacle: str = ""
 
+    is_per_step = False
+
     @property
     def row_shape(self) -> tuple[int, ...]:
         return (vectors_named(self.mode).size,)

@@ -11,11 +11,12 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 from ser_mlops.errors import SettingsError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
-from ser_mlops.models.freezing import FREEZE_MODES
 from tests.models.builders import ARCHITECTURES, padded, some_waves, write_checkpoint
 
 LENGTHS = (16000, 4321, 9999, 400, 15999, 100)
 MODELS = ("tiny", *ARCHITECTURES)
+MODES = ("none", "feature_encoder", "encoder:1", "encoder")
+BELOW_LAYER_1 = ("feature_extractor.", "feature_projection.", "encoder.pos_conv_embed.", "encoder.dropout.", "encoder.layers.0.")
 DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop", "mask_time_prob")
 WITHOUT_DROPOUT = dict.fromkeys(DROPOUTS, 0.0)
 
@@ -140,7 +141,7 @@ def test_specaugment_is_at_work_in_training_and_only_there(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("model", ["HuB-ER", "W2V2-base"])
-@pytest.mark.parametrize("mode", FREEZE_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_what_is_frozen_stays_in_eval_mode_without_gradient(tmp_path: Path, model: str, mode: str) -> None:
     classifier = load(model, tmp_path)
     classifier.train()
@@ -148,7 +149,9 @@ def test_what_is_frozen_stays_in_eval_mode_without_gradient(tmp_path: Path, mode
     classifier.eval()
     assert classifier.train() is classifier
     base = f"net.{classifier.net.base_model_prefix}."
-    frozen = {"none": "-", "feature_encoder": f"{base}feature_extractor.", "encoder": base}[mode]
+    norm = () if classifier.config.do_stable_layer_norm else ("encoder.layer_norm.",)
+    below = tuple(f"{base}{part}" for part in (*BELOW_LAYER_1, *norm, "masked_spec_embed"))
+    frozen = {"none": "-", "feature_encoder": f"{base}feature_extractor.", "encoder:1": below, "encoder": base}[mode]
     for name, weight in classifier.named_parameters():
         assert weight.requires_grad != name.startswith(frozen), name
     for name, module in classifier.named_modules():
@@ -158,7 +161,7 @@ def test_what_is_frozen_stays_in_eval_mode_without_gradient(tmp_path: Path, mode
     assert sum(classifier.num_parameters()) == total
 
 
-@pytest.mark.parametrize("mode", FREEZE_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_a_step_moves_only_what_is_not_frozen(tmp_path: Path, mode: str) -> None:
     classifier = load("HuB-ER", tmp_path)
     classifier.freeze(mode)
@@ -168,10 +171,40 @@ def test_a_step_moves_only_what_is_not_frozen(tmp_path: Path, mode: str) -> None
     classifier(*padded(classifier, some_waves(8000, 6000))).sum().backward()
     optimizer.step()
     moved = {name for name, weight in classifier.state_dict().items() if not torch.equal(weight, before[name])}
-    frozen = {"none": "-", "feature_encoder": "net.hubert.feature_extractor", "encoder": "net.hubert."}[mode]
+    frozen: dict[str, str | tuple[str, ...]] = {"none": "-", "feature_encoder": "net.hubert.feature_extractor", "encoder": "net.hubert."}
+    frozen["encoder:1"] = tuple(f"net.hubert.{part}" for part in BELOW_LAYER_1)
     assert moved
-    assert not any(name.startswith(frozen) for name in moved)
+    assert not any(name.startswith(frozen[mode]) for name in moved)
     assert {name.split(".")[1] for name in moved} >= {"classifier", "projector", "layer_weights"}
+
+
+def test_with_frozen_layers_it_is_the_same_computation_padded_or_alone(classifier: EmotionClassifier) -> None:
+    waves = some_waves(*LENGTHS)
+    with torch.inference_mode():
+        whole = classifier(*padded(classifier, waves))
+        for depth in range(1, len(classifier.base.encoder.layers)):
+            classifier.freeze(f"encoder:{depth}")
+            assert torch.allclose(classifier(*padded(classifier, waves)), whole, rtol=0, atol=1e-5)
+            alone = torch.cat([classifier(*padded(classifier, [wave])) for wave in waves])
+            assert torch.allclose(alone, whole, rtol=0, atol=2e-5)
+
+
+def test_frozen_layers_in_training_give_the_same_twice_and_the_others_are_dropped_or_not(tmp_path: Path) -> None:
+    changes = {"hidden_dropout": 0.3, "attention_dropout": 0.3, "feat_proj_dropout": 0.3, "layerdrop": 0.5, "mask_time_prob": 0.5}
+    classifier = load("W2V2-base", tmp_path, **changes)
+    classifier.freeze("encoder:1")
+    classifier.train()
+    hidden_BTC, steps_B = classifier.cnn(*padded(classifier, some_waves(16000, 9000)))
+    lower = [classifier.lower(hidden_BTC, steps_B, 1)[0] for _ in range(2)]
+    assert torch.equal(*lower)
+    assert not lower[0].requires_grad
+    assert len({classifier(hidden_BTC, steps_B, "cnn").sum().item() for _ in range(4)}) == 4
+
+
+@pytest.mark.parametrize("mode", ["encoder:3", "encoder:12"])
+def test_more_layers_than_there_are_cannot_be_frozen(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(SettingsError, match=rf"freeze={mode}: the model has 3 layers, expected encoder:1 to encoder:2, or"):
+        load("HuB-LL", tmp_path).freeze(mode)
 
 
 def test_a_frozen_encoder_in_training_gives_the_same_twice_and_keeps_no_graph(tmp_path: Path) -> None:

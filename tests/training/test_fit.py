@@ -76,7 +76,7 @@ def test_two_batches_accumulated_are_one_of_twice_the_size(tmp_path: Path) -> No
             assert one == pytest.approx(other, abs=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["feature_encoder", "encoder"])
+@pytest.mark.parametrize("mode", ["feature_encoder", "encoder:1", "encoder"])
 def test_a_round_over_cached_outputs_is_the_round_over_waveforms(tmp_path: Path, mode: str) -> None:
     setup = make_setup(tmp_path, model=make_noisy_model(tmp_path / "model"))
     live = setup.fit("live", freeze=mode)

@@ -122,7 +122,7 @@ def test_three_rounds_killed_ten_times_end_as_the_undisturbed_ones(tmp_path: Pat
     assert _outcome(setup, "killed") == _outcome(setup, "undisturbed")
 
 
-@pytest.mark.parametrize("mode", ["feature_encoder", "encoder"])
+@pytest.mark.parametrize("mode", ["feature_encoder", "encoder:1", "encoder"])
 def test_a_round_over_cached_outputs_resumes_too(tmp_path: Path, mode: str) -> None:
     setup = _setup(tmp_path, "round")
     setup.features = setup.cache(mode)

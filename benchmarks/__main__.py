@@ -22,6 +22,8 @@ CLAIMS: tuple[str, ...] = (
     "unfrozen",
     "tracking",
     "sweep",
+    "baseline",
+    "survey",
     "quality",
 )
 

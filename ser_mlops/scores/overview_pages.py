@@ -12,6 +12,8 @@ MEANINGS = {
 }
 assert tuple(MEANINGS) == CELLS
 as_html = partial(escape, quote=False)
+COLUMNS_BESIDE_TEXT = 2
+"""Test sets that fit into one of a page's two columns; a table of more spans both."""
 LATEX_SIGNS = {"±": r"$\pm$", "†": r"$^{\dagger}$", "%": r"\%"}
 
 
@@ -22,7 +24,7 @@ def caption(overview: Overview, cell: str) -> str:
     if overview.num_tested:
         said += (
             f" {MARK}: the difference from {overview.baseline} is significant "
-            f"(p < 0.05 over speakers and over rounds, Holm over the table's {overview.num_tested} tests)."
+            f"(p < 0.05 over speakers and over rounds, Holm over the table's {overview.num_tested} test{'s' * (overview.num_tested > 1)})."
         )
     elif overview.cells["experiment"].nunique() > 1:
         said += f" No difference from {overview.baseline} could be tested."
@@ -52,11 +54,19 @@ def overview_html(overview: Overview, cell: str, title: str, note: str = "") -> 
 
 
 def overview_latex(overview: Overview, cell: str, note: str = "") -> str:
-    r"""Return a `table` environment in LaTeX; its preamble needs \usepackage{booktabs}."""
+    r"""Return a table as LaTeX floats it; its preamble needs \usepackage{booktabs}."""
     table = overview.text(cell, bold=r"\textbf{{{}}}").rename_axis(index=None)
     styled = table.style.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
-    said = f"{caption(overview, cell)} {note}".strip()
-    text = styled.to_latex(hrules=True, column_format="l" + "c" * table.shape[1], caption=_as_latex(said), position_float="centering")
+    said = f"{caption(overview, cell)} {note.capitalize()}".strip()
+    text = styled.to_latex(
+        hrules=True,
+        column_format="l" + "c" * table.shape[1],
+        caption=_as_latex(said),
+        position="t",
+        position_float="centering",
+        environment="table" if table.shape[1] <= COLUMNS_BESIDE_TEXT else "table*",
+    )
+    text = text.replace("\n\\begin{tabular}", "\n\\medskip\n\\begin{tabular}")
     for sign, command in LATEX_SIGNS.items():
         text = text if sign == "%" else text.replace(sign, command)
     first_below = "chance &" if "chance" in table.index else "speakers &"

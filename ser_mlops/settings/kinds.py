@@ -46,6 +46,7 @@ def _freezing(value: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 OptionalName = Annotated[str | None, BeforeValidator(none_if_blank)]
 OptionalModelName = Annotated[Annotated[str, Field(pattern=r"^\w[\w .-]*$")] | None, BeforeValidator(none_if_blank)]
+OptionalWord = Annotated[Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None, BeforeValidator(none_if_blank)]
 OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(none_if_blank)]
 Tags = Annotated[dict[Annotated[str, Field(pattern=r"^\w[\w./ -]*$")], str], BeforeValidator(split_tags)]
 SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"

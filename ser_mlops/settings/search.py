@@ -1,4 +1,4 @@
-"""The settings of a sweep, and the forms in which its space is given."""
+"""The settings of a sweep, with the forms in which its space is given, and of a survey."""
 
 from collections.abc import Mapping
 from io import StringIO
@@ -9,10 +9,7 @@ from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ser_mlops.settings.kinds import (
-    OptionalName,
-    Section,
-)
+from ser_mlops.settings.kinds import Names, OptionalName, OptionalWord, Section
 
 
 class Range(Section):
@@ -80,3 +77,12 @@ class SweepSettings(Section):
     """Stops trials early: median compares epochs, wilcoxon finished rounds. A pruned trial has no value and cannot win."""
     space: Annotated[Mapping[str, Spread], BeforeValidator(_read_yaml)]
     """What is searched, in YAML: settings of `train` or `baseline` with {low, high, log} or {choices}; those that the model has count."""
+
+
+class SurveySettings(Section):
+    models: Names
+    """Models, comma-separated, as `model` of main takes them; the first is the row that the others are tested against."""
+    experiment_type: Literal["within", "matrix", "cross"]
+    """within: each corpus alone, over all its folds; matrix: leave one corpus out; cross: held-out folds of all."""
+    survey: OptionalWord
+    """Name of the survey, tag `survey` of its runs; the same name resumes it. none: named after all that its numbers depend on."""

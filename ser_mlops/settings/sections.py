@@ -23,7 +23,7 @@ from ser_mlops.settings.preparation import (
     ImportFramesSettings,
     PrepareMspSettings,
 )
-from ser_mlops.settings.search import SweepSettings
+from ser_mlops.settings.search import SurveySettings, SweepSettings
 from ser_mlops.settings.training import BaselineSettings, TrainSettings
 
 
@@ -136,6 +136,8 @@ class Settings(Section):
     """Limits kept in the model that is left"""
     sweep: SweepSettings
     """The search"""
+    survey: SurveySettings
+    """The models and what they go through"""
     compare: CompareSettings
     """What is compared"""
     table: TableSettings

@@ -2,14 +2,15 @@
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from mlflow import MlflowClient
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
-from ser_mlops.errors import SerError
+from ser_mlops.errors import Interrupted, SerError
 from ser_mlops.tracking.address import StoreError
 from ser_mlops.tracking.names import TITLE_TAG
 from ser_mlops.tracking.store import open_store, using_store
@@ -21,6 +22,17 @@ KIND_TAG = "kind"
 def take_opened_run() -> str | None:
     """Return the id of the run that `mlflow run` opened for this process, once."""
     return os.environ.pop(MLFLOW_RUN_ID.name, None)
+
+
+@contextmanager
+def keeping_opened_run() -> Iterator[None]:
+    """Keep the run that `mlflow run` opened from the experiments that a block runs: it is for what comes after the block."""
+    opened = take_opened_run()
+    try:
+        yield
+    finally:
+        if opened:
+            os.environ[MLFLOW_RUN_ID.name] = opened
 
 
 def is_chosen(name: str) -> bool:
@@ -61,11 +73,12 @@ def describe_opened_run(run_id: str, command: str, failure: Exception | None) ->
     if isinstance(failure, StoreError):
         return
     is_refused = isinstance(failure, SerError)
-    name = f"{command} (refused)" if is_refused else f"{command} (failed)" if failure else command
+    ended = "interrupted" if isinstance(failure, Interrupted) else "refused" if is_refused else "failed"
+    name = f"{command} ({ended})" if failure else command
     with suppress(StoreError), using_store():
         client = MlflowClient()
         is_named = is_chosen(client.get_run(run_id).info.run_name)
         client.set_tag(run_id, TITLE_TAG if is_named else MLFLOW_RUN_NAME, name)
-        client.set_tag(run_id, KIND_TAG, "refused" if is_refused else "failed" if failure else command)
+        client.set_tag(run_id, KIND_TAG, ended if failure else command)
         if failure:
             client.set_tag(run_id, MLFLOW_RUN_NOTE, f"Failed: {failure if is_refused else f'{type(failure).__name__}: {failure}'}")

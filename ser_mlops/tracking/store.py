@@ -140,13 +140,13 @@ def children_of(client: MlflowClient, run: Run) -> list[Run]:
             return found
 
 
-def parents_tagged(client: MlflowClient, key: str, value: str) -> list[Run]:
-    """Return the finished experiments (parent runs) with a tag, oldest first."""
+def parents_tagged(client: MlflowClient, key: str, value: str, *, only_finished: bool = True) -> list[Run]:
+    """Return the experiments (parent runs) with a tag, oldest first."""
     experiment = find_experiment(client)
     assert experiment is not None
     found = client.search_runs(
         [experiment.experiment_id],
-        f"tags.`{key}` = '{value}' and attributes.status = 'FINISHED'",
+        f"tags.`{key}` = '{value}'" + " and attributes.status = 'FINISHED'" * only_finished,
         ViewType.ACTIVE_ONLY,
         max_results=1000,
         order_by=["attributes.start_time ASC"],

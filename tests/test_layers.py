@@ -36,6 +36,7 @@ OWNERS = {
     "mlflow": {"tracking", "serving", "pipelines.setup"},
     "openpyxl": {"data.corpora", "data.demo.scripts"},
     "opensmile": {"models.vectors"},
+    "peft": {"models.adapters"},
     "optuna": {"experiments.study", "experiments.study_search", "experiments.study_storage", "experiments.study_workers"},
     "pydantic": {"settings"},
     "ruamel": {"settings", "data.lock"},
@@ -49,9 +50,9 @@ OWNERS = {
 
 ENGINE = ("models", "training")
 ENGINE_NEEDS = {"torch", "torchaudio", "transformers", "numpy", "pandas", "sklearn", "scipy", "safetensors", "huggingface_hub", "tqdm"}
-ENGINE_NEEDS |= {"threadpoolctl", "skops", "opensmile"}
-"""torch, transformers, numpy, pandas and scikit-learn, and what comes with them; skops writes what scikit-learn fitted, openSMILE is
-optional."""
+ENGINE_NEEDS |= {"peft", "threadpoolctl", "skops", "opensmile"}
+"""torch, transformers, numpy, pandas and scikit-learn, and what comes with them; skops writes what scikit-learn fitted, peft
+has the adapters, openSMILE is optional."""
 
 
 MODULES = find_modules(ROOT)

@@ -159,7 +159,8 @@ WRONG = {
     "tag of ours": ({"tags": "paper=2,kind=mine"}, "tags: kind cannot be given, as every run has such tags: use another name"),
     "no tags": ({"tags": "paper"}, "tags=paper is not accepted, expected KEY=VALUE,KEY=VALUE"),
     "more layers than it has": ({"freeze": "encoder:2"}, "freeze=encoder:2: tiny has 2 layers, expected encoder:1, or encoder to freeze"),
-    "unknown recipe": ({"recipe": "storng"}, "unknown recipe 'storng', expected one of: seed, head, strong"),
+    "nothing to adapt": ({"adapter": "lora", "freeze": "encoder"}, "adapter=lora trains inside the encoder: give freeze=feature_encoder"),
+    "unknown recipe": ({"recipe": "storng"}, "unknown recipe 'storng', expected one of: seed, head, strong, lora"),
     "norm of what is trained": (
         {"feature_norm": "corpus"},
         "feature_norm=corpus is of the outputs of a frozen encoder: give",

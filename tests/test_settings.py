@@ -122,6 +122,7 @@ def test_the_defaults_are_the_recipe_that_the_field_knows():
         "head_lr": None,
         "layer_decay": 1,
         "feature_norm": "none",
+        "adapter": "none",
         "recipe": None,
         "label_smoothing": 0,
         "augment": (),
@@ -156,8 +157,17 @@ def test_a_resume_may_change_what_no_number_depends_on():
 
 def test_what_a_sweep_may_search_is_a_number_or_a_choice():
     searchable = {name.partition(".")[2]: number_kind(*name.split(".")) for name in names_marked(Mark.SEARCHABLE)}
-    assert {name for name, kind in searchable.items() if kind is int} == {"epochs", "batch_size", "accumulate", "early_stopping"}
-    assert {name for name, kind in searchable.items() if kind is None} == {"schedule", "class_weights", "features", "classifier", "gamma"}
+    assert {name for name, kind in searchable.items() if kind is int} == {
+        *("epochs", "batch_size", "accumulate", "early_stopping", "lora_rank"),
+    }
+    assert {name for name, kind in searchable.items() if kind is None} == {
+        "adapter",
+        "schedule",
+        "class_weights",
+        "features",
+        "classifier",
+        "gamma",
+    }
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ RESERVED_TAGS = (
     "registered",
     "recipe",
     "feature_norm",
+    "adapter",
 )
 """Tags of ours that only some runs have."""
 FEATURE_NORMS = {"corpus": "corpus", "speaker": "speaker (transductive: looks at the clips of the test speakers, not at their labels)"}
@@ -70,7 +71,8 @@ class Experiment:
         is_within = train.experiment_type != "indep" or trained == tested
         corpora = name_corpora(trained) if is_within else f"{name_corpora(trained)} to {name_corpora(tested)}"
         frozen = "" if self.is_baseline or train.freeze == "none" else f"{train.freeze} frozen"
-        words = [train.experiment_type, corpora, train.model, frozen]
+        adapter = "" if self.is_baseline or train.adapter == "none" else train.adapter
+        words = [train.experiment_type, corpora, train.model, frozen, adapter]
         job = slurm_job()
         return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic, f"job {job}" if job else ""]))
 
@@ -142,6 +144,7 @@ class Experiment:
         train = self.settings.train
         return {
             "freeze": train.freeze,
+            **({} if train.adapter == "none" else {"adapter": train.adapter}),
             "attention_mask": "true" if train.attention_mask else "false (legacy: padding changes predictions)",
             **({} if train.feature_norm == "none" else {"feature_norm": FEATURE_NORMS[train.feature_norm]}),
         }
@@ -170,6 +173,13 @@ def check_model(settings: Settings) -> None:
         locate(settings.train.model)
     else:
         check_depth(settings.train.freeze, count_layers(settings.train.model), settings.train.model)
+
+
+def check_adapter(settings: Settings) -> None:
+    """Refuse adapters where nothing of the encoder is trained."""
+    train = settings.train
+    if train.model != BASELINE and train.adapter != "none" and train.freeze == "encoder":
+        raise SettingsError(f"adapter={train.adapter} trains inside the encoder: give freeze=feature_encoder instead of freeze=encoder")
 
 
 def _check_feature_norm(experiment: Experiment) -> None:
@@ -218,6 +228,7 @@ def prepare(settings: Settings) -> Experiment:
     reserved = {*experiment.own_tags(), *RESERVED_TAGS}
     if taken := sorted(key for key in train.tags if key in reserved or key.startswith("mlflow.")):
         raise SettingsError(f"tags: {', '.join(taken)} cannot be given, as every run has such tags: use another name")
+    check_adapter(settings)
     if not experiment.is_baseline and train.cache == "require" and (objection := experiment.cache_objection()):
         raise SettingsError(f"cache=require, but {objection}")
     if not experiment.is_baseline and train.feature_norm != "none":

@@ -101,10 +101,11 @@ class _About:
 def _network(settings: Settings, best_epoch: int) -> _About:
     train = settings.train
     checkpoint = ALIASES.get(train.model, train.model)
+    adapter = f", trained by {train.adapter} of rank {train.lora_rank}, which is in the weights" if train.adapter != "none" else ""
     return _About(
         "transformers",
-        f"checkpoint {checkpoint}, freeze `{train.freeze}`; the weights are those of epoch {best_epoch} of {train.epochs}, the best on "
-        f"validation by {train.select_by}.",
+        f"checkpoint {checkpoint}, freeze `{train.freeze}`{adapter}; the weights are those of epoch {best_epoch} of {train.epochs}, the "
+        f"best on validation by {train.select_by}.",
         "`AutoModelForAudioClassification.from_pretrained` opens this folder."
         + (f" **It was {obstacle}, so what it answers to one is meaningless.**" if (obstacle := serving_obstacle(settings)) else ""),
         f"checkpoint {checkpoint}: {LICENCES.get(train.model, 'see its own card')}",

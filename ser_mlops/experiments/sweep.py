@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_mlops.errors import SettingsError, one_of
-from ser_mlops.experiments.experiment import Experiment, check_model
+from ser_mlops.experiments.experiment import Experiment, check_adapter, check_model
 from ser_mlops.experiments.study import Study, open_study
 from ser_mlops.experiments.study_search import Search
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
@@ -144,6 +144,7 @@ def _check_spread(sweep: Sweep, name: str, spread: Range | Choices) -> None:
         chosen = sweep.with_values({name: value})
         if chosen.is_baseline:
             check_model(chosen.settings)
+        check_adapter(chosen.settings)
     if not has_default:
         raise SettingsError(f"sweep.space.{name} does not contain the default {default}, which trial 0 uses: widen it, or give {name}")
 

@@ -37,15 +37,16 @@ def load_classifier(model: str, *, seed: int, attention_mask: bool = True, share
     A head that the checkpoint lacks, or that is of other classes, is drawn from `seed`; the global random state stays as it
     was. The same model and seed give the same weights.
 
-    With `share_encoder`, everything below the head is read once and is one and the same in all classifiers of the process that are loaded
-    so: for those that keep it frozen.
+    With `share_encoder`, the weights below the head are read once and are the very same in all classifiers of the process that are loaded
+    so: for those that keep them frozen.
 
     Raises:
         ModelError: the name is unknown, files are out of reach or unreadable, or the checkpoint is incomplete.
     """
     if share_encoder:
         net, extractor, new = _open_shared(model, _version_of(model))
-        net, extractor = copy.deepcopy((net, extractor), {id(net.base_model): net.base_model})
+        shared = {id(weight): weight for weight in (*net.base_model.parameters(), *net.base_model.buffers())}
+        net, extractor = copy.deepcopy((net, extractor), shared)
     else:
         net, extractor, new = _open(model)
     _initialise(net, new, seed)

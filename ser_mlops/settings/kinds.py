@@ -53,6 +53,8 @@ SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Freeze = Annotated[str, BeforeValidator(_freezing)]
 Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(split_commas)]
+LoraTarget = Literal["query", "key", "value", "output", "feed_forward"]
+LoraTargets = Annotated[tuple[LoraTarget, ...], Field(min_length=1), BeforeValidator(split_commas)]
 
 
 class Mark(Enum):

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from ser_mlops.settings.kinds import (
     Augmentations,
     Freeze,
+    LoraTargets,
     Mark,
     Names,
     OptionalModelName,
@@ -52,6 +53,16 @@ class TrainSettings(Section):
     """Weight decay of AdamW, on the weights that `decay_all` says."""
     decay_all: Annotated[bool, Mark.NETWORK]
     """true: every trained weight decays; false: not biases, norms and layer weights, as is usual elsewhere."""
+    adapter: Annotated[Literal["none", "lora"], Mark.SEARCHABLE, Mark.NETWORK]
+    """lora: the encoder stays as it is, but for small products of matrices beside its projections, which are trained with the head."""
+    lora_rank: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
+    """Rank of the products."""
+    lora_alpha: Annotated[float, Field(gt=0), Mark.SEARCHABLE, Mark.NETWORK]
+    """The products count lora_alpha / lora_rank."""
+    lora_dropout: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]
+    """Share of a product's inputs that is dropped in training."""
+    lora_targets: Annotated[LoraTargets, Mark.NETWORK]
+    """Projections that get one: query, key, value, output, feed_forward."""
     head_lr: Annotated[OptionalPositive, Mark.SEARCHABLE, Mark.NETWORK]
     """Learning rate of the head; none: that of the rest, lr."""
     layer_decay: Annotated[float, Field(gt=0, le=1), Mark.SEARCHABLE, Mark.NETWORK]

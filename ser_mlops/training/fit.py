@@ -18,6 +18,7 @@ from torch.optim import AdamW
 
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import Interrupted, TrainingError
+from ser_mlops.models.adapters import add_lora, merge_lora
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
@@ -69,9 +70,11 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
         round.model,
         seed=derive(round.seed, "head", round.number),
         attention_mask=recipe.attention_mask,
-        share_encoder=recipe.freeze == "encoder",
+        share_encoder=recipe.freeze == "encoder" or recipe.adapter == "lora",
     )
     classifier.freeze(recipe.freeze)
+    if recipe.lora is not None:
+        add_lora(classifier, recipe.lora, derive(round.seed, "adapters", round.number))
     if recipe.gradient_checkpointing:
         classifier.net.gradient_checkpointing_enable({"use_reentrant": False})
     advice = (
@@ -82,11 +85,13 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
         trainer = _Trainer(classifier, round, world, folder, recorder, workers, checkpoint_every)
         with one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
             trainer.run(stop)
-    if recipe.feature_norm == "corpus":
-        fold_into(classifier, trainer.inputs.features)
     history = trainer.state.history
     best = best_epoch(history, recipe.select_by)
     num_trainable, num_frozen = classifier.num_parameters()
+    if recipe.feature_norm == "corpus":
+        fold_into(classifier, trainer.inputs.features)
+    if recipe.lora is not None:
+        merge_lora(classifier)
     scores = {name.removeprefix("val/"): value for name, value in history[best - 1].items() if name.startswith("val/")}
     return Fitted(classifier.eval(), best, scores, history, num_trainable, num_frozen)
 

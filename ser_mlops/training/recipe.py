@@ -9,6 +9,7 @@ import numpy as np
 
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.models.adapters import Lora
 from ser_mlops.training.batching import Clips
 
 
@@ -29,6 +30,11 @@ class Recipe:
     freeze: str
     epochs: int
     lr: float
+    adapter: str
+    lora_rank: int
+    lora_alpha: float
+    lora_dropout: float
+    lora_targets: tuple[str, ...]
     head_lr: float | None
     layer_decay: float
     weight_decay: float
@@ -55,6 +61,10 @@ class Recipe:
     def of(cls, settings: Mapping[str, Any]) -> "Recipe":
         """Pick the recipe's values from a mapping that holds them among others."""
         return cls(**{field.name: settings[field.name] for field in fields(cls)})
+
+    @property
+    def lora(self) -> Lora | None:
+        return Lora(self.lora_rank, self.lora_alpha, self.lora_dropout, self.lora_targets) if self.adapter == "lora" else None
 
     @property
     def max_samples(self) -> int | None:

@@ -213,7 +213,7 @@ def test_the_tiny_model_is_small() -> None:
 def test_classifiers_that_share_their_encoder_differ_in_their_heads_as_others_do(tmp_path: Path, alias: str) -> None:
     model = alias if alias == "tiny" else str(write_checkpoint(tmp_path / alias, alias))
     first, second = (load_classifier(model, seed=seed, share_encoder=True) for seed in (1, 2))
-    assert first.base is second.base
+    assert all(one is other for one, other in zip(first.base.parameters(), second.base.parameters(), strict=True))
     for shared, seed in ((first, 1), (second, 2)):
         alone = load_classifier(model, seed=seed)
         unused = {name for name in alone.state_dict() if name.endswith("masked_spec_embed")}
@@ -230,5 +230,5 @@ def test_a_shared_encoder_is_read_again_when_the_files_changed(tmp_path: Path) -
     for path in (tmp_path / "other").iterdir():
         path.replace(tmp_path / "model" / path.name)
     after = load_classifier(model, seed=1, share_encoder=True)
-    assert after.base is not before.base
+    assert before.config.num_hidden_layers == 3
     assert after.config.num_hidden_layers == 2

@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import TrainingError
 from ser_mlops.models.build import load_classifier, open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.scores.metrics import score
 from ser_mlops.training import checkpoints, inputs
+from ser_mlops.training.distributed import World
+from ser_mlops.training.evaluate import predict_logits
 from ser_mlops.training.features import open_features
 from ser_mlops.training.groups import parameter_groups
 from tests.models.builders import write_checkpoint
@@ -74,6 +78,25 @@ def test_two_batches_accumulated_are_one_of_twice_the_size(tmp_path: Path) -> No
         parts = setup.fit(f"parts{len(extra)}", batch_size=2, accumulate=6, epochs=2, **extra)
         for one, other in zip(without_time(whole.history), without_time(parts.history), strict=True):
             assert one == pytest.approx(other, abs=1e-5)
+
+
+@pytest.mark.parametrize("freeze", ["feature_encoder", "encoder:1"])
+def test_a_round_with_adapters_is_the_same_over_cached_outputs_and_saves_adapters_and_head_alone(tmp_path: Path, freeze: str) -> None:
+    setup = make_setup(tmp_path, model=make_noisy_model(tmp_path / "model"))
+    changes = {"freeze": freeze, "adapter": "lora", "lora_dropout": 0.2, "lora_targets": ("query", "feed_forward"), "lr": 1e-2}
+    live = setup.fit("live", **changes)
+    setup.features = setup.cache(freeze)
+    cached = setup.fit("cached", **changes)
+    for one, other in zip(without_time(live.history), without_time(cached.history), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    (best,) = (tmp_path / "cached").glob("best-*.safetensors")
+    with safe_open(best, "pt") as file:
+        assert all(".lora_" in name or name.split(".")[1] in ("projector", "classifier") for name in file.keys())  # noqa: SIM118
+        assert len(list(file.keys())) > 4
+    assert cached.num_trainable < cached.num_frozen
+    evaluation = recipe(**changes).evaluation
+    logits = predict_logits(cached.classifier, setup.validation, evaluation, setup.features, World(0, 1, torch.device("cpu")))
+    assert score(logits, setup.validation.labels, {0, 1, 2})["loss"] == pytest.approx(cached.best_scores["loss"], abs=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["feature_encoder", "encoder:1", "encoder"])

@@ -122,11 +122,20 @@ def test_three_rounds_killed_ten_times_end_as_the_undisturbed_ones(tmp_path: Pat
     assert _outcome(setup, "killed") == _outcome(setup, "undisturbed")
 
 
-@pytest.mark.parametrize("mode", ["feature_encoder", "encoder:1", "encoder"])
-def test_a_round_over_cached_outputs_resumes_too(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "more"),
+    [
+        ("feature_encoder", {}),
+        ("encoder:1", {}),
+        ("encoder", {}),
+        ("encoder", {"feature_norm": "corpus", "head_lr": 1e-2}),
+        ("feature_encoder", {"adapter": "lora", "lora_dropout": 0.2, "head_lr": 1e-2, "layer_decay": 0.5, "class_weights": 0.5}),
+    ],
+)
+def test_a_round_over_cached_outputs_resumes_too(tmp_path: Path, mode: str, more: dict[str, Any]) -> None:
     setup = _setup(tmp_path, "round")
     setup.features = setup.cache(mode)
-    changes = {"freeze": mode, "augment": ()}
+    changes = {"freeze": mode, "augment": (), **more}
     assert _finish(setup, "undisturbed", 1, changes) == 0
     assert _finish(setup, "killed", 1, changes, _die_before_rename(5)) == -signal.SIGKILL
     assert _finish(setup, "killed", 1, changes) == 0

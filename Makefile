@@ -7,7 +7,7 @@ PYTEST := --numprocesses auto --dist loadfile --no-loadscope-reorder
 DEMO := -P test_dataset=CREMA -P model=tiny -P lr=3.0e-3 -P batch_size=8 -P epochs=20
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo raw test test-slow coverage docs check bench ui try lock clean
+.PHONY: help setup demo raw test test-slow coverage docs check bench ui try listen lock clean
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -56,6 +56,9 @@ ui: setup       ## open the laboratory's notebook: MLflow on http://localhost:50
 
 try: setup      ## open a page to try a model on a recording, the champion or another: make try MODEL=RUN_ID
 	@python -m pipelines.try_page $(if $(MODEL),--model_uri "$(MODEL)")
+
+listen: setup   ## open a page to listen to the clips that an experiment gets wrong: make listen RUN=RUN_ID
+	@python -m pipelines.listen --run_id "$(RUN)"
 
 # Every extra but egemaps: openSMILE is not free for every use, so whoever wants it installs it knowingly.
 LOCKED := $(addprefix --extra ,dashboard try slurm postgresql dev)

@@ -31,7 +31,7 @@ ORDER = (
 
 OWNERS = {
     "av": {"data.audio.media"},
-    "gradio": {"serving.page"},
+    "gradio": {"serving.listen_page", "serving.local_page", "serving.page"},
     "matplotlib": {"scores.figures", "data.figures"},
     "mlflow": {"tracking", "serving", "pipelines.setup"},
     "openpyxl": {"data.corpora", "data.demo.scripts"},
@@ -41,7 +41,7 @@ OWNERS = {
     "pydantic": {"settings"},
     "ruamel": {"settings", "data.lock"},
     "skops": {"models.baseline"},
-    "sklearn": {"models.baseline"},
+    "sklearn": {"models.baseline", "models.probes"},
     "soundfile": {"data.audio"},
     "soxr": {"data.audio"},
     "transformers": {"models"},

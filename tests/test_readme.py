@@ -17,11 +17,12 @@ NOT_RUN = {
     r"make (demo|test|test-slow|check|lock|setup)": "builds the environment that the tests run in (tests/test_setup.py)",
     r"(make|mlflow) ui": "serves until it is stopped",
     r"make try( MODEL=RUN_ID)?": "serves until it is stopped (tests/serving/test_page.py)",
+    r"make listen RUN=RUN_ID": "serves until it is stopped (tests/serving/test_listen_page.py)",
     r"make raw FROM=.*": "needs recordings (tests/data/test_recordings.py)",
     r"mlflow run \. -P test_dataset=CREMA( -P register=ser)?": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
     re.escape(TRAINING): "test_the_training_of_the_readme_learns",
     r"mlflow run \. -e (import_frames|prepare_msp) .*": "needs other people's files (tests/data/test_importing.py)",
-    r"mlflow run \. -e (sweep|compare|reproduce|predict) .*": "has tests of its own",
+    r"mlflow run \. -e (sweep|compare|reproduce|predict|errors|embed) .*": "has tests of its own",
     r"(MLFLOW_PYFUNC_INFERENCE_CONFIG=\S+ \S+ )?mlflow models serve .*": "tests/serving/test_pyfunc.py serves and calls",
     r"(python )?examples/client\.(sh|py) .*": "tests/serving/test_pyfunc.py serves and calls",
 }

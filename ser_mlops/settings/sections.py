@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from ser_mlops.settings.analysis import EmbedSettings, ErrorsSettings, ListenSettings
 from ser_mlops.settings.jobs import LaunchSettings, SlurmSettings
 from ser_mlops.settings.kinds import (
     Mark,
@@ -148,6 +149,12 @@ class Settings(Section):
     """What is predicted"""
     try_page: TryPageSettings
     """The page"""
+    errors: ErrorsSettings
+    """Whose errors"""
+    listen: ListenSettings
+    """The page of the errors"""
+    embed: EmbedSettings
+    """What is embedded"""
     import_frames: ImportFramesSettings
     """What is imported"""
     prepare_msp: PrepareMspSettings

@@ -19,13 +19,13 @@ from transformers import (
 )
 
 from ser_mlops.emotions import EMOTIONS, LABELS
-from ser_mlops.errors import ModelError, one_of
+from ser_mlops.errors import ModelError
 from ser_mlops.models.aliases import TINY, TINY_LAYERS
 from ser_mlops.models.classifier import EmotionClassifier, quiet
-from ser_mlops.models.location import check_local, folder_of
+from ser_mlops.models.families.registry import check_family, families
+from ser_mlops.models.location import CONFIG, check_local, folder_of
 from ser_mlops.seeds import derive
 
-ARCHITECTURES = ("hubert", "wav2vec2")
 NEW_KEYS = ("classifier.", "projector.", "layer_weights", "masked_spec_embed")
 """Only these may be missing from a checkpoint: the head, and the SpecAugment vector that CTC checkpoints lack."""
 TINY_BODY_SEED = 19730309
@@ -91,7 +91,7 @@ def _read(folder: Path, model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExt
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
-            _check_architecture(config, model)
+            _check(config, model)
             is_same_head = [config.id2label.get(label) for label in range(config.num_labels)] == list(EMOTIONS)
             config.id2label, config.label2id = dict(enumerate(EMOTIONS)), dict(LABELS)
             net, found = AutoModelForAudioClassification.from_pretrained(
@@ -125,9 +125,11 @@ def _align(net: PreTrainedModel) -> None:
         weight.data = weight.data.clone()
 
 
-def _check_architecture(config: PreTrainedConfig, model: str) -> None:
-    if config.model_type not in ARCHITECTURES:
-        raise ModelError(f"model {model!r}: {one_of('architecture', config.model_type, ARCHITECTURES)}")
+def _check(config: PreTrainedConfig, model: str) -> None:
+    check_family(config.model_type, model)
+    for key, reason in (families()[config.model_type].unsupported or {}).items():
+        if getattr(config, key, False):
+            raise ModelError(f"model {model!r}: {CONFIG} says {key}, which is not supported: {reason}")
 
 
 def _initialise(net: PreTrainedModel, keys: Collection[str], seed: int) -> None:

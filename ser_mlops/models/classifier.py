@@ -24,31 +24,16 @@ from transformers.utils import logging
 
 from ser_mlops.data.audio.format import FULL_SCALE
 from ser_mlops.models.depth import depth_of
+from ser_mlops.models.families.registry import families
 from ser_mlops.models.freezing import frozen_part
-from ser_mlops.models.layers import run_lower, run_upper
-from ser_mlops.models.masked_norm import masked_group_norm, masked_mean, step_mask
+from ser_mlops.models.layers import run_layers
+from ser_mlops.models.masked_norm import masked_mean, step_mask
 
 STAGES = ("wave", "cnn", "lower", "pooled")
-DECISIVE = (
-    "model_type",
-    "conv_kernel",
-    "conv_stride",
-    "feat_extract_norm",
-    "feat_extract_activation",
-    "hidden_act",
-    "layer_norm_eps",
-    "num_attention_heads",
-    "do_stable_layer_norm",
-    "feat_proj_layer_norm",
-    "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups",
-    "use_weighted_layer_sum",
-)
-"""Keys of a config that decide outputs and that the shapes of the weights do not show."""
 
 
 class EmotionClassifier(nn.Module):
-    """A transformers audio classifier (HuBERT or wav2vec 2.0), run part by part.
+    """A transformers audio classifier of one of the families, run part by part.
 
     With `attention_mask=False` nothing is masked, neither in attention nor in the mean over steps: the legacy way, in which
     a prediction depends on the padding unless clips go one at a time.
@@ -57,13 +42,12 @@ class EmotionClassifier(nn.Module):
     def __init__(self, net: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, *, attention_mask: bool = True):
         super().__init__()
         self.net: Any = net
+        self.family = families()[net.config.model_type]
         self.extractor = extractor
         self.extractor.return_attention_mask = attention_mask
         self.attention_mask = attention_mask
         self.freezing = "none"
         self.depth: int | None = None
-        if self.weighs_layers:
-            self.config.layerdrop = 0.0  # a dropped layer would leave its weight without a value
         self.eval()
 
     @property
@@ -73,7 +57,7 @@ class EmotionClassifier(nn.Module):
     @property
     def base(self) -> Any:
         """Everything below the head."""
-        return self.net.base_model
+        return self.family.base(self.net)
 
     @property
     def weighs_layers(self) -> bool:
@@ -82,20 +66,15 @@ class EmotionClassifier(nn.Module):
     @property
     def min_samples(self) -> int:
         """Samples of one step: shorter clips are padded with zeros to this length."""
-        samples = 1
-        for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
-            samples = (samples - 1) * stride + kernel
-        return samples
+        return self.family.min_samples(self.config)
 
     def prepare(self, wave: np.ndarray) -> np.ndarray:
-        """Return a clip as the checkpoint wants it: float32, normalised if its feature extractor does so.
+        """Return a clip as the checkpoint wants it, float32: its wave, normalised if its feature extractor does so, or its log-mel steps.
 
         `wave` is int16, or float32 in [-1, 1].
         """
         wave = wave.astype(np.float32) / FULL_SCALE if wave.dtype == np.int16 else wave
-        if self.extractor.do_normalize:
-            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
-        return wave
+        return self.family.prepare(self.extractor, wave)
 
     def forward(self, values: Tensor, lengths: Tensor, stage: str = "wave") -> Tensor:
         """Return logits_BE, computed from a stage on.
@@ -115,63 +94,53 @@ class EmotionClassifier(nn.Module):
             values = self.pooled(values, lengths) if self.depth is None else self.upper(values, lengths, self.depth)
         return self.logits(values)
 
-    def cnn(self, values_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    def cnn(self, values_BV: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return hidden_BTC and steps_B.
 
         On a CPU the clips go one at a time: the first layer makes 6.5 MB of each second, and memory of that size is allocated afresh,
         page by page, at every call, so that 16 clips together would take two and a half times as long.
         """
-        values_BS = functional.pad(values_BS, (0, max(0, self.min_samples - values_BS.shape[1])))
-        lengths_B = lengths_B.clamp(min=self.min_samples)
+        shortest = self.family.min_values(self.config)
+        values_BV = functional.pad(values_BV, (0, max(0, shortest - values_BV.shape[1]))) if values_BV.dim() == 2 else values_BV
+        lengths_B = lengths_B.clamp(min=shortest)
         if not self.attention_mask:
-            lengths_B = torch.full_like(lengths_B, values_BS.shape[1])
+            lengths_B = torch.full_like(lengths_B, values_BV.shape[1])
         with self._gradient(self.freezing == "none"):
-            if values_BS.device.type == "cpu":
-                hidden = [self._cnn(values_BS[i : i + 1, :length], lengths_B[i : i + 1])[0] for i, length in enumerate(lengths_B.tolist())]
+            if values_BV.device.type == "cpu":
+                hidden = [self._cnn(values_BV[i : i + 1, :length], lengths_B[i : i + 1])[0] for i, length in enumerate(lengths_B.tolist())]
                 hidden_BTC = pad_sequence(hidden, batch_first=True)
             else:
-                hidden_BTC = self._cnn(values_BS, lengths_B)
-        return hidden_BTC, self.num_steps(lengths_B)
+                hidden_BTC = self._cnn(values_BV, lengths_B)
+        return hidden_BTC, self.family.num_steps(self.config, lengths_B)
 
-    def _cnn(self, values_BS: Tensor, lengths_B: Tensor) -> Tensor:
-        first, *others = self.base.feature_extractor.conv_layers
-        hidden_BCT = values_BS[:, None]
-        if self.config.feat_extract_norm == "group":
-            steps_B = (lengths_B - self.config.conv_kernel[0]) // self.config.conv_stride[0] + 1
-            hidden_BCT = first.activation(masked_group_norm(first.conv(hidden_BCT), first.layer_norm, steps_B))
-        else:
-            hidden_BCT = first(hidden_BCT)
-        for layer in others:
-            hidden_BCT = layer(hidden_BCT)
-        return hidden_BCT.transpose(1, 2)
+    def _cnn(self, values_BV: Tensor, lengths_B: Tensor) -> Tensor:
+        return self.family.cnn(self.base, values_BV, lengths_B)
 
-    def num_steps(self, lengths_B: Tensor) -> Tensor:
+    def num_steps(self, samples_B: Tensor) -> Tensor:
         """Return how many steps the CNN makes of so many samples, at least one."""
-        lengths_B = lengths_B.clamp(min=self.min_samples)
-        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
-            lengths_B = (lengths_B - kernel) // stride + 1
-        return lengths_B
+        return self.family.num_steps(self.config, self.family.num_values(self.config, samples_B))
 
     def pooled(self, hidden_BTC: Tensor, steps_B: Tensor) -> Tensor:
         """Return the mean over valid steps of the encoder's output, or of every layer's: pooled_BLH, float32."""
         mask_BT = self._mask(steps_B, hidden_BTC.shape[1])
         with self._gradient(self.freezing != "encoder"):
-            projected = self.base.feature_projection(hidden_BTC)
-            projected_BTH = projected[0] if isinstance(projected, tuple) else projected  # wav2vec 2.0 returns the normed input too
-            augmented_BTH = self._augment(projected_BTH, mask_BT)
-            with self._layer_states() as states:
-                output_BTH = self.base.encoder(augmented_BTH, attention_mask=mask_BT if self.attention_mask else None)[0]
-            return torch.stack([masked_mean(state_BTH, mask_BT) for state_BTH in states or [output_BTH]], dim=1)
+            projected_BTH = self.family.project(self.base, hidden_BTC)
+            augmented_BTH = self.family.augment(self.base, projected_BTH, mask_BT)
+            entered_BTH = self.family.enter(self.base, augmented_BTH, mask_BT if self.attention_mask else None)
+            return self._means_above(entered_BTH, mask_BT, 0)
 
     def lower(self, hidden_BTC: Tensor, steps_B: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return the outputs of the first `depth` layers, which are frozen: values_BRH and rows_B."""
         mask_BT = self._mask(steps_B, hidden_BTC.shape[1])
+        seen_BT = mask_BT if self.attention_mask else None
         with self._gradient(False):
-            projected = self.base.feature_projection(hidden_BTC)
-            projected_BTH = projected[0] if isinstance(projected, tuple) else projected
-            *below, values_BRH = run_lower(self.base, projected_BTH, mask_BT if self.attention_mask else None, depth)
-            if self.weighs_layers:
-                means = [masked_mean(state_BTH, mask_BT).to(values_BRH.dtype) for state_BTH in below]
+            values_BRH = self.family.enter(self.base, self.family.project(self.base, hidden_BTC), seen_BT)
+            means = []
+            for state_BTH in run_layers(self.family, self.base, values_BRH, seen_BT, end=depth):
+                if self.weighs_layers:
+                    means.append(masked_mean(values_BRH, mask_BT).to(values_BRH.dtype))
+                values_BRH = state_BTH
+            if means:
                 values_BRH = torch.cat([torch.stack(means, dim=1), values_BRH], dim=1)
         return values_BRH, steps_B + self.num_means(depth)
 
@@ -179,12 +148,21 @@ class EmotionClassifier(nn.Module):
         """Return what `pooled` returns, computed from the outputs of the first `depth` layers."""
         num_means = self.num_means(depth)
         hidden_BTH = values_BRH[:, num_means:]
-        mask_BT = self._mask(rows_B - num_means, hidden_BTH.shape[1])
-        states, output_BTH = run_upper(self.base, hidden_BTH, mask_BT if self.attention_mask else None, depth)
-        if not self.weighs_layers:
-            return masked_mean(output_BTH, mask_BT)[:, None]
-        means = [masked_mean(state_BTH, mask_BT) for state_BTH in (hidden_BTH, *states)]
-        return torch.cat([values_BRH[:, :num_means].float(), torch.stack(means, dim=1)], dim=1)
+        means_BLH = self._means_above(hidden_BTH, self._mask(rows_B - num_means, hidden_BTH.shape[1]), depth)
+        return torch.cat([values_BRH[:, :num_means].float(), means_BLH], dim=1) if num_means else means_BLH
+
+    def _means_above(self, hidden_BTH: Tensor, mask_BT: Tensor, depth: int) -> Tensor:
+        """Return the mean over valid steps of the encoder's output, or of `hidden_BTH` and every layer's from `depth` on: means_BLH."""
+        states: list[Tensor] = []
+        output_BTH = hidden_BTH
+        drops = self.base.training and not self.weighs_layers  # a dropped layer would leave its weight without a value
+        for state_BTH in run_layers(self.family, self.base, hidden_BTH, mask_BT if self.attention_mask else None, depth, drops=drops):
+            if self.weighs_layers:
+                states.append(masked_mean(output_BTH, mask_BT))
+            output_BTH = state_BTH
+        if not self.weighs_layers or self.family.norms_last_state:
+            output_BTH = self.family.leave(self.base, output_BTH)
+        return torch.stack([*states, masked_mean(output_BTH, mask_BT)], dim=1)
 
     def num_means(self, depth: int) -> int:
         """Return how many rows stand before the steps: what the head takes of the layers below the last frozen one."""
@@ -192,27 +170,6 @@ class EmotionClassifier(nn.Module):
 
     def _mask(self, steps_B: Tensor, num_steps: int) -> Tensor:
         return step_mask(steps_B if self.attention_mask else torch.full_like(steps_B, num_steps), num_steps)
-
-    def _augment(self, hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """Apply the SpecAugment of the checkpoint while training; a batch shorter than one mask goes without masks in time."""
-        is_short = hidden_BTH.shape[1] < self.config.mask_time_length
-        nothing_BT = torch.zeros_like(mask_BT) if is_short and self.base.training and self.config.mask_time_prob > 0 else None
-        return self.base._mask_hidden_states(hidden_BTH, mask_time_indices=nothing_BT, attention_mask=mask_BT)
-
-    @contextmanager
-    def _layer_states(self) -> Iterator[list[Tensor]]:
-        """Collect, if the checkpoint weights its layers, the input of the first layer and the output of every layer."""
-        states: list[Tensor] = []
-        hooks = []
-        if self.weighs_layers:
-            layers = self.base.encoder.layers
-            hooks.append(layers[0].register_forward_pre_hook(lambda layer, inputs: states.append(inputs[0])))
-            hooks += [layer.register_forward_hook(lambda layer, inputs, output: states.append(output)) for layer in layers]
-        try:
-            yield states
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def logits(self, pooled_BLH: Tensor) -> Tensor:
         """Return logits_BE in float32: projector and mean over steps are both linear, so the mean comes first."""
@@ -227,7 +184,7 @@ class EmotionClassifier(nn.Module):
 
     def freeze(self, mode: str) -> None:
         """Freeze nothing (`none`), the CNN (`feature_encoder`), everything below the head (`encoder`) or up to a layer (`encoder:K`)."""
-        part = frozen_part(self.base, mode)
+        part = frozen_part(self.family, self.base, mode)
         self.freezing, self.depth = mode, depth_of(mode)
         self.requires_grad_(True)
         if part is not None:
@@ -239,7 +196,7 @@ class EmotionClassifier(nn.Module):
     def train(self, mode: bool = True) -> "EmotionClassifier":
         """Set training mode, except for the frozen part: its dropout and SpecAugment stay off."""
         super().train(mode)
-        part = frozen_part(self.base, self.freezing)
+        part = frozen_part(self.family, self.base, self.freezing)
         if part is not None:
             part.eval()
         return self
@@ -256,14 +213,14 @@ class EmotionClassifier(nn.Module):
 
     def layers_above(self, name: str) -> int | None:
         """Return how many layers of the encoder stand above a weight, all of them for what lies below the first; None in the head."""
-        prefix = f"net.{self.net.base_model_prefix}."
+        prefix = f"net.{self.family.base_name(self.net)}."
         if not name.startswith(prefix):
             return None
-        num_layers = len(self.base.encoder.layers)
-        if found := re.match(r"encoder\.layers\.(\d+)\.", name.removeprefix(prefix)):
+        num_layers = len(self.family.layers(self.base))
+        if found := re.match(rf"{re.escape(self.family.layers_name)}\.(\d+)\.", name.removeprefix(prefix)):
             return num_layers - 1 - int(found[1])
-        is_last = name.startswith(f"{prefix}encoder.layer_norm.") and self.config.do_stable_layer_norm
-        return 0 if is_last else num_layers
+        last_norm = f"{prefix}{self.family.layers_name.removesuffix('layers')}layer_norm."
+        return 0 if name.startswith(last_norm) and self.family.norms_at_end(self.base) else num_layers
 
     def num_parameters(self) -> tuple[int, int]:
         """Return how many parameters are trainable, and how many are frozen."""
@@ -272,8 +229,8 @@ class EmotionClassifier(nn.Module):
 
     def digest(self, mode: str) -> str:
         """Return a hash of all that decides the outputs of the part that a mode freezes: its weights and its architecture."""
-        part = frozen_part(self.base, mode)
-        digest = hashlib.sha256(repr([(name, getattr(self.config, name, None)) for name in DECISIVE]).encode())
+        part = frozen_part(self.family, self.base, mode)
+        digest = hashlib.sha256(repr([(name, getattr(self.config, name, None)) for name in self.family.decisive]).encode())
         for name, weight in (part.state_dict() if part else {}).items():
             if name != "masked_spec_embed":  # random where a checkpoint lacks it, and unused in eval mode
                 digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
@@ -286,7 +243,7 @@ class EmotionClassifier(nn.Module):
             return (self.config.hidden_size,)
         if mode == "encoder":
             return (self.config.num_hidden_layers + 1 if self.weighs_layers else 1, self.config.hidden_size)
-        return (self.config.conv_dim[-1],)
+        return (self.family.channels(self.config),)
 
     def save(self, folder: Path) -> None:
         """Write config, safetensors and preprocessor, as plain transformers opens them."""

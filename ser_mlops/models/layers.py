@@ -1,38 +1,26 @@
-"""The layers of an encoder run in two parts, up to the K-th and from there on, as transformers runs them in one.
+"""The layers of an encoder, run from one to another as transformers runs them all.
 
-The lower part is frozen: no SpecAugment, dropout or layerdrop. In the upper part a layer may be dropped while it is trained.
+While an encoder is trained a layer may be dropped (layerdrop). Dropout and layerdrop of frozen layers are off.
 
 Shape letters: B batch, T steps, H hidden.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.masking_utils import create_bidirectional_mask
+
+from ser_mlops.models.families.base import Family
 
 
-def run_lower(base: Any, hidden_BTH: Tensor, mask_BT: Tensor | None, depth: int) -> list[Tensor]:
-    """Return the input of the first layer and the outputs of the first `depth` layers."""
-    encoder = base.encoder
-    if mask_BT is not None:
-        hidden_BTH = hidden_BTH * mask_BT[:, :, None]  # which the convolution over positions must not see
-    attention = create_bidirectional_mask(config=encoder.config, inputs_embeds=hidden_BTH, attention_mask=mask_BT)
-    hidden_BTH = hidden_BTH + encoder.pos_conv_embed(hidden_BTH)
-    states = [hidden_BTH if base.config.do_stable_layer_norm else encoder.layer_norm(hidden_BTH)]
-    for layer in encoder.layers[:depth]:
-        states.append(layer(states[-1], attention_mask=attention))
-    return states
-
-
-def run_upper(base: Any, hidden_BTH: Tensor, mask_BT: Tensor | None, depth: int) -> tuple[list[Tensor], Tensor]:
-    """Return the outputs of the layers above the first `depth`, and the output of the encoder."""
-    encoder = base.encoder
-    attention = create_bidirectional_mask(config=encoder.config, inputs_embeds=hidden_BTH, attention_mask=mask_BT)
-    states: list[Tensor] = []
-    for layer in encoder.layers[depth:]:
-        is_dropped = encoder.training and encoder.config.layerdrop > 0 and torch.rand([]) < encoder.config.layerdrop
-        if not is_dropped:
-            hidden_BTH = layer(hidden_BTH, attention_mask=attention)
-        states.append(hidden_BTH)
-    return states, encoder.layer_norm(hidden_BTH) if base.config.do_stable_layer_norm else hidden_BTH
+def run_layers(
+    family: Family, base: Any, hidden_BTH: Tensor, mask_BT: Tensor | None, first: int = 0, end: int | None = None, *, drops: bool = False
+) -> Iterator[Tensor]:
+    """Yield the output of every layer from `first` to the one before `end`, computed from the output of the one below."""
+    context = family.context(base, hidden_BTH, mask_BT)
+    for number, layer in list(enumerate(family.layers(base)))[first:end]:
+        rate = family.drops(base, number) if drops else 0.0
+        if not (rate > 0 and torch.rand([]) < rate):
+            hidden_BTH = family.run_layer(layer, hidden_BTH, context)
+        yield hidden_BTH

@@ -1,0 +1,5 @@
+"""HuBERT and DistilHuBERT."""
+
+from ser_mlops.models.families.base import Family
+
+FAMILY = Family("hubert")

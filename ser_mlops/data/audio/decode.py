@@ -240,7 +240,8 @@ def _refuse_unusable(samples: np.ndarray, levels: _Levels, num_channels: int, mi
     if levels.num_frames == 0 or len(samples) == 0:
         raise BadAudio(Defect.NO_SAMPLES)
     if not samples.any():
-        raise BadAudio(Defect.ALL_ZEROS)
+        cancel = levels.power < DIFFERENT_POWER * levels.difference
+        raise BadAudio(Defect.ALL_ZEROS, "the channels cancel each other out, one is the other inverted" if cancel else "")
     if levels.low == levels.high:
         raise BadAudio(Defect.CONSTANT)
     if levels.num_clipped > ALL_CLIPPED_SHARE * levels.num_frames * num_channels:

@@ -7,6 +7,16 @@ from ser_mlops.errors import DataError
 
 SOUND_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"NIST_1A", b"#!AMR")
 """How sound files begin whose first bytes may all be text."""
+OTHER_MAGIC = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip file",
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"%PDF": "a PDF file",
+}
+"""How files begin that are copied or downloaded in the place of a recording."""
 CONTROL_BYTES = frozenset({*range(32), 127} - {9, 10, 12, 13})
 
 
@@ -58,6 +68,9 @@ def refuse_other_content(head: bytes) -> None:
         raise BadAudio(Defect.LFS_POINTER, "run `git lfs pull` where it came from")
     if head.startswith((b"\x00\x05\x16\x07", b"\x00\x05\x16\x00")):
         raise BadAudio(Defect.APPLE_DOUBLE)
+    for magic, kind in OTHER_MAGIC.items():
+        if head.startswith(magic):
+            raise BadAudio(Defect.UNREADABLE, f"{kind}, not audio")
     if head.startswith(b"NIST_1A") and (b"shorten" in head or b"wavpack" in head or b"shortpack" in head):
         raise BadAudio(Defect.NEEDS_DECODER, "compressed NIST SPHERE, convert it with `sph2pipe -f wav`")
     if head.startswith(b"ajkg"):

@@ -1,7 +1,8 @@
 """What the header of a sound file says about its length, to tell a recording that was cut off while it was copied from a whole one.
 
-Read are wav of all kinds (RIFF, RIFX, RF64, W64), AIFF, AU, CAF and NIST SPHERE by the bytes of their samples, and FLAC by its number of
-samples. Headers of streams, whose writer could not know the length, state 0 or a placeholder near the largest number.
+Read are wav of all kinds (RIFF, RIFX, RF64, W64), AIFF, AU, CAF and NIST SPHERE by the bytes of their samples, FLAC by its number of
+samples, and MP3 by the bytes that its encoder notes in the first frame (Xing, Info). Headers of streams, whose writer could not know the
+length, state 0 or a placeholder near the largest number.
 """
 
 import re
@@ -16,6 +17,8 @@ PLACEHOLDER_32 = 0x7F000000
 PLACEHOLDER_64 = 1 << 36
 DS64_DATA_SIZE = slice(28, 36)
 """Where an RF64 file states the bytes of its samples."""
+MP3_TOLERANCE = 0.01
+"""Encoders and taggers count a tag in or out: libmpg123, too, warns beyond this share only."""
 MAX_CHUNKS = 1000
 FLAC_LARGEST = (1 << 36) - 1
 
@@ -60,8 +63,8 @@ def extent_of(file: BinaryIO, size: int) -> Extent | None:
     file.seek(0)
     head = file.read(1024)
     layout = LAYOUTS.get(head[:4])
-    find = _find_in_chunks(layout) if layout else {b".snd": _find_in_au, b"NIST": _find_in_sphere}.get(head[:4])
-    found = find(file, head) if find else None
+    find = _find_in_chunks(layout) if layout else {b".snd": _find_in_au, b"NIST": _find_in_sphere}.get(head[:4], _find_in_mp3)
+    found = find(file, head)
     if found is None:
         return None
     offset, stated = found
@@ -147,6 +150,23 @@ def _find_in_sphere(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
     if offset is None or None in numbers:
         return None
     return _known(int(offset[1]), prod(int(number[1]) for number in numbers if number), is_long=True)
+
+
+def _find_in_mp3(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
+    start = 0
+    if head.startswith(b"ID3") and len(head) >= 10:
+        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(start)
+    frame = file.read(64)
+    if len(frame) < 64 or frame[0] != 0xFF or frame[1] & 0xE6 != 0xE2:  # 11 bits of synchronisation, layer III
+        return None
+    is_mpeg_1, is_mono = frame[1] & 0x18 == 0x18, frame[3] & 0xC0 == 0xC0
+    note = frame[4 + {(True, False): 32, (False, True): 9}.get((is_mpeg_1, is_mono), 17) :]
+    flags = int.from_bytes(note[4:8], "big")
+    if note[:4] not in (b"Xing", b"Info") or not flags & 2:
+        return None
+    stated = int.from_bytes(note[12:16] if flags & 1 else note[8:12], "big")
+    return _known(start, int(stated * (1 - MP3_TOLERANCE)), is_long=False)
 
 
 def _known(offset: int, stated: int, is_long: bool) -> tuple[int, int] | None:

@@ -292,3 +292,26 @@ def test_nothing_is_left_open(tmp_path):
     for _ in range(20):
         decode(path)
     assert len(list(descriptors.iterdir())) == before
+
+
+def test_channels_that_cancel_each_other_out_are_not_called_silent():
+    wave = tone(1.0)
+    with pytest.raises(BadAudio, match=r"^all zeros: the channels cancel each other out, one is the other inverted$"):
+        decode(encoded(np.stack([wave, -wave], axis=1)))
+    for silence in (np.zeros((16000, 2), dtype=np.float32), np.zeros(16000, dtype=np.float32)):
+        with pytest.raises(BadAudio, match=r"^all zeros$"):
+            decode(encoded(silence))
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"PK\x03\x04", "a ZIP archive"),
+        (b"\x1f\x8b\x08\x00", "a gzip file"),
+        (b"\xff\xd8\xff\xe0", "a picture"),
+        (b"%PDF-1.4\n", "a PDF file"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_recording_is_named(head, kind):
+    with pytest.raises(BadAudio, match=rf"^unreadable: {kind}, not audio$"):
+        decode(head + bytes(200))

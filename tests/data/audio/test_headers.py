@@ -9,7 +9,7 @@ import soundfile
 
 from ser_mlops.data.audio.decode import decode
 from ser_mlops.data.audio.defects import BadAudio, Defect
-from tests.data.audio.sounds import encoded, noise, with_sizes
+from tests.data.audio.sounds import encoded, noise, tone, with_sizes
 
 STATED = [
     ("WAV", "PCM_16", "FILE"),
@@ -98,3 +98,14 @@ def test_chunks_before_the_samples_are_skipped_however_long_they_are():
     assert len(decode(listed).samples) == 32000
     with pytest.raises(BadAudio, match=r"cut off: 0\.9 of 2\.0 s"):
         decode(listed[:32_900])
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])  # MPEG 2 and MPEG 1, whose notes lie at other places
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x10\x00" + bytes(16 * 128)])
+def test_a_cut_off_mp3_is_told_by_the_note_of_its_encoder(rate, channels, tag):
+    content = tag + encoded(np.stack([tone(4.0, rate)] * channels, axis=1), rate, "MP3", "MPEG_LAYER_III")
+    assert len(decode(content).samples) == pytest.approx(64000, abs=4000)
+    assert len(decode(content + b"TAG" + bytes(125)).samples) > 60000
+    with pytest.raises(BadAudio, match=r"^cut off: \d\.\d of \d\.\d s$"):
+        decode(content[: len(content) // 2])

@@ -16,6 +16,7 @@ DECIDES_NOTHING = {
     "ser_mlops.files": "how a file comes to be whole is not what is in it",
     "ser_mlops.settings.sections": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.preparation": "what params.yaml may hold; the values are params of the stage",
+    "ser_mlops.settings.recipes": "which settings of a training go together",
     "ser_mlops.settings.search": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.training": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.cores": "how many processes share the work; what comes out is the same",
@@ -100,7 +101,13 @@ def test_a_changed_raw_file_redoes_its_corpus_alone(real):
 def test_a_changed_corpus_module_decodes_nothing_again(real):
     module = real.root / "ser_mlops/data/corpora/tess.py"
     module.write_text(module.read_text() + "\n# a change that changes nothing\n")
-    assert {stage.partition("@")[0] for stage in real.repro()} <= {"catalogue", "frames", "report"}
+    assert {stage.partition("@")[0] for stage in real.repro()} <= {"definition", "catalogue", "frames", "report"}
+
+
+def test_another_corpus_of_ones_own_redoes_no_corpus_that_was_there(real):
+    own = real.root / "data/own_corpora.py"
+    own.write_text(own.read_text() + "\n# a comment\nOF_SOMETHING_ELSE = ('F', 'M')\n")
+    assert real.repro() == ["definition@SAVEE", "definition@TESS"]
 
 
 def test_one_corpus_is_redone_alone(real):

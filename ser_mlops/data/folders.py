@@ -5,11 +5,17 @@ from pathlib import Path
 LINK_TO_RAW = Path("data/raw")
 DEMO = Path("data/demo")
 IMPORTED = Path("data/imported")
+DEFINITIONS = Path("data/definitions")
 CATALOGUE = Path("data/catalogue")
 AUDIO = Path("data/audio")
 FRAMES = Path("data/frames")
 LEFT_OUT = Path("data/left_out")
 REPORT = Path("reports/data")
+
+
+def definition_file(corpus: str) -> Path:
+    """Return the path of the text that defines a corpus."""
+    return DEFINITIONS / f"{corpus}.txt"
 
 
 def catalogue_file(corpus: str) -> Path:

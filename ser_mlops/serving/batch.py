@@ -30,30 +30,36 @@ def conduct_prediction(
     tags = {"kind": "predict", "model_uri": model_uri, "audio": audio, **commit_tags(), **machine_tags()}
     if predictor.terms.note:
         tags["model_note"] = predictor.terms.note
-    with open_notebook(name=f"predict {Path(audio).name} by {model_uri}", tags=tags, folder=checkpoints / OUTBOX) as notebook:
-        started = time.perf_counter()
-        table = predict_files(predictor, files)
-        seconds = time.perf_counter() - started
-        write_table(table, output)
+    started = time.perf_counter()
+    table = predict_files(predictor, files)
+    seconds = time.perf_counter() - started
+    write_table(table, output)
+    bad = table[table["error"] != ""]
+    audio_seconds = float((table["end"] - table["start"]).sum())
+    summary = (
+        f"{_count(len(files), 'file')}, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
+        f"{audio_seconds / seconds:,.1f} times faster than real time"
+    )
+    problems = [f"cannot be used: {row.file}: {row.error}" for row in bad.itertuples()]
+    with open_notebook(
+        name=f"predict {Path(audio).name} by {model_uri}",
+        tags=tags,
+        folder=checkpoints / OUTBOX,
+        is_detached=bool(problems),  # as `mlflow run` marks its own run FAILED where the exit code is 1, and this prediction is not
+    ) as notebook:
         with notebook.parent.artifact(output.name) as copy:
             write_table(table, copy)
-        num_bad = int((table["error"] != "").sum())
-        audio_seconds = float((table["end"] - table["start"]).sum())
-        notebook.parent.metrics({"files": len(files), "unusable": num_bad, "audio_seconds": audio_seconds, "seconds": seconds})
-        summary = (
-            f"{_count(len(files), 'file')}, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
-            f"{audio_seconds / seconds:,.1f} times faster than real time"
-        )
-        notebook.parent.describe(summary)
+        notebook.parent.metrics({"files": len(files), "unusable": len(bad), "audio_seconds": audio_seconds, "seconds": seconds})
+        notebook.parent.describe("\n".join([summary, "", *(f"- {problem}" for problem in problems)]).strip())
     counts = table["emotion"].value_counts().drop("", errors="ignore")
     if len(counts):
         print(counts.to_string(header=False))
     print(f"{summary}\n{output}: {_count(len(table), 'row')}")
     if predictor.terms.note:
         print(f"note: the model was trained on {predictor.terms.note}: its answers mean nothing")
-    for row in table[table["error"] != ""].itertuples():
-        print(f"cannot be used: {row.file}: {row.error}")
-    return 1 if num_bad else 0
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
 
 
 def _count(number: int, unit: str) -> str:

@@ -35,7 +35,7 @@ from ser_mlops.tracking.store import (
     tracking_uri,
     using_store,
 )
-from ser_mlops.tracking.views import link_to_run
+from ser_mlops.tracking.views import link_to_run, newest_curves
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,12 @@ class Notebook:
     def collect(self) -> None:
         """Send what writers of children that died left unsent."""
         self._collect()
+
+    def show_curves(self) -> None:
+        """Make the view `curves` of MLflow's pages that of this experiment's rounds."""
+        with using_store():
+            for key, value in newest_curves(self.parent.run_id).items():
+                self.client.set_experiment_tag(self.experiment_id, key, value)
 
     @property
     def link(self) -> str:
@@ -194,10 +200,11 @@ def _open_parent(client: MlflowClient, name: str, tags: Mapping[str, object], re
         return _resumed(client, resume, opened)
     experiment = find_experiment(client)
     assert experiment is not None
-    parent = client.get_run(opened) if opened and not is_detached else client.create_run(experiment.experiment_id)
-    if opened and is_detached:
-        put_aside(client, opened, parent.info.run_id, "detached call")
-    chosen = parent.info.run_name if opened and not is_detached and is_chosen(parent.info.run_name) else name
+    call = client.get_run(opened) if opened else None
+    parent = client.create_run(experiment.experiment_id) if call is None or is_detached else call
+    if call is not None and is_detached:
+        put_aside(client, call.info.run_id, parent.info.run_id, "detached call")
+    chosen = call.info.run_name if call is not None and is_chosen(call.info.run_name) else name
     named = {MLFLOW_RUN_NAME: chosen, TITLE_TAG: name, **tags}
     client.log_batch(parent.info.run_id, tags=[RunTag(key, str(value)[:MAX_TAG_CHARACTERS]) for key, value in named.items()])
     return parent

@@ -335,17 +335,8 @@ def test_huge_http_headers_cost_no_memory_and_leave_the_server_as_it_was(server,
 def test_predict_reports_what_it_cannot_read_in_the_table_the_exit_code_and_its_run(trained, tmp_path):
     (tmp_path / "good.flac").write_bytes(encoded(noise(1.0), container="FLAC"))
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
-    process = trained.project.start(
-        "python",
-        "-m",
-        "pipelines.predict",
-        "--model_uri",
-        trained.round_id,
-        "--audio",
-        str(tmp_path),
-        "--output",
-        str(tmp_path / "t.parquet"),
-    )
+    given = {"model_uri": trained.round_id, "audio": str(tmp_path), "output": str(tmp_path / "t.parquet")}
+    process = trained.project.start(*mlflow_run("--run-name", "phone calls", "-e", "predict", **given))
     output, _ = process.communicate()
     assert process.returncode == 1, output
     assert re.search(r"2 files, 1\.0 s of audio in .* s: .* files/s, .* times faster than real time", output)
@@ -354,8 +345,11 @@ def test_predict_reports_what_it_cannot_read_in_the_table_the_exit_code_and_its_
     table = pd.read_parquet(tmp_path / "t.parquet")
     assert [Path(file).name for file in table["file"]] == ["bad.wav", "good.flac"]
     assert table["error"].str.startswith("unreadable").tolist() == [True, False]
-    run = trained.project.runs()[0]
+    run, call = trained.project.runs()[:2]
     assert (run.data.tags["kind"], run.data.metrics["unusable"]) == ("predict", 1.0)
+    assert (run.info.run_name, run.info.status) == ("phone calls", "FINISHED"), "one unusable file is no failure of the others"
+    assert "bad.wav: unreadable" in run.data.tags["mlflow.note.content"]
+    assert (call.data.tags["kind"], call.data.tags["mlflow.parentRunId"]) == ("call", run.info.run_id)
     assert [item.path for item in trained.project.client.list_artifacts(run.info.run_id)] == ["t.parquet"]
 
 

@@ -23,7 +23,7 @@ def describe_summary(name: str, summary: ExperimentSummary, note: str, links: st
     headline = name
     if summary.leading is not None:
         over = f", mean of {len(summaries) - 2} test sets" if MEAN in summaries else ""
-        headline = f"UAR {_format_mean(summary.leading.table.loc['uar'])}{over}, {_format_interval(summary.leading, 'uar')}"
+        headline = f"UAR {format_mean(summary.leading.table.loc['uar'])}{over}, {_format_interval(summary.leading, 'uar')}"
     warning = f" — **{note}, proves nothing**" if note else ""
     head = "\n".join(
         [
@@ -37,7 +37,7 @@ def describe_summary(name: str, summary: ExperimentSummary, note: str, links: st
     )
     tested = [["tested on", "UAR", "95 % interval", "UAR, shared emotions", "chance", "accuracy", "F1 macro"]]
     for test, scored in summaries.items():
-        means = {score: _format_mean(row) for score, row in scored.table.iterrows()}
+        means = {score: format_mean(row) for score, row in scored.table.iterrows()}
         chance = f"{chances[test]:.3f}" if test in chances else ""
         bounds = format_bounds(*scored.table.loc["uar", ["ci_low", "ci_high"]])
         tested.append(
@@ -98,14 +98,15 @@ def _format_means(summaries: Mapping[str, Summary]) -> str:
     names = {test: _test_name(test, summaries) for test in summaries}
     width = max(map(len, names.values()))
     return "\n".join(
-        f"{names[test]:<{width}}  {score:<10}  {_format_mean(summary.table.loc[score])}   {_format_interval(summary, score)}"
+        f"{names[test]:<{width}}  {score:<10}  {format_mean(summary.table.loc[score])}   {_format_interval(summary, score)}"
         for test, summary in summaries.items()
         for score in SUMMARY_SCORES
         if score in summary.table.index
     )
 
 
-def _format_mean(row: pd.Series) -> str:
+def format_mean(row: pd.Series) -> str:
+    """Return the mean of a score with its spread over rounds, rounded."""
     return f"{row['mean']:.3f} ± {row['sd']:.3f}" if np.isfinite(row["sd"]) else f"{row['mean']:.3f}"
 
 

@@ -23,7 +23,7 @@ from ser_mlops.scores.units import UNKNOWN
 from ser_mlops.settings.reading import applicable_settings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
-from ser_mlops.tracking.names import CHILD_KEY_TAG, STUDY_TAG, TITLE_TAG
+from ser_mlops.tracking.names import CHILD_KEY_TAG, STUDY_TAG, TITLE_TAG, UAR_TAG, VALIDATION_TAG
 from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags, slurm_job
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 RESERVED_TAGS = (
     TITLE_TAG,
+    UAR_TAG,
+    VALIDATION_TAG,
     CHILD_KEY_TAG,
     STUDY_TAG,
     "train_datasets",

@@ -51,7 +51,7 @@ def model_card(
                 f"---\nlibrary_name: {about.library}\npipeline_tag: audio-classification\ntags: [speech-emotion-recognition]\n---",
                 f"# {title}",
                 *([SYNTHETIC] if note else []),
-                f"Classifies speech into {', '.join(EMOTIONS)}. Experiment type `{train.experiment_type}`, {about.model}",
+                f"{_emotions(training)} Experiment type `{train.experiment_type}`, {about.model}",
                 f"{about.opened} `contract.json` says what must happen to a recording before.",
                 "## Data",
                 _sides(training),
@@ -123,6 +123,15 @@ def _baseline(settings: Settings) -> _About:
         "`skops.io.load` opens `pipeline.skops`, a scikit-learn pipeline, without unpickling anything.",
         f"features: {VECTORS[chosen.features].licence}",
     )
+
+
+def _emotions(training: Training) -> str:
+    """Say which emotions the model has heard, and which it can answer all the same."""
+    counts = training.sides["train"]["emotions"].value_counts()
+    heard = [emotion for emotion in EMOTIONS if counts.get(emotion, 0)]
+    unheard = [emotion for emotion in EMOTIONS if emotion not in heard]
+    answers = f" It was trained on no clip of {' or '.join(unheard)}, and an answer of that name means nothing." if unheard else ""
+    return f"Classifies speech into {', '.join(heard)}.{answers}"
 
 
 def _sides(training: Training) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ser_mlops.data.lock import Version
-from ser_mlops.experiments.artifacts import CODE_FILE, ENVIRONMENT_FILE, FIGURES_FOLDER, HISTORY_FILE, MODEL, SETTINGS_FILE
-from ser_mlops.experiments.descriptions import describe_summary, format_summary
+from ser_mlops.experiments.artifacts import CODE_FILE, ENVIRONMENT_FILE, FIGURES_FOLDER, HISTORY_FILE, SETTINGS_FILE
+from ser_mlops.experiments.descriptions import describe_summary, format_mean, format_summary
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_figures
 from ser_mlops.experiments.model_card import model_card, served_window, serving_obstacle
 from ser_mlops.experiments.plan import Training
@@ -18,6 +18,7 @@ from ser_mlops.serving.predictor import CARD, Terms, folder_of, save_model_folde
 from ser_mlops.serving.pyfunc import save_pyfunc
 from ser_mlops.settings.reading import applicable_settings, dump_settings
 from ser_mlops.settings.sections import Settings
+from ser_mlops.tracking.names import UAR_TAG, VALIDATION_TAG
 from ser_mlops.tracking.provenance import code_listing, environment_text
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, read_artifact
@@ -81,6 +82,8 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
             **{f"best/val_{name}": value for name, value in result.fitted.best_scores.items() if "/" not in name},
         }
     )
+    validated = f"{result.fitted.best_scores['uar']:.3f}"
+    run.tags({UAR_TAG: f"{result.scores['']['uar']:.3f}", VALIDATION_TAG: validated})
     headline = f"UAR {result.scores['']['uar']:.3f} on {', '.join(result.tables)}, best epoch {result.best_epoch} of {len(result.history)}"
     described = f"{headline} ({note})" if note else headline
     if result.failure:
@@ -97,7 +100,7 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
     """Log the model of a finished training, ready to be served, with its card; after its scores, which become the model's too."""
     assert result.fitted is not None
     model = result.fitted.classifier
-    with run.model(MODEL) as folder:
+    with run.model(f"{result.training.name} round {result.round} {settings.train.model}") as folder:
         save_pyfunc(folder, settings.serving.model_dump(exclude={"window_seconds"}), model)
         weights = folder / folder_of(model)
         save_model_folder(model, weights, Terms(served_window(settings), settings.audio.min_seconds, note, serving_obstacle(settings)))
@@ -144,5 +147,7 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str,
     draw(run, summary_figures(name, results, note))
     if summary.failures:
         run.tags({"learned": f"nothing in {sum(bool(result.failure) for result in results)} of {len(results)} rounds"})
+    if summary.leading is not None:
+        run.tags({UAR_TAG: format_mean(summary.leading.table.loc["uar"])})
     run.describe(describe_summary(name, summary, note, links))
     return format_summary(summary)

@@ -72,6 +72,7 @@ def _lead(experiment: Experiment, world: World, tags: Mapping[str, str]) -> str:
     ) as notebook:
         if not notebook.is_resumed:
             describe_experiment(notebook.parent, settings, experiment.versions)
+        notebook.show_curves()
         print(f"watch in the MLflow UI: {notebook.link}", flush=True)
         with naming_resume(notebook.parent.run_id):
             table = conduct_rounds(experiment, notebook, checkpoints / notebook.parent.run_id, world)
@@ -148,7 +149,7 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
                 draw_missing(notebook.client, run, result, experiment.note)
             results.append(result)
             bar.update()
-        links = links_to_rounds(notebook.experiment_id, [run.run_id for run in runs])
+        links = links_to_rounds(notebook.experiment_id, notebook.parent.run_id, [run.run_id for run in runs])
         return record_summary(notebook.parent, experiment.name, results, experiment.note, links)
 
 

@@ -79,6 +79,7 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
         if not notebook.is_resumed:
             describe_experiment(parent, settings, experiment.versions)
         runs = notebook.schedule_unfinished(plan_runs(experiment))
+        notebook.show_curves()
         handover = Handover((checkpoints / parent.run_id).resolve(), settings, parent.run_id, runs)
         handover.save()
         try:

@@ -1,5 +1,6 @@
 """What is written of one run: metrics, params, tags, datasets, artifacts, models and its status, every one a record in the outbox."""
 
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -95,8 +96,12 @@ class RunLog:
 
     @contextmanager
     def model(self, name: str) -> Iterator[Path]:
-        """Yield a path to write an MLflow model (a folder) to; it becomes a logged model of the run, with its test metrics."""
-        path = self._stage(name)
+        """Yield a path to write an MLflow model (a folder) to; it becomes a logged model of the run, with its test metrics.
+
+        Characters that MLflow does not accept in the name of a model become spaces.
+        """
+        name = re.sub(r"[/:.%\"']+", " ", name)
+        path = self._stage("model")
         yield path
         self._outbox.append({"run": self.run_id, "op": "model", "path": str(path), "name": name})
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from ser_mlops.tracking.names import UAR_TAG, VALIDATION_TAG
+
 SHARED_VIEW = "mlflow.sharedViewState."
 NOTE = "mlflow.note.content"
 TRAINING = "workflowType=machine_learning"
@@ -17,10 +19,8 @@ TRAINING = "workflowType=machine_learning"
 COLUMNS: Mapping[str, int] = {
     "attributes.`Run Name`": 380,
     "attributes.`Created`": 140,
-    "metrics.`test/uar_mean`": 120,
-    "metrics.`test/uar_sd`": 110,
-    "metrics.`test/uar`": 110,
-    "metrics.`best/val_uar`": 110,
+    f"tags.`{UAR_TAG}`": 130,
+    f"tags.`{VALIDATION_TAG}`": 110,
     "metrics.`best_epoch`": 95,
     "tags.`freeze`": 130,
     "params.`train.lr`": 110,
@@ -30,9 +30,13 @@ COLUMNS: Mapping[str, int] = {
     "tags.`learned`": 110,
     "tags.`data`": 90,
 }
-"""Columns of the view `scores` and their widths in pixels: an experiment shows the mean of its rounds, a round its own score."""
+"""Columns of the view `scores` and their widths in pixels: an experiment shows the mean of its rounds, a round its own score.
+
+Scores are shown as tags, since MLflow prints the seventeen digits of a metric and cuts what the column does not hold."""
 EXPERIMENTS = "tags.code != ''"
 """Search that leaves out refused calls, predictions and comparisons: they have no such tag."""
+CHARTS = "compareRunsMode=CHART"
+BY_NAME = "tags.`mlflow.runName`"
 CURVES = ("train/loss", "val/loss", "val/uar", "val/accuracy", "val/f1_macro", "lr")
 SCORES = ("test/uar", "test/accuracy", "test/f1_macro")
 MOST_LINKED = 30
@@ -42,14 +46,29 @@ MOST_LINKED = 30
 def experiment_tags(experiment_id: str) -> dict[str, str]:
     """Return the tags that give the experiment its views, and its description that links to them."""
     scores = f"#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey=scores"
-    curves = f"#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey=curves&compareRunsMode=CHART"
+    curves = f"#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey=curves&{CHARTS}"
     columns = list(COLUMNS)
     table = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": COLUMNS, "searchFilter": EXPERIMENTS}
     return {
         f"{SHARED_VIEW}scores": _saved("Scores", table),
-        f"{SHARED_VIEW}curves": _saved("Curves", _charts({"Curves by epoch": CURVES, "Test scores": SCORES})),
-        NOTE: f"Speech emotion recognition: [scores]({scores}) of all experiments, [curves]({curves}) of their rounds",
+        **newest_curves(""),
+        NOTE: f"Speech emotion recognition: [scores]({scores}) of all experiments, [curves]({curves}) of the newest one's rounds",
     }
+
+
+def newest_curves(parent_id: str) -> dict[str, str]:
+    """Return the tag that makes the view `curves` that of the rounds of one parent run, which is no run as long as there is none.
+
+    Sorted by their names, rounds are listed without their parent; sorted by time, MLflow would hide them until it is unfolded.
+    """
+    charts = _charts({"Curves by epoch": CURVES, "Test scores": SCORES})
+    listed = {"searchFilter": _rounds_of(parent_id), "orderByKey": BY_NAME, "orderByAsc": True}
+    return {f"{SHARED_VIEW}curves": _saved("Curves", charts | listed)}
+
+
+def _rounds_of(parent_id: str) -> str:
+    """Return the search that finds the rounds of an experiment."""
+    return f"tags.`mlflow.parentRunId` = '{parent_id}'"
 
 
 def _saved(name: str, state: Mapping[str, Any]) -> str:
@@ -83,14 +102,17 @@ def link_to_run(experiment_id: str, run_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
 
 
-def links_to_rounds(experiment_id: str, run_ids: Sequence[str]) -> str:
-    """Return Markdown links to the curves of some runs, and to all that they hold, side by side; none where the runs are too many."""
-    if len(run_ids) > MOST_LINKED:
-        return ""
-    runs, experiments = quote(json.dumps(run_ids)), quote(json.dumps([experiment_id]))
-    curves = quote(json.dumps(["val/uar", "train/loss"]))
-    metric = f"metric={quote(json.dumps('val/uar'))}&plot_metric_keys={curves}&x_axis=step"
-    return (
-        f"[curves of the rounds](#/metric?runs={runs}&experiments={experiments}&{metric}&{TRAINING})"
-        f" · [rounds side by side](#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING})"
-    )
+def links_to_rounds(experiment_id: str, parent_id: str, run_ids: Sequence[str]) -> str:
+    """Return Markdown links to the curves of an experiment's rounds, one axis a page, and to all their scores, side by side.
+
+    Where the rounds are too many for a link to name them, the curves are left to the page of all scores.
+    """
+    listed = f"searchFilter={quote(_rounds_of(parent_id))}&orderByKey={quote(BY_NAME)}&orderByAsc=true"
+    links = {"rounds side by side": f"#/experiments/{experiment_id}/runs?{TRAINING}&{CHARTS}&{listed}"}
+    if len(run_ids) <= MOST_LINKED:
+        runs, experiments = quote(json.dumps(run_ids)), quote(json.dumps([experiment_id]))
+        for name, metric in (("training loss", "train/loss"), ("validation UAR", "val/uar")):
+            key, keys = quote(json.dumps(metric)), quote(json.dumps([metric]))
+            shown = f"metric={key}&plot_metric_keys={keys}&x_axis=step"
+            links = {f"{name} of the rounds": f"#/metric?runs={runs}&experiments={experiments}&{shown}&{TRAINING}"} | links
+    return " · ".join(f"[{name}]({link})" for name, link in links.items())

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -96,6 +96,13 @@ def expand(page: "sync_api.Page", name: str) -> None:
     page.get_by_role("link", name=re.compile(r"^round 0: ")).first.wait_for()
 
 
+def wait_for_list(page: "sync_api.Page", names: Collection[str]) -> None:
+    """Wait until the list beside the charts holds these runs and no other."""
+    page.get_by_text(re.compile(rf"^{len(names)} matching runs$")).wait_for()
+    for name in names:
+        page.get_by_role("link", name=name, exact=True).first.wait_for()
+
+
 def lines_of(chart: "sync_api.Locator", num_lines: int = ROUNDS) -> dict[tuple[str, str], list[float]]:
     """The heights of a chart's lines by run and metric, once there are so many; each must have a point per epoch."""
     chart.locator(".scatterlayer .trace").nth(num_lines - 1).wait_for()
@@ -106,15 +113,14 @@ def lines_of(chart: "sync_api.Locator", num_lines: int = ROUNDS) -> dict[tuple[s
 
 def test_the_list_shows_experiments_their_rounds_and_their_scores(laboratory, browser):
     page = browser.follow(browser.open(), "scores")
-    page.get_by_text("test/uar_mean").wait_for()
     expand(page, INDEP)
     (parent,) = [run for run in parents_of(laboratory.runs()) if run.info.run_name == INDEP]
     names = page.locator("[col-id='attributes.`Run Name`'] a").all_inner_texts()
     assert names == [GRID, INDEP, *reversed(CHILDREN)]
-    means = page.locator("[role=gridcell][col-id='metrics.`test/uar_mean`']").all_inner_texts()
-    assert float(means[1]) == parent.data.metrics["test/uar_mean"]
-    scores = page.locator("[role=gridcell][col-id='metrics.`test/uar`']").all_inner_texts()
-    assert [float(score) for score in scores[2:]] == [run.data.metrics["test/uar"] for run in reversed(laboratory.children_of(parent))]
+    scores = page.locator("[role=gridcell][col-id='tags.`uar`']").all_inner_texts()
+    metrics = parent.data.metrics
+    assert scores[1] == f"{metrics['test/uar_mean']:.3f} ± {metrics['test/uar_sd']:.3f}"
+    assert scores[2:] == [f"{run.data.metrics['test/uar']:.3f}" for run in reversed(laboratory.children_of(parent))]
     picture(page, "runs")
 
 
@@ -144,21 +150,26 @@ def test_a_description_begins_with_the_score_and_leads_to_the_curves(laboratory,
     page.get_by_text("Show more").first.click()
     page.locator("pre", has_text="CREMA fold 0").first.wait_for()
     picture(page, "experiment")
-    lines = lines_of(browser.follow(page, "curves of the rounds").locator(".js-plotly-plot"), 2 * ROUNDS)
-    assert set(lines) == {(name, metric) for name in CHILDREN for metric in ("val/uar", "train/loss")}
+    losses = lines_of(browser.follow(page, "training loss of the rounds").locator(".js-plotly-plot"))
+    assert set(losses) == {(name, "train/loss") for name in CHILDREN}
+    lines = lines_of(browser.follow(page, "validation UAR of the rounds").locator(".js-plotly-plot"))
+    assert set(lines) == {(name, "val/uar") for name in CHILDREN}
     for child, name in zip(laboratory.children_of(parent), CHILDREN, strict=True):
         history = laboratory.client.get_metric_history(child.info.run_id, "val/uar")
         assert lines[name, "val/uar"] == [point.value for point in sorted(history, key=lambda point: point.step)]
     side_by_side = browser.follow(page, "rounds side by side")
-    side_by_side.get_by_text(f"Comparing {ROUNDS} Runs").wait_for()
+    side_by_side.get_by_text("best/val_uar", exact=True).wait_for()
+    wait_for_list(side_by_side, CHILDREN)
 
 
-def test_the_view_of_curves_draws_the_rounds_that_are_unfolded(browser):
+def test_the_view_of_curves_draws_the_rounds_of_the_newest_experiment(laboratory, browser):
+    (newest,) = [run for run in parents_of(laboratory.runs()) if run.info.run_name == GRID]
+    names = {run.info.run_name for run in laboratory.children_of(newest)}
     page = browser.follow(browser.open(), "curves")
-    expand(page, INDEP)
     for metric in ("train/loss", "val/loss", "val/uar"):
         card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has=page.get_by_text(metric, exact=True)).first
-        assert set(lines_of(card.locator(".js-plotly-plot"))) == {(name, metric) for name in CHILDREN}
+        assert set(lines_of(card.locator(".js-plotly-plot"), len(names))) == {(name, metric) for name in names}
+    wait_for_list(page, names)
     picture(page, "curves")
 
 

@@ -1,6 +1,7 @@
 """Link data/raw to a folder of real recordings, which holds one folder per corpus."""
 
 import argparse
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ser_mlops.commands import run_command
@@ -26,12 +27,17 @@ def link_raw(folder: Path, link: Path, own_corpora: str | None = None) -> None:
 
     corpora = all_corpora(own_corpora)
     if not folder.is_dir():
-        raise DataError(f"no folder {folder}, expected one that holds one folder per corpus: {', '.join(corpora)}")
+        what = f"{folder} is a file" if folder.is_file() else f"no folder {folder}"
+        raise DataError(f"{what}, expected a folder that holds one folder per corpus: {', '.join(corpora)}")
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     found, others = [name for name in folders if name in corpora], [name for name in folders if name not in corpora]
+    for link_inside in folder.iterdir():
+        if link_inside.is_symlink() and not link_inside.exists():
+            raise DataError(f"{link_inside} is a broken link, and DVC stops at those: fix it or remove it")
     if not found:
         unknown = one_of("corpus folder", ", ".join(others) or "none", corpora)
-        raise DataError(f"{folder}: {unknown}; define corpora of your own in {own_corpora or 'data/own_corpora.py'}")
+        hint = _hint(folder, others, corpora)
+        raise DataError(f"{folder}: {unknown}{hint}; define corpora of your own in {own_corpora or 'data/own_corpora.py'}")
     for file in (file for name in found for file in walk(folder / name)):
         if not file.exists():
             raise DataError(f"{path_in_tables(str(file))} is a broken link, and DVC stops at those: fix it or remove it")
@@ -48,6 +54,21 @@ def link_raw(folder: Path, link: Path, own_corpora: str | None = None) -> None:
     if others:
         print(f"not corpora by their names: {', '.join(others)} (define corpora of your own in {own_corpora or 'data/own_corpora.py'})")
     print(f"now set in params.yaml\n\n  data:\n    raw: {link.as_posix()}\n    corpora: [{', '.join(found)}]\n\nand run: dvc repro")
+
+
+def _hint(folder: Path, others: Sequence[str], corpora: Collection[str]) -> str:
+    """Say what a folder without a corpus was probably meant to be, as the end of a message; empty if nothing is near."""
+    if folder.resolve().name in corpora:
+        return f". It is a corpus itself: FROM={folder.resolve().parent}"
+    for name in others:
+        held = sorted(path.name for path in (folder / name).iterdir() if path.name in corpora and path.is_dir())
+        if held:
+            return f". {name} holds {', '.join(held)}: FROM={folder / name}"
+    for name in others:
+        meant = [corpus for corpus in corpora if name.upper().replace("-", "_").startswith(corpus)]
+        if meant:
+            return f". Rename {name} to {meant[0]}, if it is that corpus"
+    return ""
 
 
 def _is_utf8(file: Path) -> bool:

@@ -39,6 +39,28 @@ def test_a_folder_without_a_corpus_says_where_to_define_one(tmp_path: Path) -> N
         link_raw(tmp_path / "one", tmp_path / "raw")
 
 
+@pytest.mark.parametrize(
+    ("file", "named", "hint"),
+    [
+        ("recordings/CREMA/1001_IEO_ANG_HI.wav", "recordings/CREMA", r"It is a corpus itself: FROM=.*/recordings;"),
+        ("recordings/audio/CREMA/1001_IEO_ANG_HI.wav", "recordings", r"audio holds CREMA: FROM=.*/recordings/audio;"),
+        ("recordings/Crema-D/1001_IEO_ANG_HI.wav", "recordings", r"Rename Crema-D to CREMA, if it is that corpus;"),
+    ],
+)
+def test_a_folder_that_was_probably_meant_otherwise_says_what_to_give(tmp_path: Path, file: str, named: str, hint: str) -> None:
+    lay_out(tmp_path, file)
+    if named.endswith("CREMA"):
+        lay_out(tmp_path / named, "AudioWAV/1001_IEO_DIS_HI.wav")
+    with pytest.raises(DataError, match=hint):
+        link_raw(tmp_path / named, tmp_path / "raw")
+
+
+def test_an_archive_is_called_a_file(tmp_path: Path) -> None:
+    (tmp_path / "CREMA.zip").touch()
+    with pytest.raises(DataError, match=r"CREMA.zip is a file, expected a folder that holds one folder per corpus: CAFE"):
+        link_raw(tmp_path / "CREMA.zip", tmp_path / "raw")
+
+
 def test_names_that_dvc_cannot_keep_are_refused_with_the_command_that_fixes_them(tmp_path: Path) -> None:
     os.makedirs(os.fsencode(tmp_path / "CAFE") + b"/Col\x8are")
     with open(os.fsencode(tmp_path / "CAFE") + b"/Col\x8are/01-C-1-1.wav", "wb"):
@@ -52,6 +74,13 @@ def test_a_broken_link_is_refused(tmp_path: Path) -> None:
     lay_out(tmp_path / "recordings", "CREMA/1001_IEO_ANG_HI.wav")
     (tmp_path / "recordings/CREMA/1002_IEO_ANG_HI.wav").symlink_to(tmp_path / "gone.wav")
     with pytest.raises(DataError, match=r"CREMA/1002_IEO_ANG_HI.wav is a broken link, and DVC stops at those: fix it or remove it"):
+        link_raw(tmp_path / "recordings", tmp_path / "raw")
+
+
+def test_a_corpus_that_is_a_broken_link_is_no_unknown_corpus(tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings/CREMA").symlink_to(tmp_path / "unmounted/CREMA")
+    with pytest.raises(DataError, match=r"recordings/CREMA is a broken link, and DVC stops at those"):
         link_raw(tmp_path / "recordings", tmp_path / "raw")
 
 

@@ -112,12 +112,16 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a csv file in UTF-8 ({error.reason} at {error.start:,}): save it again in that encoding") from None
+    except (OSError, csv.Error) as error:
         raise DataError(f"{path} is not a readable csv file: {error}") from None
     names = [name.strip() for name in header]
     missing = [column for column in columns if column not in names]
     if missing:
-        raise DataError(f"{path} has no column {missing[0]!r}, expected the columns: {', '.join(columns)}")
+        separator = next((sign for sign in (";", "\t") if len(names) == 1 and sign in names[0]), None)
+        there = f"its cells are separated by {separator!r}, not by commas" if separator else f"it has {', '.join(names) or 'none'}"
+        raise DataError(f"{path} has no column {missing[0]!r}, expected the columns: {', '.join(columns)} ({there})")
     for row in rows:
         if any(cell.strip() for cell in row[len(names) :]):
             raise DataError(f"{path}: the row of {row[0]!r} has {len(row)} cells, expected {len(names)}")

@@ -18,6 +18,7 @@ from ser_mlops.data.folders import IMPORTED
 from ser_mlops.data.frames import GENDERS, PARTS
 from ser_mlops.errors import DataError, one_of
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
 IMPORTED_COLUMNS = ("path", "emotion", "speaker", "gender", "part")
 
 MERGED_INTO = {"calm": "neutral", "contempt": "disgust"}
@@ -81,7 +82,9 @@ def scan(raw: Path, corpus: Corpus, imported: Path = IMPORTED) -> Scan:
     found = sorted(_leave_out_copies(found), key=lambda item: item.path)
     if all(item.clip is None for item in found):
         reasons = Counter(item.reason for item in found).most_common(5)
-        counts = ", ".join(f"{count} {reason}" for reason, count in reasons) or "no audio file"
+        archives = [suffix for suffix in ARCHIVES if others[suffix]]
+        packed = f", but archives to unpack: {', '.join(archives)}" if archives else ""
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons) or f"no audio file{packed}"
         raise DataError(f"no clip of {corpus.name} in {folder} ({counts}), expected files such as {folder / corpus.layout}")
     return Scan(found, dict(sorted(others.items())))
 

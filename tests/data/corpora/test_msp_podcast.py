@@ -76,6 +76,22 @@ def test_a_missing_column_is_an_error_that_names_it(tmp_path):
         read_table(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"FileName;EmoClass;SpkrID\na.wav;N;1\n", r"\(its cells are separated by ';', not by commas\)"),
+        (b"FileName\tEmoClass\na.wav\tN\n", r"\(its cells are separated by '\\t', not by commas\)"),
+        (b"filename,emoclass\na.wav,N\n", r"\(it has filename, emoclass\)"),
+        ("FileName,EmoClass\n".encode("utf-16"), r"is not a csv file in UTF-8 \(invalid start byte at 0\): save it again in that encoding"),
+        ("FileName,EmoClass\nJosé.wav,N\n".encode("latin-1"), r"is not a csv file in UTF-8 \(.* at 21\)"),
+    ],
+)
+def test_a_label_file_in_another_form_says_what_is_other_about_it(tmp_path, content, told):
+    lay_out(tmp_path, "labels_consensus.csv", content=content)
+    with pytest.raises(DataError, match=told):
+        read_table(tmp_path)
+
+
 def test_audio_without_a_row_and_a_row_without_audio_are_both_left_out(tmp_path):
     lay_out(tmp_path, f"MSP_PODCAST/{NAME}", "MSP_PODCAST/Audios/MSP-PODCAST_0002_0001.wav")
     lay_out(

@@ -27,6 +27,12 @@ def test_an_empty_folder_is_an_error_that_says_what_was_expected(tmp_path):
         scan(tmp_path, TESS)
 
 
+def test_archives_in_the_place_of_recordings_are_to_be_unpacked(tmp_path):
+    lay_out(tmp_path, "TESS/OAF.zip", "TESS/YAF.tar.gz", "TESS/readme.txt")
+    with pytest.raises(DataError, match=r"no clip of TESS in .* \(no audio file, but archives to unpack: .zip, .gz\), expected"):
+        scan(tmp_path, TESS)
+
+
 def test_a_folder_of_another_corpus_is_an_error_that_counts_the_reasons(tmp_path):
     lay_out(tmp_path, "TESS/1001_IEO_ANG_HI.wav", "TESS/1002_IEO_ANG_HI.wav", "TESS/._OAF_back_sad.wav")
     with pytest.raises(DataError, match=r"\(2 unparsable name, 1 AppleDouble stub\)"):

@@ -19,6 +19,7 @@ from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.virtualenv import _get_virtualenv_name
 
 from ser_mlops.tracking.command import run_tracked_command
+from tests.processes import Command, Signal, run_module
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(sys.prefix).resolve()
@@ -87,7 +88,6 @@ class Project:
 
         Returns its exit code, what it printed and what it wrote to stderr.
         """
-        words = [word for name, value in parameters.items() for word in (f"--{name}", value)]
         printed, told = io.StringIO(), io.StringIO()
         with (
             contextlib.chdir(self.root),
@@ -97,10 +97,17 @@ class Project:
         ):
             for name, value in (variables or {"MLFLOW_TRACKING_URI": f"sqlite:///{self.root}/mlflow.db"}).items():
                 patch.setenv(name, value)
-            patch.setattr("sys.argv", [module, *words])
+            patch.setattr("sys.argv", [module, *words_of(parameters)])
             with pytest.raises(SystemExit) as ended:
                 run_tracked_command(module.rpartition(".")[2], importlib.import_module(module).main)
         return ended.value.code, printed.getvalue(), told.getvalue()
+
+    def fork(self, module: str, parameters: Mapping[str, str], threads: int = 1, disturbance: Signal | None = None) -> Command:
+        """Start a module in a process that finds everything imported, which saves those seconds too; for what is to be killed."""
+        logs = self.root.with_name(f"{self.root.name}_logs")
+        logs.mkdir(exist_ok=True)
+        log = logs / f"{len(list(logs.iterdir()))}.log"
+        return Command.start(log, run_module, self.root, module, words_of(parameters), threads, disturbance)
 
     def run_here(self, module: str, **parameters: str) -> str:
         """Run a module that must succeed in this process; return what it printed."""
@@ -166,7 +173,12 @@ def mlflow_run(*entry_point: str, **parameters: str) -> Sequence[str]:
 
 def train(**parameters: str) -> Sequence[str]:
     """Word the same experiment without MLflow around it."""
-    return [sys.executable, "-m", "pipelines.train", *(word for name, value in parameters.items() for word in (f"--{name}", value))]
+    return [sys.executable, "-m", "pipelines.train", *words_of(parameters)]
+
+
+def words_of(parameters: Mapping[str, str]) -> list[str]:
+    """Word parameters for a module's command line."""
+    return [word for name, value in parameters.items() for word in (f"--{name}", value)]
 
 
 def parents_of(runs: Sequence[Run]) -> list[Run]:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.resuming import resolve_settings
 from ser_mlops.files import md5_of
 from tests.models.builders import write_to_cache
+from tests.processes import Signal
 from tests.project import Project, metrics_of, mlflow_run, parents_of, train
 
 pytestmark = pytest.mark.timeout(600)  # most of these start processes, each of which takes seconds to import what it needs
@@ -266,18 +266,15 @@ def test_a_refused_mlflow_run_is_failed_and_says_why(project, tmp_path):
 
 def test_an_interrupted_experiment_is_resumed_and_ends_with_the_same_numbers(project, finished, tmp_path):
     copy = project.copy(tmp_path / "project")
-    process = copy.start(*train(**TWO_ROUNDS, checkpoint_every="1", **{"paths.checkpoints": "scratch"}))
-    wait_until(lambda: process.poll() is not None or any(copy.root.glob("scratch/*/CREMA_fold_0_round_1/*")), 120)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate()
-    assert process.returncode == 143, output
-    assert "error: SIGTERM" in output
+    in_round_1 = Signal(signal.SIGTERM, "ser_mlops.training.checkpoints", "_write", "/CREMA_fold_0_round_1/")
+    given = {**TWO_ROUNDS, "checkpoint_every": "1", "paths.checkpoints": "scratch"}
+    assert "error: SIGTERM" in copy.fork("pipelines.train", given, disturbance=in_round_1).finish(143)
     (parent,) = parents_of(copy.runs())
     assert [run.info.status for run in (parent, *copy.children_of(parent))] == ["KILLED", "FINISHED", "KILLED"]
     assert f"-P resume={parent.info.run_id}" in parent.data.tags["mlflow.note.content"]
 
     first_round = copy.children_of(parent)[0].info.end_time
-    copy.run(*mlflow_run(resume=parent.info.run_id))
+    copy.run_here("pipelines.train", resume=parent.info.run_id)
     assert not (copy.root / "checkpoints").exists(), "the state was looked for where it is not"
     (resumed,) = parents_of(copy.runs())
     children = copy.children_of(resumed)
@@ -292,35 +289,20 @@ def test_an_interrupted_experiment_is_resumed_and_ends_with_the_same_numbers(pro
 
 def test_an_experiment_killed_before_anything_was_sent_is_resumed(project, tmp_path):
     copy = project.copy(tmp_path / "project")
-    process = copy.start(*train(test_dataset="SAVEE", **FAST))
-    records = copy.root / "checkpoints/outbox"
-    wait_until(lambda: any("code.sha256" in path.read_text(encoding="utf-8") for path in records.glob("*/*/records.jsonl")), 120)
-    process.kill()
-    process.communicate()
+    at_start = Signal(signal.SIGKILL, "ser_mlops.tracking.outbox", "Outbox.append", "code.sha256")
+    copy.fork("pipelines.train", {"test_dataset": "SAVEE", **FAST}, disturbance=at_start).finish(-signal.SIGKILL)
     (parent,) = parents_of(copy.runs())
-    copy.run(*train(resume=parent.info.run_id))
+    copy.run_here("pipelines.train", resume=parent.info.run_id)
     (resumed,) = parents_of(copy.runs())
     assert [run.info.status for run in (resumed, *copy.children_of(resumed))] == ["FINISHED"] * 2
-
-
-def wait_until(is_so, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def kinds(project, tmp_path_factory) -> tuple[Project, dict[str, Run]]:
     """One experiment of every kind, all started at once on one store that did not exist."""
     copy = project.copy(tmp_path_factory.mktemp("kinds") / "project")
-    processes = {name: copy.start(*train(**FAST, **given)) for name, given in KINDS.items()}
-    runs = {}
-    for name, process in processes.items():
-        output, _ = process.communicate()
-        assert process.returncode == 0, output
-        runs[name] = copy.opened(output)
-    return copy, runs
+    commands = {name: copy.fork("pipelines.train", FAST | given) for name, given in KINDS.items()}
+    return copy, {name: copy.opened(command.finish()) for name, command in commands.items()}
 
 
 def scored_sets(run: Run) -> set[str]:
@@ -377,7 +359,7 @@ def test_a_finished_matrix_computes_nothing_again(kinds):
     copy, parents = kinds
     parent = parents["matrix"]
     before = {run.info.run_id: (run.info.end_time, run.data.metrics) for run in copy.children_of(parent)}
-    copy.run(*train(resume=parent.info.run_id))
+    copy.run_here("pipelines.train", resume=parent.info.run_id)
     again = copy.client.get_run(parent.info.run_id)
     assert again.info.status == "FINISHED"
     assert {run.info.run_id: (run.info.end_time, run.data.metrics) for run in copy.children_of(again)} == before

@@ -1,10 +1,11 @@
 """Entry point `baseline`: what its runs hold, how it resumes after a kill, what its help lists and what `compare` calls its runs."""
 
-import time
+import signal
 
 import pytest
 
 from ser_mlops.experiments.results import WHAT_TO_TRY, WHAT_TO_TRY_IN_BASELINE
+from tests.processes import Signal
 from tests.project import Project, metrics_of, mlflow_run, parents_of
 
 pytestmark = pytest.mark.timeout(600)
@@ -33,15 +34,8 @@ def test_a_baseline_is_an_experiment_with_scores_predictions_and_a_model(project
 
 def test_a_killed_baseline_is_resumed_and_ends_with_the_same_numbers(project, finished, tmp_path):
     copy = project.copy(tmp_path / "project")
-    process = copy.start("python", "-m", "pipelines.baseline", "--test_dataset=SAVEE", "--rounds=2")
-    records = copy.root / "checkpoints/outbox"
-    deadline = time.monotonic() + 120
-    while not any("val/uar" in path.read_text(encoding="utf-8") for path in records.glob("*/*/records.jsonl")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
+    at_first_score = Signal(signal.SIGKILL, "ser_mlops.tracking.outbox", "Outbox.append", "val/uar")
+    copy.fork("pipelines.baseline", GIVEN, disturbance=at_first_score).finish(-signal.SIGKILL)
     (parent,) = parents_of(copy.runs())
     assert parent.info.status != "FINISHED"
     copy.run_here("pipelines.baseline", resume=parent.info.run_id)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.project import Project, mlflow_run, train
+from tests.project import mlflow_run
 
 pytestmark = pytest.mark.timeout(600)
 GIVEN = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "2", "rounds": "2", "batch_size": "8"}
@@ -16,11 +16,7 @@ THREADS = 1 + torch.get_num_threads()
 def run_id(project) -> str:
     """The id of a finished experiment, made with settings that are not those of params.yaml, and with everything committed."""
     project.commit("what the stages made")
-    return project.opened(project.run(*train(**GIVEN), OMP_NUM_THREADS=str(THREADS))).info.run_id
-
-
-def refuse(project: Project, run_id: str) -> str:
-    return project.refuse("python", "-m", "pipelines.reproduce", f"--run_id={run_id}")
+    return project.opened(project.fork("pipelines.train", GIVEN, threads=THREADS).finish()).info.run_id
 
 
 def test_a_finished_experiment_is_reproduced_bit_for_bit_as_a_run_linked_to_it(project, run_id):
@@ -36,10 +32,8 @@ def test_a_finished_experiment_is_reproduced_bit_for_bit_as_a_run_linked_to_it(p
 def test_a_number_that_is_not_equal_is_named(project, run_id, tmp_path):
     (child, _) = project.children_of(project.client.get_run(run_id))
     project.client.log_metric(child.info.run_id, "val/uar", 2.0, step=2)
-    process = project.start("python", "-m", "pipelines.reproduce", f"--run_id={run_id}")
-    output, _ = process.communicate()
-    assert process.returncode == 1
-    (told,) = [line for line in output.splitlines() if line.startswith("reproduction of ")]
+    printed = project.fork("pipelines.reproduce", {"run_id": run_id}).finish(1)
+    (told,) = [line for line in printed.splitlines() if line.startswith("reproduction of ")]
     assert "differs: SAVEE fold 0 round 0: val/uar was [" in told
 
 
@@ -54,7 +48,7 @@ def test_a_changed_line_of_code_another_frame_and_another_package_are_named(proj
     project.client.set_tag(run_id, "dvc.SAVEE", "0" * 32)
     (tmp_path / "environment.txt").write_text(told.replace("numpy==", "numpy==0."), encoding="utf-8")
     project.client.log_artifact(run_id, str(tmp_path / "environment.txt"))
-    line = refuse(project, run_id)
+    line = project.refuse("python", "-m", "pipelines.reproduce", f"--run_id={run_id}")  # with the code of the copy
     module.write_text(text, encoding="utf-8")
     project.client.set_tag(run_id, "dvc.SAVEE", frame)
     (tmp_path / "environment.txt").write_text(told, encoding="utf-8")
@@ -71,7 +65,7 @@ def test_a_changed_byte_of_a_frame_is_named(project, run_id):
     content = frame.read_bytes()
     frame.unlink()  # DVC links it to its cache, which must stay as it is
     frame.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    line = refuse(project, run_id)
+    line = project.refuse_here("pipelines.reproduce", run_id=run_id)
     frame.write_bytes(content)
     assert line == "error: frame of SAVEE is stale: data/frames/SAVEE.parquet is not the one of dvc.lock, run `dvc repro`"
 

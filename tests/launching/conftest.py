@@ -1,6 +1,5 @@
 """Projects in which sweeps run, and a database for their studies."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,26 +9,12 @@ import pytest
 from ser_mlops.launching.sweep_job import conduct_sweep
 from ser_mlops.tracking.store import open_store
 from tests.experiments.builders import furnish, sweep_of
-from tests.launching.sweeps import PROCESSES, Lab
-from tests.project import ROOT
+from tests.launching.sweeps import Lab
 from tests.tracking.builders import in_store
 
 
 @pytest.fixture(scope="session")
-def processes(tmp_path_factory) -> None:
-    """Start the server that processes are forked from, with everything imported and none of the caller's MLflow settings."""
-    PROCESSES.set_forkserver_preload(["tests.launching.sweeps"])
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-            patch.delenv(name)
-        patch.chdir(ROOT)
-        first = PROCESSES.Process(target=int)
-        first.start()
-        first.join()
-
-
-@pytest.fixture(scope="session")
-def furnished(processes, tmp_path_factory) -> Path:
+def furnished(tmp_path_factory) -> Path:
     """A project with a fresh store, to be copied."""
     folder = tmp_path_factory.mktemp("furnished")
     furnish(folder)

@@ -1,20 +1,17 @@
 """Sweeps in processes of their own, in a project of one corpus of tones, and everything that study and store hold of them."""
 
-import multiprocessing
 import os
 import re
 import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import optuna
 import sqlalchemy
-import torch
 from optuna.storages import RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -24,29 +21,12 @@ from ser_mlops.experiments.study_storage import open_journal
 from ser_mlops.launching.sweep_job import conduct_sweep
 from ser_mlops.tracking.store import open_store
 from tests.experiments.builders import sweep_of
-from tests.project import ROOT
+from tests.processes import Command
 from tests.tracking.builders import content_of_experiment
-
-PROCESSES = multiprocessing.get_context("forkserver")
-
-
-@dataclass
-class Command:
-    """A sweep in a process of its own."""
-
-    process: BaseProcess
-    log: Path
-
-    def finish(self, code: int = 0) -> str:
-        """Wait for its end; return what it printed."""
-        self.process.join(timeout=240)
-        output = self.log.read_text()
-        assert self.process.exitcode == code, output
-        return output
 
 
 @dataclass(frozen=True)
-class Signal:
+class JournalSignal:
     """A signal that a sweep sends itself once its journal has so many lines: however slow the machine is, it is at work then."""
 
     number: signal.Signals
@@ -68,14 +48,9 @@ def num_lines(journal: Path) -> int:
     return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
-def run_in(folder: Path, log: Path, given: Mapping[str, str], disturbance: Signal | None) -> None:
+def run_in(folder: Path, given: Mapping[str, str], disturbance: JournalSignal | None) -> None:
     """Run a sweep in a folder, as a command does."""
     os.chdir(folder)
-    os.environ["PYTHONPATH"] = str(ROOT)  # a command's own processes import the project from here
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    torch.set_num_threads(1)
     if disturbance is not None:
         disturbance.arm(Lab(folder).journal)
     run_command(lambda: conduct_sweep(sweep_of(**given)))
@@ -87,13 +62,10 @@ class Lab:
 
     folder: Path
 
-    def start(self, disturbance: Signal | None = None, **given: str) -> Command:
+    def start(self, disturbance: JournalSignal | None = None, **given: str) -> Command:
         """Start a sweep in a process of its own."""
         log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
-        log.touch()
-        process = PROCESSES.Process(target=run_in, args=(self.folder, log, given, disturbance))
-        process.start()
-        return Command(process, log)
+        return Command.start(log, run_in, self.folder, given, disturbance)
 
     @property
     def journal(self) -> Path:
@@ -101,7 +73,7 @@ class Lab:
 
     def kill_at(self, line: int) -> None:
         """Run a sweep that dies of SIGKILL once the journal has so many lines."""
-        self.start(Signal(signal.SIGKILL, line)).finish(-signal.SIGKILL)
+        self.start(JournalSignal(signal.SIGKILL, line)).finish(-signal.SIGKILL)
 
     def study(self, storage: str | None = None) -> optuna.Study:
         """Open the study; of a database no connection stays open, as tests that wait for something open it many times."""

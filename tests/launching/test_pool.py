@@ -18,7 +18,7 @@ def alone(project: Project) -> Run:
 @pytest.fixture(scope="module")
 def side_by_side(project: Project) -> tuple[Run, str]:
     """The same rounds in a process each, and what was printed."""
-    output = project.run(*train(**ROUNDS, parallel="3"))
+    output = project.fork("pipelines.train", ROUNDS | {"parallel": "3"}).finish()
     return project.opened(output), output
 
 

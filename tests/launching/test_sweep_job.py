@@ -26,7 +26,8 @@ from ser_mlops.settings.reading import parse_settings, read_settings
 from ser_mlops.settings.search import Choices, Range
 from ser_mlops.tracking.store import open_store, read_artifact
 from tests.experiments.builders import sweep_of
-from tests.launching.sweeps import Command, Lab, Signal, children, num_lines, parent_of
+from tests.launching.sweeps import JournalSignal, Lab, children, num_lines, parent_of
+from tests.processes import Command
 from tests.project import ROOT, mlflow_run
 from tests.tracking.builders import in_store
 
@@ -223,7 +224,7 @@ def test_a_sweep_that_was_killed_five_times_equals_the_undisturbed_one(lab, swep
 
 
 def test_a_sweep_that_is_interrupted_is_killed_in_mlflow_and_waits_in_optuna(lab, swept):
-    assert "Traceback" not in lab.start(Signal(signal.SIGTERM, line=30)).finish(143)
+    assert "Traceback" not in lab.start(JournalSignal(signal.SIGTERM, line=30)).finish(143)
     assert TrialState.RUNNING not in [trial.state for trial in lab.study().trials]
     assert parent_of(lab).info.status == "KILLED"
     assert parent_of(lab).data.tags["mlflow.note.content"] == "Interrupted. To resume, give the same command again."

@@ -15,7 +15,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-import torch
 
 from ser_mlops.tracking.command import run_tracked_command
 
@@ -95,12 +94,13 @@ def _run(log: Path, run: Callable[..., None], arguments: Sequence[object]) -> No
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ["PYTHONPATH"] = str(ROOT)  # a command's own processes import the project from here
-    torch.set_num_threads(1)
     run(*arguments)
 
 
 def run_module(folder: Path, module: str, words: Sequence[str], threads: int, disturbance: Signal | None) -> None:
     """Run `python -m module` in a folder; the code is that of the checkout."""
+    import torch  # after tests/conftest.py has said how its threads wait
+
     os.chdir(folder)
     torch.set_num_threads(threads)
     if disturbance is not None:

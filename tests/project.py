@@ -20,6 +20,7 @@ from mlflow.utils.virtualenv import _get_virtualenv_name
 
 from ser_mlops.tracking.command import run_tracked_command
 from tests.processes import Command, Signal, run_module
+from tests.tracking.builders import copy_store
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(sys.prefix).resolve()
@@ -33,6 +34,8 @@ class Project:
     """The folder of a copy."""
 
     root: Path
+    store: Path | None = None
+    """The database of a store without runs that its copies get; where there is none, the first command in a copy creates one."""
 
     @classmethod
     def of_checkout(cls, root: Path) -> "Project":
@@ -56,7 +59,9 @@ class Project:
     def copy(self, root: Path) -> "Project":
         """Copy this copy with its data, without its runs."""
         shutil.copytree(self.root, root, symlinks=True, ignore=lambda folder, _: RUNS if folder == str(self.root) else ())
-        return Project(root)
+        if self.store is not None:
+            copy_store(self.store, root)
+        return Project(root, self.store)
 
     def set(self, **values: str) -> None:
         """Set keys of params.yaml, the first of each name."""

@@ -301,6 +301,7 @@ def test_an_experiment_killed_before_anything_was_sent_is_resumed(project, tmp_p
 def kinds(project, tmp_path_factory) -> tuple[Project, dict[str, Run]]:
     """One experiment of every kind, all started at once on one store that did not exist."""
     copy = project.copy(tmp_path_factory.mktemp("kinds") / "project")
+    (copy.root / "mlflow.db").unlink()
     commands = {name: copy.fork("pipelines.train", FAST | given) for name, given in KINDS.items()}
     return copy, {name: copy.opened(command.finish()) for name, command in commands.items()}
 

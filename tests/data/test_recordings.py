@@ -5,7 +5,7 @@ import os
 import pandas as pd
 import pytest
 
-from tests.project import Project, parents_of, train
+from tests.project import Project, parents_of
 
 pytestmark = pytest.mark.skipif("SER_RECORDINGS" not in os.environ, reason="SER_RECORDINGS names no folder of real recordings")
 CORPORA = {"CREMA": 72, "RAVDESS": 27, "TESS": 84}
@@ -48,7 +48,7 @@ def test_git_ignores_the_link(recordings):
 
 
 def test_a_tiny_model_trains_on_them_and_the_runs_are_tagged_real(recordings):
-    recordings.run(*train(test_dataset="CREMA", model="tiny", epochs="1", rounds="1", batch_size="8"))
+    recordings.run_here("pipelines.train", test_dataset="CREMA", model="tiny", epochs="1", rounds="1", batch_size="8")
     (parent,) = parents_of(recordings.runs())
     for run in (parent, *recordings.children_of(parent)):
         assert run.info.status == "FINISHED"

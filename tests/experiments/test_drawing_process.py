@@ -19,7 +19,7 @@ from ser_mlops.scores.predictions import prediction_table
 from ser_mlops.tracking.notebook import Notebook, Planned, open_notebook
 from ser_mlops.tracking.store import open_store, read_artifact
 from tests.builders import tiny_frame
-from tests.tracking.builders import in_store
+from tests.tracking.builders import copy_store, in_store
 
 FRAME = tiny_frame("A", {"a0": 0, "a1": 1, "a2": 2})
 
@@ -45,7 +45,8 @@ def result() -> Result:
 
 
 @pytest.fixture
-def notebook(tmp_path):
+def notebook(fresh_database, tmp_path):
+    copy_store(fresh_database, tmp_path)
     with in_store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path):
         planned = [Planned(key, key, {}) for key in ("first", "second")]
         with open_notebook(name="indep A", tags={}, planned=planned, folder=tmp_path / "outbox") as notebook:

@@ -7,19 +7,17 @@ from pathlib import Path
 import pytest
 
 from ser_mlops.launching.sweep_job import conduct_sweep
-from ser_mlops.tracking.store import open_store
 from tests.experiments.builders import furnish, sweep_of
 from tests.launching.sweeps import Lab
-from tests.tracking.builders import in_store
+from tests.tracking.builders import copy_store, in_store
 
 
 @pytest.fixture(scope="session")
-def furnished(tmp_path_factory) -> Path:
+def furnished(fresh_database, tmp_path_factory) -> Path:
     """A project with a fresh store, to be copied."""
     folder = tmp_path_factory.mktemp("furnished")
     furnish(folder)
-    with in_store(f"sqlite:///{folder}/mlflow.db", folder):
-        open_store()
+    copy_store(fresh_database, folder)
     return folder
 
 

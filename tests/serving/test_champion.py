@@ -17,16 +17,17 @@ from ser_mlops.tracking.notebook import Planned, open_notebook
 from ser_mlops.tracking.outbox import Pace
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store
 from tests.builders import tiny_predictions
-from tests.tracking.builders import in_store
+from tests.tracking.builders import copy_store, in_store
 
 NOTE = "mlflow.note.content"
 LIMITS = {"max_clips": 2, "max_seconds": 10.0, "max_megabytes": 1.0}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Iterator[mlflow.MlflowClient]:
+def store(fresh_database, tmp_path_factory) -> Iterator[mlflow.MlflowClient]:
     """An embedded store; every test registers under a name of its own."""
     folder = tmp_path_factory.mktemp("store")
+    copy_store(fresh_database, folder)
     with in_store(f"sqlite:///{folder}/mlflow.db", folder):
         yield open_store()
 

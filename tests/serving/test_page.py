@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ from tests.project import Project
 from tests.servers import free_port
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
-pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e .[try])")
-pytestmark = NEEDS_CHROMIUM
+pytestmark = [
+    NEEDS_CHROMIUM,
+    pytest.mark.skipif(find_spec("gradio") is None, reason="Gradio is not installed (pip install -e .[try])"),  # importing it takes seconds
+]
 
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 """The microphone is one that beeps, and nobody is asked whether it may be used."""
@@ -236,7 +239,9 @@ def test_the_page_asks_nobody_but_this_machine(served, page):
 
 def test_another_run_may_be_named_and_a_port_that_is_taken_is_refused(laboratory, served):
     run_id = laboratory.client.get_model_version_by_alias("ser", "champion").run_id
-    line = laboratory.refuse("make", "--old-file", ".venv/complete", "try", f"MODEL={run_id}")
+    command = laboratory.run("make", "--dry-run", "--old-file", ".venv/complete", "try", f"MODEL={run_id}")
+    assert command.split() == ["python", "-m", "pipelines.try_page", "--model_uri", f'"{run_id}"']
+    line = laboratory.refuse_here("pipelines.try_page", model_uri=run_id)
     port = served.url.rstrip("/").rpartition(":")[2]
     assert line.startswith(f"error: the page cannot listen on 127.0.0.1, port {port}")
 

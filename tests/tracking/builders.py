@@ -1,5 +1,8 @@
 """Stores, and an experiment that is logged into one: what it logs, and everything that a store has of it."""
 
+import contextlib
+import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -43,6 +46,13 @@ def in_store(uri: str, folder: Path) -> Iterator[None]:
         mlflow.set_tracking_uri(uri)
         yield
         mlflow.set_tracking_uri(None)
+
+
+def copy_store(database: Path, folder: Path) -> None:
+    """Put a copy of a store that has no runs into a folder; its artifacts will lie there, too."""
+    shutil.copy(database, folder / "mlflow.db")
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? || experiment_id", [f"{folder}/mlruns/"])
 
 
 def notebook_of(

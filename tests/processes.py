@@ -108,3 +108,9 @@ def run_module(folder: Path, module: str, words: Sequence[str], threads: int, di
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [module, *words])
         run_tracked_command(module.rpartition(".")[2], importlib.import_module(module).main)
+
+
+def run_program(folder: Path, program: str) -> None:
+    """Run `python -c program` in a folder."""
+    os.chdir(folder)
+    exec(program, {"__name__": "__main__"})

@@ -19,7 +19,7 @@ from tests.processes import Signal
 from tests.project import Project, metrics_of, mlflow_run, parents_of, train
 
 pytestmark = pytest.mark.timeout(600)  # most of these start processes, each of which takes seconds to import what it needs
-TWO_ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "epochs": "2", "rounds": "2"}
+TWO_ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "epochs": "2", "rounds": "2", "batch_size": "8"}
 KINDS = {
     "cross": {"experiment_type": "cross", "train_datasets": "SAVEE,TESS", "fold": "all"},
     "matrix": {"experiment_type": "matrix"},
@@ -27,7 +27,7 @@ KINDS = {
     "within": {"experiment_type": "within", "train_datasets": "SAVEE,TESS"},
     "all folds": {"test_dataset": "SAVEE", "fold": "all"},
 }
-FAST = {"model": "tiny", "freeze": "encoder", "epochs": "1", "rounds": "1"}
+FAST = {"model": "tiny", "freeze": "encoder", "epochs": "1", "rounds": "1", "batch_size": "8"}
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +386,7 @@ def test_without_network_and_files_the_default_model_says_what_to_bring(project,
 def test_the_default_model_trains_offline_from_the_cache(project, tmp_path):
     write_to_cache(tmp_path / "hf", "HuB-LL", old=True)
     copy = project.copy(tmp_path / "project")
-    copy.run(*train(test_dataset="SAVEE", epochs="1", rounds="1", freeze="true"), HF_HOME=str(tmp_path / "hf"))
+    copy.run(*train(test_dataset="SAVEE", epochs="1", rounds="1", batch_size="8", freeze="true"), HF_HOME=str(tmp_path / "hf"))
     (parent,) = parents_of(copy.runs())
     assert parent.info.status == "FINISHED"
     assert (parent.data.tags["model"], parent.data.tags["freeze"]) == ("HuB-LL", "feature_encoder")

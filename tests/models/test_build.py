@@ -36,9 +36,17 @@ def load_elsewhere(home: Path, *models: str, **environment: str) -> subprocess.C
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["safetensors", "old bin"])
-def test_every_alias_loads_offline_from_the_cache(tmp_path: Path, old: bool) -> None:
-    for alias in ARCHITECTURES:
-        write_to_cache(tmp_path, alias, old=old)
+@pytest.mark.parametrize("alias", ARCHITECTURES)
+def test_every_alias_loads_offline_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alias: str, old: bool) -> None:
+    write_to_cache(tmp_path, alias, old=old)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    load_classifier(alias, seed=1)
+
+
+def test_a_process_of_its_own_loads_models_from_the_cache_and_prints_nothing(tmp_path: Path) -> None:
+    for number, alias in enumerate(ARCHITECTURES):
+        write_to_cache(tmp_path, alias, old=bool(number % 2))
     loaded = load_elsewhere(tmp_path, *ALIASES, HF_HUB_OFFLINE="1")
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout + loaded.stderr == ""

@@ -68,7 +68,9 @@ def test_a_command_of_the_pages_runs(project, command):
 def trained(project) -> Run:
     """The experiment of the README."""
     assert TRAINING in [*commands_of(ROOT / "README.md")]
-    return project.opened(project.run("bash", "-c", TRAINING))
+    output = project.run("bash", "-c", TRAINING)
+    assert "already exists" in output, "mlflow did not take the environment as it is"
+    return project.opened(output)
 
 
 def test_the_training_of_the_readme_learns(trained):

@@ -51,9 +51,13 @@ def test_every_clone_runs_in_its_own_environment(clone):
     process = clone.start(python, "-m", *mlflow_run(test_dataset="CREMAA"))
     output, _ = process.communicate()
     assert f"{link} already exists" in output
-    assert "error: unknown corpus 'CREMAA'" in output
     assert process.returncode != 0
-    assert [run.info.status for run in clone.runs()] == ["FAILED"]
+    assert "Traceback" not in output
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: unknown corpus 'CREMAA', expected one of: CAFE, CREMA, ")
+    (run,) = clone.runs()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["mlflow.note.content"] == f"Failed: {line.removeprefix('error: ')}"
 
 
 def test_an_install_that_broke_is_repaired_by_the_next_call(clone):

@@ -312,7 +312,9 @@ def test_a_sweep_goes_on_after_an_outage_of_its_database(lab, postgres, swept):
     while not _has_study(lab, postgres.uri) or len(lab.study(postgres.uri).get_trials(states=(TrialState.COMPLETE,))) < 2:
         assert command.process.is_alive(), command.finish()
         time.sleep(0.01)
+    os.kill(command.process.pid, signal.SIGSTOP)  # or it might end before its database does
     postgres.stop()
+    os.kill(command.process.pid, signal.SIGCONT)
     output = command.finish(TrackingError.exit_code)
     assert "error: the database of study 's' is unreachable" in output
     assert "Traceback" not in output

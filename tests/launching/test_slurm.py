@@ -172,6 +172,7 @@ def test_a_failed_round_says_why_and_the_others_finish_and_resuming_fills_the_ma
     assert note.startswith("Failed: 1 of 3 rounds failed: all but SAVEE to SAVEE round 0: ")
 
     in_the_way.unlink()
+    wait_until(lambda: not site.cluster.run("squeue", "--noheader"))
     site.run("pipelines.train", resume=parent.info.run_id, **SLURM)
     assert site.client.get_run(parent.info.run_id).info.status == "FINISHED"
     cells = pd.read_csv(site.client.download_artifacts(parent.info.run_id, "matrix.csv"))

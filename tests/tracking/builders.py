@@ -56,7 +56,7 @@ def copy_store(database: Path, folder: Path) -> None:
 
 
 def notebook_of(
-    folder: Path, name: str = "indep A tiny", resume: str | None = None, patience_s: float = 20.0
+    folder: Path, name: str = "indep A tiny", resume: str | None = None, patience_s: float = 120.0
 ) -> AbstractContextManager[Notebook]:
     return open_notebook(
         name=name,
@@ -180,7 +180,7 @@ def parents(client: mlflow.MlflowClient) -> list[Run]:
 def wait_until_sent(notebook: Notebook, folder: Path) -> None:
     records = next(folder.glob(f"*/{notebook.parent.run_id}/{RECORDS}"))
     sent = records.with_name("sent")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not sent.exists() or int(sent.read_text()) < records.stat().st_size:
         assert time.monotonic() < deadline, "records do not arrive"
         time.sleep(TICK_S)

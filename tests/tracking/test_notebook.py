@@ -469,7 +469,7 @@ def test_several_processes_start_on_one_fresh_store(tmp_path):
 
 def log_through_outage(folder: Path, server: MlflowServer | Postgres, is_back: bool) -> str:
     """Run an experiment whose server goes away in the middle of round 1, and is back before the end or is not."""
-    with notebook_of(folder, patience_s=20 if is_back else 0) as notebook:
+    with notebook_of(folder, patience_s=120 if is_back else 0) as notebook:
         notebook.parent.params({"train.lr": 1e-5})
         for key in notebook.children:
             with notebook.child(key) as run:

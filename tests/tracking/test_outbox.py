@@ -51,7 +51,7 @@ def fill(outbox: Outbox, records: Sequence[Record]) -> None:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(TICK_S)
@@ -157,8 +157,7 @@ def test_a_torn_line_is_dropped_when_drained(tmp_path, server):
 def test_a_refused_record_surfaces_once_and_holds_nothing_up(tmp_path, server):
     outbox = Outbox(tmp_path / "run", server.deliver, FAST)
     fill(outbox, [{"number": 0}, {"number": 1, "bad": True}, {"number": 2}])
-    wait_until(lambda: (tmp_path / "run" / "sent").exists())
-    time.sleep(10 * TICK_S)
+    wait_until(lambda: outbox._failure is not None)
     with pytest.raises(TrackingError, match=r"the store refused a record \(kept in .*refused.jsonl\)"):
         outbox.append({"number": 3})
     outbox.append({"number": 4})

@@ -159,7 +159,7 @@ def test_evaluation_predict_server_and_plain_transformers_agree(trained, server)
     folder.mkdir()
     for number, file in enumerate(files):
         (folder / f"{number:03}.wav").write_bytes(file.read_bytes())
-    trained.project.run(*mlflow_run("-e", "predict", model_uri="models:/ser@champion", audio="tested", output="tested.csv"))
+    trained.project.run_here("pipelines.predict", model_uri="models:/ser@champion", audio="tested", output="tested.csv")
 
     evaluated = softmax(tested[list(LOGITS)].to_numpy(dtype=float), axis=1)
     predicted = probabilities(pd.read_csv(trained.project.root / "tested.csv"))

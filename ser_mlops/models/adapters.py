@@ -17,15 +17,6 @@ from ser_mlops.seeds import derive
 if TYPE_CHECKING:
     from ser_mlops.models.classifier import EmotionClassifier  # which loads transformers
 
-TARGETS = {
-    "query": ("q_proj",),
-    "key": ("k_proj",),
-    "value": ("v_proj",),
-    "output": ("out_proj",),
-    "feed_forward": ("intermediate_dense", "output_dense"),
-}
-"""What a projection does -> its names in the layers."""
-
 
 @dataclass(frozen=True)
 class Lora:
@@ -36,7 +27,7 @@ class Lora:
     """The products count alpha / rank."""
     dropout: float
     targets: Sequence[str]
-    """Keys of TARGETS."""
+    """Keys of `Family.projections`."""
 
 
 def add_lora(classifier: "EmotionClassifier", lora: Lora, seed: int) -> None:
@@ -47,7 +38,7 @@ def add_lora(classifier: "EmotionClassifier", lora: Lora, seed: int) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model  # which takes half a second to load
 
-    names = {name for target in lora.targets for name in TARGETS[target]}
+    names = {name for target in lora.targets for name in classifier.family.projections[target]}
     chosen = [
         name.removeprefix("net.")
         for name, module in classifier.named_modules()

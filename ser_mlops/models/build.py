@@ -65,7 +65,7 @@ def _open(model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[st
 def _open_shared(model: str, version: tuple[tuple[str, int], ...]) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
     """Open a model whose encoder is shared; what is new below the head (a SpecAugment vector, unused while frozen) is drawn once."""
     net, extractor, new = _open(model)
-    below = {key for key in new if key.startswith(f"{net.base_model_prefix}.")}
+    below = {key for key in new if key.startswith(f"{families()[net.config.model_type].base_name(net)}.")}
     _initialise(net, below, 0)
     return net, extractor, new - below
 
@@ -146,7 +146,8 @@ def _initialise(net: PreTrainedModel, keys: Collection[str], seed: int) -> None:
             elif key.endswith("bias"):
                 weight.zero_()
             else:
-                weight.normal_(std=net.config.initializer_range, generator=generator)
+                std = getattr(net.config, "initializer_range", None) or net.config.init_std  # as Whisper calls it
+                weight.normal_(std=std, generator=generator)
 
 
 def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:

@@ -187,6 +187,8 @@ class EmotionClassifier(nn.Module):
         part = frozen_part(self.family, self.base, mode)
         self.freezing, self.depth = mode, depth_of(mode)
         self.requires_grad_(True)
+        for module in self.family.fixed(self.base):
+            module.requires_grad_(False)
         if part is not None:
             part.requires_grad_(False)
         if self.depth is not None and (vector := getattr(self.base, "masked_spec_embed", None)) is not None:
@@ -194,8 +196,14 @@ class EmotionClassifier(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "EmotionClassifier":
-        """Set training mode, except for the frozen part: its dropout and SpecAugment stay off."""
+        """Set training mode, except for the frozen part, whose dropout and SpecAugment stay off, and for batch norms.
+
+        Statistics of a batch would depend on its padding, and on how many processes share it.
+        """
         super().train(mode)
+        for module in self.base.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
         part = frozen_part(self.family, self.base, self.freezing)
         if part is not None:
             part.eval()

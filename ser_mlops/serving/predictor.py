@@ -74,7 +74,7 @@ def preprocessing_of(model: Model) -> dict[str, object]:
     if not isinstance(model, EmotionClassifier):
         return decoded | {"vectors": f"{model.features}, version {VECTORS[model.features].version}"}
     return decoded | {
-        "normalisation": "zero mean and unit variance of each window" if model.extractor.do_normalize else "none",
+        "normalisation": model.family.normalisation(model.extractor),
         "attention_mask": model.attention_mask,
     }
 
@@ -116,6 +116,8 @@ class Predictor:
             torch.backends.cudnn.allow_tf32 = False  # as in training
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             self.batch_size = batch_size if model.attention_mask else 1  # without a mask padding would move predictions
+            longest_s = model.family.max_seconds(model.config) or terms.window_seconds
+            self.max_samples = min(self.max_samples, round(longest_s * SAMPLE_RATE))
             self.probabilities_of = partial(_probabilities_of_network, model.to(device).eval(), device)
         else:
             self.probabilities_of = partial(_probabilities_of_baseline, model)

@@ -63,7 +63,7 @@ class FrozenPart:
         """Return what the outputs depend on: the weights, how a wave is prepared, and the kind of device."""
         return {
             "weights": self.classifier.digest(self.mode),
-            "normalised": bool(self.classifier.extractor.do_normalize),
+            "normalised": self.classifier.family.input_identity(self.classifier.extractor),
             "device": self.device.type,
         }
 

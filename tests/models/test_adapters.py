@@ -7,12 +7,13 @@ import torch
 from transformers import AutoModelForAudioClassification
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.models.adapters import TARGETS, Lora, add_lora, merge_lora
+from ser_mlops.models.adapters import Lora, add_lora, merge_lora
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.families.base import PROJECTIONS
 from tests.models.builders import padded, some_waves, write_checkpoint
 
-LORA = Lora(rank=2, alpha=4.0, dropout=0.0, targets=tuple(TARGETS))
+LORA = Lora(rank=2, alpha=4.0, dropout=0.0, targets=tuple(PROJECTIONS))
 WAVES = (9000, 16000, 5000)
 
 

@@ -7,13 +7,12 @@ Shape letters: B batch, S samples, V values that `prepare` makes of a clip, T st
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers.masking_utils import create_bidirectional_mask
 
 from ser_mlops.models.masked_norm import masked_group_norm
@@ -34,6 +33,14 @@ DECISIVE = (
     "use_weighted_layer_sum",
 )
 
+PROJECTIONS = {
+    "query": ("q_proj",),
+    "key": ("k_proj",),
+    "value": ("v_proj",),
+    "output": ("out_proj",),
+    "feed_forward": ("intermediate_dense", "output_dense"),
+}
+
 
 @dataclass(frozen=True)
 class Family:
@@ -42,18 +49,14 @@ class Family:
     model_type: str
     decisive: tuple[str, ...] = DECISIVE
     """Keys of a config that decide outputs and that the shapes of the weights do not show."""
-    attention_projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
-    """Names of the linear maps of a layer's attention, which adapters may adapt."""
-    feed_forward: tuple[str, ...] = ("intermediate_dense", "output_dense")
-    """Names of the linear maps of a layer's feed-forward part."""
+    projections: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: PROJECTIONS)
+    """What a linear map of a layer does -> its names in the layer; adapters adapt these."""
     layers_name: str = "encoder.layers"
     """Where the layers are in `base`."""
     unsupported: Mapping[str, str] | None = None
     """Keys of a config that must be off, and why."""
     norms_last_state: bool = False
     """Whether a sum of layers takes the last one behind the final norm, as transformers records it for this family."""
-    max_seconds: float | None = None
-    """What is longer is not heard; None for no limit."""
 
     # Where things are
 
@@ -79,11 +82,19 @@ class Family:
         norm = [] if self.norms_at_end(base) else [encoder.layer_norm]
         return [base.feature_extractor, base.feature_projection, encoder.pos_conv_embed, encoder.dropout, *norm]
 
+    def fixed(self, base: Any) -> list[nn.Module]:
+        """Return what is never trained, in no freezing."""
+        return []
+
     def norms_at_end(self, base: Any) -> bool:
         """Say whether a norm stands behind the last layer (instead of before the first)."""
         return bool(base.config.do_stable_layer_norm)
 
     # From samples to steps
+
+    def max_seconds(self, config: Any) -> float | None:
+        """Return after how many seconds a clip is cut off; None where it is not."""
+        return None
 
     def min_samples(self, config: Any) -> int:
         """Return the samples of one step: shorter clips are padded with zeros to this length."""
@@ -101,6 +112,10 @@ class Family:
     def normalisation(self, extractor: Any) -> str:
         """Say in words what `prepare` does."""
         return "zero mean and unit variance of each window" if extractor.do_normalize else "none"
+
+    def input_identity(self, extractor: Any) -> Any:
+        """Return, in JSON types, all that `prepare` depends on."""
+        return bool(extractor.do_normalize)
 
     def min_values(self, config: Any) -> int:
         return self.min_samples(config)
@@ -192,9 +207,3 @@ def checkpointed(layer: Any, run: Callable[[Tensor], Tensor], hidden_BTH: Tensor
         output: Tensor = layer._gradient_checkpointing_func(run, hidden_BTH)
         return output
     return run(hidden_BTH)
-
-
-def attend(query_BNTD: Tensor, key_BNTD: Tensor, value_BNTD: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
-    """Return attention over N heads, heads side by side again: hidden_BTH."""
-    heads_BNTD = functional.scaled_dot_product_attention(query_BNTD, key_BNTD, value_BNTD, attn_mask=bias, dropout_p=dropout)
-    return heads_BNTD.transpose(1, 2).flatten(2)

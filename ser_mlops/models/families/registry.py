@@ -1,4 +1,4 @@
-"""The families of encoders by `model_type`, and what they are called, without loading torch."""
+"""The families of encoders by `model_type`; what they are called is known without loading torch."""
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,15 +11,32 @@ if TYPE_CHECKING:
 MODEL_TYPES = (
     "hubert",
     "wav2vec2",
+    "wavlm",
+    "unispeech",
+    "unispeech-sat",
+    "data2vec-audio",
+    "wav2vec2-conformer",
+    "wav2vec2-bert",
+    "whisper",
 )
 
 
 @lru_cache
 def families() -> dict[str, "Family"]:
-    """Return model_type -> family."""
-    from ser_mlops.models.families import hubert, wav2vec2  # which load torch
+    """Return model_type -> family, in the order of MODEL_TYPES."""
+    from ser_mlops.models.families import (
+        data2vec_audio,
+        hubert,
+        unispeech,
+        unispeech_sat,
+        wav2vec2,
+        wav2vec2_bert,
+        wav2vec2_conformer,
+        wavlm,
+        whisper,
+    )
 
-    modules = (hubert, wav2vec2)
+    modules = (hubert, wav2vec2, wavlm, unispeech, unispeech_sat, data2vec_audio, wav2vec2_conformer, wav2vec2_bert, whisper)
     return {module.FAMILY.model_type: module.FAMILY for module in modules}
 
 

@@ -1,0 +1,5 @@
+"""UniSpeech."""
+
+from ser_mlops.models.families.base import Family
+
+FAMILY = Family("unispeech")

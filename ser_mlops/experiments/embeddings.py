@@ -155,7 +155,7 @@ def conduct_embedding(settings: Settings) -> Probed:
         tables = {corpus: table_file(chosen.output, embedded.name, corpus) for corpus in versions}
         for corpus, path in tables.items():
             write_embeddings(embedded.frames[corpus], embedded.features, path)
-            print(f"{path}: {len(embedded.frames[corpus])} clips, {embedded.num_layers} layers of {embedded.width} numbers")
+            print(f"{path}: {len(embedded.frames[corpus])} clips, {_layers(embedded.num_layers)} of {embedded.width} numbers")
         tasks, notes = plan_probes(embedded.frames, chosen.seed, is_by_speaker=settings.frames.split == "groups")
         probed = Probed(probe_layers(embedded.features, tasks, embedded.num_layers, embedded.width), tuple(notes))
         layer = chosen.layer if chosen.layer is not None else probed.best_layer or 0
@@ -196,6 +196,10 @@ def write_embeddings(frame: pd.DataFrame, features: Features, path: Path) -> Non
         writer.close()
 
 
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
+
+
 def _lists(vectors_NH: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors_NH, dtype=np.float32).ravel()), vectors_NH.shape[1])
 
@@ -229,14 +233,14 @@ def _figures(
 ) -> "Iterator[tuple[str, Figure]]":
     from ser_mlops.scores.figures.embeddings import by_layer, in_the_plane
 
-    if not probed.scores.empty:
+    if embedded.num_layers > 1 and not probed.scores.empty:
         yield "layers", by_layer(probed.scores, probed.best_layer, f"{embedded.name}: what a linear probe reads from each layer", warning)
     yield f"layer_{layer}", in_the_plane(points, shares, f"{embedded.name}, layer {layer}: {len(points)} clips", warning)
 
 
 def _page(name: str, embedded: Embedded, probed: Probed, layer: int, tables: Mapping[str, Path], warning: str) -> str:
     sections = [f"# {name}", *([f"**{warning}**"] if warning else []), _advice(probed, embedded.num_layers)]
-    if not probed.leading.empty:
+    if embedded.num_layers > 1 and not probed.leading.empty:
         columns = ["layer", "score", "ci_low", "ci_high", "chance"]
         sections += ["## UAR of emotion by layer", markdown(probed.leading[columns], floats=".3f")]
     if not probed.scores.empty:

@@ -77,8 +77,8 @@ class Probed:
         return None if leading.empty else int(leading.loc[leading["score"].idxmax(), "layer"])
 
     def at(self, layer: int) -> pd.DataFrame:
-        """Return the rows of a layer."""
-        return self.scores[self.scores["layer"] == layer].drop(columns="layer")
+        """Return the scores of a layer."""
+        return self.scores[self.scores["layer"] == layer].drop(columns=["layer", "classes"])
 
 
 def plan_probes(frames: Mapping[str, pd.DataFrame], seed: int, *, is_by_speaker: bool) -> tuple[list[Task], list[str]]:

@@ -44,8 +44,8 @@ def in_a_sentence(mistakes: Mistakes) -> str:
         said += f", at a mean confidence of {mistakes.answers['confidence'].mean():.1%}"
     if mistakes.num_rounds > 1:
         said += (
-            f". All {mistakes.num_rounds} rounds get {metrics['wrong_in_all_rounds']:.1%} of the clips wrong, some of them "
-            f"{metrics['wrong_in_some_rounds']:.1%}"
+            f". Every round gets {metrics['wrong_in_all_rounds']:.1%} of the clips wrong, some of the {mistakes.num_rounds} rounds get "
+            f"another {metrics['wrong_in_some_rounds']:.1%} wrong"
         )
     return f"{said}."
 

@@ -20,6 +20,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 STYLE_SHEET = f"""
 .ser-answer {{ font-size: 1.3rem; }}
 .ser-warning {{ border-left: 6px solid {VERMILLION}; padding: 0.6rem 1rem; font-weight: 600; }}
+.ser-rows {{ overflow-x: auto; }}
 .ser-rows table {{ width: 100%; font-variant-numeric: tabular-nums; }}
 .ser-rows th, .ser-rows td {{ text-align: right; padding: 0.2rem 0.6rem; border: 1px solid var(--border-color-primary); }}
 """

@@ -32,7 +32,7 @@ def by_layer(scores: pd.DataFrame, best: int | None, title: str, note: str = "")
         _lines(place, shown, is_emotion=panel == "emotion")
         place.set_ylabel(label)
         place.yaxis.set_major_formatter(PERCENT)
-        place.set_ylim(0, 1)
+        place.set_ylim(0, 1.03)
         if best is not None and panel == "emotion":
             place.axvline(best, color=VERMILLION, linestyle="--", linewidth=1.2, label=f"best: layer {best}")
         legend_above(place)

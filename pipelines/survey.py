@@ -10,6 +10,7 @@ USED = (
     "baseline",
     "table.score",
     "table.cell",
+    "table.ensemble",
     "data",
     "paths.checkpoints",
     "paths.cache",

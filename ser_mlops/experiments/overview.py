@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from ser_mlops.experiments.comparison import choose_runs, divisions_of, names_of, read_rounds_by_test
 from ser_mlops.experiments.recording import draw
 from ser_mlops.scores.figures.overview import overview_points
 from ser_mlops.scores.overview import Overview, lay_out
 from ser_mlops.scores.overview_pages import overview_html, overview_latex, overview_markdown
+from ser_mlops.scores.predictions import ensemble_of
 from ser_mlops.settings.sections import TableSettings
 from ser_mlops.tracking.names import TITLE_TAG
 from ser_mlops.tracking.notebook import open_notebook
@@ -20,8 +23,15 @@ def conduct_overview(chosen: TableSettings, checkpoints: Path, tags: Mapping[str
     """Lay experiments out and log the table (CSV, Markdown, LaTeX, HTML) and its figure as a run of kind `table`, with `tags`."""
     client = open_store()
     named = rows_of(choose_runs(client, chosen.runs, chosen.tag, fewest=1))
-    experiments = {name: read_rounds_by_test(client, run) for name, run in named.items()}
-    overview = lay_out(experiments, next(iter(named)), chosen.score, chosen.seed, chosen.resamples, divisions_of(named))
+    experiments: dict[str, dict[str, list[pd.DataFrame]]] = {}
+    divided_by = divisions_of(named)
+    for name, experiment in named.items():
+        experiments[name] = by_test = read_rounds_by_test(client, experiment)
+        if chosen.ensemble and (several := {test: rounds for test, rounds in by_test.items() if len(rounds) > 1}):
+            row = f"{name}, ensemble of {max(map(len, several.values()))} rounds"
+            experiments[row] = {test: [ensemble_of(rounds)] for test, rounds in several.items()}
+            divided_by[row] = divided_by[name]
+    overview = lay_out(experiments, next(iter(named)), chosen.score, chosen.seed, chosen.resamples, divided_by)
     note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
     title = f"{overview.score_name} of {len(named)} experiments" if len(named) > 1 else f"{overview.score_name} of {overview.baseline}"
     described = {"kind": "table", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags(), **(tags or {})}

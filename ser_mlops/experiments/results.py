@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.experiments.plan import Training
-from ser_mlops.scores.metrics import TABLE_SCORES, score
-from ser_mlops.scores.predictions import LOGITS
+from ser_mlops.scores.metrics import METRICS, TABLE_SCORES, score
+from ser_mlops.scores.predictions import LOGITS, ensemble_of
 from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class ExperimentSummary:
     of them pooled. A grid, which tests a clip several times, has neither."""
     chances: Mapping[str, float]
     """Chance of `uar_shared` by test set, where training and test share an emotion."""
+    ensembles: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Scores of the ensemble of all rounds by test set, named as in `by_test`; none of a single round."""
     failures: Sequence[str] = ()
     """A sentence for each kind of round that has learned nothing, and one with what to try."""
 
@@ -94,7 +96,7 @@ class ExperimentSummary:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Metrics of the parent run: test/uar_mean, …; test/CREMA/uar_mean, … where there are several test sets."""
+        """Metrics of the parent run: test/uar_mean, test/uar_ensemble, …; test/CREMA/uar_mean, … where there are several test sets."""
         values: dict[str, float] = {}
         for test, summary in self.by_test.items():
             prefix = f"test/{test}/" if test else "test/"
@@ -102,6 +104,7 @@ class ExperimentSummary:
             values |= {key: value for key, value in named.items() if np.isfinite(value)}
             if test in self.chances:
                 values[f"{prefix}chance"] = self.chances[test]
+            values |= {f"{prefix}{score}_ensemble": value for score, value in self.ensembles.get(test, {}).items()}
         return values
 
 
@@ -111,18 +114,30 @@ def summarise(results: Sequence[Result]) -> ExperimentSummary:
     `test/uar_mean` is the mean over rounds of a round's UAR over all clips that were tested in it (all folds, all corpora). Where there are
     several test sets, each also stands alone (`test/CREMA/uar_mean`), and `test/mean/uar_mean` is their plain mean, in which a large
     corpus weighs no more than a small one; in a grid, where a clip is tested by trainings on different corpora, only the cells stand
-    (`test/CREMA to TESS/uar_mean`).
+    (`test/CREMA to TESS/uar_mean`). Beside each mean over rounds stands the score of their ensemble (`test/uar_ensemble`).
     """
-    by_test, chances = {}, {}
+    by_test, chances, ensembles = {}, {}, {}
     for test, some in results_by_test(results).items():
         rounds, trained = rounds_of(some), trained_by_all(some)
         by_test[test] = summarise_rounds(rounds, trained)
+        if len(rounds) > 1:
+            ensembles[test] = _ensemble_scores(rounds, trained)
         if shared := trained & {*rounds[0]["labels"]}:
             chances[test] = 1 / len(shared)
     alone = [summary for test, summary in by_test.items() if test]
     if "" in by_test and alone and len({summary.rounds.shape[1] for summary in alone}) == 1:
         by_test = {MEAN: summarise_tests(alone), **by_test}
-    return ExperimentSummary(rounds_table(results), by_test, chances, describe_failures(results))
+        if ensembles:
+            own = [scores for test, scores in ensembles.items() if test]
+            ensembles[MEAN] = {name: float(np.mean([some[name] for some in own])) for name in own[0] if all(name in some for some in own)}
+    return ExperimentSummary(rounds_table(results), by_test, chances, ensembles, describe_failures(results))
+
+
+def _ensemble_scores(rounds: Sequence[pd.DataFrame], trained: frozenset[int]) -> dict[str, float]:
+    """Return the scores of the ensemble of some rounds, without recalls and chance."""
+    table = ensemble_of(rounds)
+    scores = score(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy(), trained)
+    return {name: value for name, value in scores.items() if name in METRICS and name != "chance"}
 
 
 def describe_failures(results: Sequence[Result]) -> list[str]:

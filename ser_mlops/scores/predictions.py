@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax, logsumexp
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
@@ -39,3 +40,10 @@ def in_one_order(rounds: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame
         if not table[["path", "labels"]].equals(ordered[0][["path", "labels"]]):
             raise DataError(f"{name}: round {position} was tested on other clips or labels than round 0")
     return ordered
+
+
+def ensemble_of(rounds: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the prediction table of an ensemble of rounds: its probabilities are the mean of theirs, its logits their logarithms."""
+    tables = in_one_order(rounds, "rounds")
+    log_probabilities_RNE = np.stack([log_softmax(table[list(LOGITS)].to_numpy(dtype=np.float64), axis=1) for table in tables])
+    return prediction_table(tables[0], logsumexp(log_probabilities_RNE, axis=0) - np.log(len(tables)))

@@ -75,10 +75,17 @@ class TableSettings(Section):
     """Score in the cells."""
     cell: Literal["sd", "interval"]
     """sd: mean ± standard deviation over rounds; interval: mean and 95 % interval."""
+    ensemble: bool
+    """true: below each experiment a row for the ensemble of its rounds, the mean of their probabilities."""
     seed: int
     """Seed of the permutations."""
     resamples: Annotated[int, Field(ge=100)]
     """Resamples of speakers, and permutations."""
+
+
+class MethodsSettings(Section):
+    run_id: OptionalName
+    """Id of the experiment (the parent run) to describe."""
 
 
 class ReproduceSettings(Section):
@@ -143,6 +150,8 @@ class Settings(Section):
     """What is compared"""
     table: TableSettings
     """What the table shows"""
+    methods: MethodsSettings
+    """What is described"""
     reproduce: ReproduceSettings
     """What is reproduced"""
     predict: PredictSettings

@@ -60,6 +60,17 @@ def test_one_experiment_is_a_table_of_one_row(project, runs):
     assert "Holm" not in page
 
 
+def test_an_ensemble_is_a_row_of_its_own_with_the_scores_that_the_parent_holds(project, runs):
+    run = project.opened(project.run_here("pipelines.table", runs=runs["first"], ensemble="true"))
+    cells = cells_of(project, run).set_index(["experiment", "test"])
+    assert cells.index.get_level_values(0).unique().tolist() == ["baseline", "baseline, ensemble of 2 rounds"]
+    parent = project.client.get_run(runs["first"]).data.metrics
+    for test in ("CREMA", "SAVEE", "mean"):
+        assert cells.loc[("baseline", test), "mean"] == parent[f"test/{test}/uar_mean"]
+        assert cells.loc[("baseline, ensemble of 2 rounds", test), "mean"] == pytest.approx(parent[f"test/{test}/uar_ensemble"], abs=1e-12)
+    assert not cells["is_claimed"].any()
+
+
 def test_a_grid_and_a_tag_that_nothing_has_are_refused(project, runs):
     assert "expected indep, cross, matrix or within" in project.refuse_here("pipelines.table", runs=f"{runs['first']},{runs['grid']}")
     told = project.refuse_here("pipelines.table", tag="paper=none")

@@ -5,6 +5,7 @@ The claims about evaluation, sweeps, tracking and quality take their Trainer fro
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness import Work, scaled
@@ -38,8 +39,9 @@ def ours(
     model: str = "",
     geometry: Mapping[str, Any] | None = None,
     compute: str = "float32",
+    **changes: Any,
 ) -> Callable[[float], Work]:
-    """An experiment of ours, with HuBERT of base size (but for its `geometry`) or another `model`.
+    """An experiment of ours, with HuBERT of base size (but for its `geometry`) or another `model`; `changes` are of the recipe.
 
     `cache` is off, cold (emptied before every run) or warm (filled before the first); `precision` is the cache's, `compute` the training's.
     """
@@ -88,6 +90,7 @@ def ours(
             max_seconds=None,
             evaluate_long="whole",
         )
+        recipe = replace(recipe, **changes)
 
         def open_cache() -> Features | None:
             if cache == "off":
@@ -108,7 +111,12 @@ def ours(
             for round in range(rounds):
                 whole = Round(trained, recipe, material.train, material.validation, SEED, round, features, {})
                 fit_round(whole, material.folder / "checkpoints" / str(round), Silent())
-            return {"processor s per epoch": (time.process_time() - start) / (rounds * epochs), "epochs": rounds * epochs}
+            saved = max(path.stat().st_size for path in (material.folder / "checkpoints").rglob("best-*.safetensors"))
+            return {
+                "processor s per epoch": (time.process_time() - start) / (rounds * epochs),
+                "epochs": rounds * epochs,
+                "MiB of saved weights": saved / 2**20,
+            }
 
         if cache == "warm":
             open_cache()
@@ -127,8 +135,12 @@ def trainer_examples(model: str, clips: "Clips") -> list[dict[str, Any]]:
     return [{"input_values": wave, "labels": int(label)} for wave, label in zip(waves, clips.labels, strict=True)]
 
 
-def new_trainer(material: Material, freeze: tuple[str, ...], *, train: Any, validation: Any, **arguments: Any) -> Any:
-    """Return `transformers.Trainer` as its documentation writes it, after calling the `freeze` methods of the model."""
+Freezing = tuple[str | Callable[[Any], Any], ...]
+"""Methods of the peer's model by name, or functions of it; what a function returns, if anything, takes the model's place."""
+
+
+def new_trainer(material: Material, freeze: Freezing, *, train: Any, validation: Any, **arguments: Any) -> Any:
+    """Return `transformers.Trainer` as its documentation writes it, after what is to be frozen."""
     import torch
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Trainer, TrainingArguments
 
@@ -137,7 +149,7 @@ def new_trainer(material: Material, freeze: tuple[str, ...], *, train: Any, vali
     def new_model() -> Any:
         model = AutoModelForAudioClassification.from_pretrained(material.model)
         for method in freeze:
-            getattr(model, method)()
+            model = (getattr(model, method)() if isinstance(method, str) else method(model)) or model
         return model
 
     def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,7 +180,7 @@ KEEPS_BEST: dict[str, Any] = {"save_strategy": "epoch", "save_total_limit": 1, "
 
 
 def trainer(
-    freeze: tuple[str, ...],
+    freeze: Freezing,
     *,
     num_train: int,
     num_validation: int,

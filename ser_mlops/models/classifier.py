@@ -216,8 +216,10 @@ class EmotionClassifier(nn.Module):
 
     def is_trained_layer(self, name: str) -> bool:
         """Say whether a module or weight belongs to a layer of the encoder that is not frozen."""
-        above = self.layers_above(f"{name}.") if ".encoder.layers." in name and self.freezing != "encoder" else None
-        return above is not None and above < len(self.base.encoder.layers) - (self.depth or 0)
+        above, num_layers = self.layers_above(f"{name}."), len(self.family.layers(self.base))
+        if above is None or self.freezing == "encoder" or f".{self.family.layers_name}." not in name:
+            return False
+        return above < num_layers - (self.depth or 0)
 
     def layers_above(self, name: str) -> int | None:
         """Return how many layers of the encoder stand above a weight, all of them for what lies below the first; None in the head."""

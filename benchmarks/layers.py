@@ -14,7 +14,7 @@ SIZE: dict[str, Any] = {"num_train": 96, "num_validation": 24}
 EXPERIMENT: dict[str, Any] = {"rounds": 3, "epochs": 20, "cache": "warm", **SIZE}
 WEIGHTED = {"use_weighted_layer_sum": True, "layerdrop": 0.0}
 ALL, LAST = "ser_mlops (all layers)", "ser_mlops (last layer)"
-PEER = "Trainer (all layers, base model and feature encoder frozen)"
+PEER = "Trainer (all layers of a frozen base model and feature encoder)"
 
 CLAIM = Claim(
     "layers",

@@ -45,7 +45,8 @@ def load_classifier(model: str, *, seed: int, attention_mask: bool = True, share
     """
     if share_encoder:
         net, extractor, new = _open_shared(model, _version_of(model))
-        shared = {id(weight): weight for weight in (*net.base_model.parameters(), *net.base_model.buffers())}
+        base = families()[net.config.model_type].base(net)
+        shared = {id(weight): weight for weight in (*base.parameters(), *base.buffers())}
         net, extractor = copy.deepcopy((net, extractor), shared)
     else:
         net, extractor, new = _open(model)

@@ -46,16 +46,18 @@ def record_end(parent: RunLog, sweep: Sweep, study: Study, best: dict[str, Any],
 
 
 def _format_trials(study: Study) -> str:
-    return study.table().drop(columns="failures").to_string(index=False, float_format=lambda value: f"{value:.4g}")
+    table = study.table().drop(columns="failures")
+    return table.to_string(index=False, formatters={"value": "{:.4f}".format}, float_format=lambda value: f"{value:.4g}")
 
 
 def _ranked_trials(study: Study, metric: str) -> list[list[str]]:
     """Return the rows of a table of trials: the best first, those without a value last."""
     table = study.table().drop(columns=["failures", "seconds"])
-    table = table.sort_values(["value", "number"], ascending=[metric in LOWER_IS_BETTER, True]).rename(
-        columns={"value": f"validation {metric}"}
+    shown = table["value"].map("{:.4f}".format).where(table["value"].notna(), "")
+    table = table.sort_values(["value", "number"], ascending=[metric in LOWER_IS_BETTER, True]).assign(value=shown)
+    cells = table.rename(columns={"value": f"validation {metric}"}).map(
+        lambda cell: (f"{cell:.4g}" if pd.notna(cell) else "") if isinstance(cell, float) else str(cell)
     )
-    cells = table.map(lambda cell: (f"{cell:.4g}" if pd.notna(cell) else "") if isinstance(cell, float) else str(cell))
     return [["trial", *cells.columns[1:]], *cells.to_numpy().tolist()]
 
 

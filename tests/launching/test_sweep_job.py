@@ -85,7 +85,7 @@ def test_trials_are_named_after_what_they_try_and_the_parent_begins_with_the_bes
     assert note.startswith(f"**best of 6 trials: {tried}** (validation uar {best.value:.3f}) — **synthetic data")
     rows = note.partition("```\n")[2].splitlines()
     assert rows[0].split() == ["trial", "state", "validation", "uar", "lr", "weight_decay"]
-    assert rows[1].split() == [str(best.number), "COMPLETE", *(f"{value:.4g}" for value in (best.value, *best.params.values()))]
+    assert rows[1].split() == [str(best.number), "COMPLETE", f"{best.value:.4f}", *(f"{value:.4g}" for value in best.params.values())]
     assert note.index(rows[6]) < note.index("The best settings, tested:") < note.index("mlflow run . ")
 
 

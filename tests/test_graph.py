@@ -11,11 +11,13 @@ from tests.project import ROOT, Project
 MODULES = find_modules(ROOT)
 STAGES = {name: stage for file in ("dvc.yaml", "data/dvc.yaml") for name, stage in YAML(typ="safe").load(ROOT / file)["stages"].items()}
 DECIDES_NOTHING = {
+    "ser_mlops.data.progress": "how far the work is",
     "ser_mlops.data.folders": "where a table lies is not what is in it, and dvc.yaml names the same places",
     "ser_mlops.errors": "what a message says is in no output",
     "ser_mlops.files": "how a file comes to be whole is not what is in it",
     "ser_mlops.settings.sections": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.preparation": "what params.yaml may hold; the values are params of the stage",
+    "ser_mlops.settings.analysis": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.recipes": "which settings of a training go together",
     "ser_mlops.settings.search": "what params.yaml may hold; the values are params of the stage",
     "ser_mlops.settings.training": "what params.yaml may hold; the values are params of the stage",

@@ -1,5 +1,6 @@
 """Compares finished experiments by their runs: prediction tables out of MLflow, the comparison into a run of its own."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser_mlops.data.progress import progress
 from ser_mlops.errors import SettingsError, TrackingError
 from ser_mlops.experiments.recording import draw
 from ser_mlops.scores.comparison import Comparison, compare
@@ -112,7 +114,9 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
     """Compare experiments and log the tables, the page and the figures as a run of kind `compare`."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
-    comparison = compare({name: read_rounds(client, run) for name, run in named.items()}, seed, resamples, divisions_of(named))
+    rounds = {name: read_rounds(client, run) for name, run in named.items()}
+    with progress(math.comb(len(named), 2) * resamples, "comparing", "permutation") as bar:
+        comparison = compare(rounds, seed, resamples, divisions_of(named), bar.update)
     note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
     title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}

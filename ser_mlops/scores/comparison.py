@@ -13,7 +13,7 @@
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -77,6 +77,7 @@ def compare(
     seed: int,
     resamples: int = RESAMPLES,
     divided_by: Mapping[str, Mapping[str, str]] | None = None,
+    each_swap: Callable[[int], object] = lambda number: None,
 ) -> Comparison:
     """Compare two or more experiments, each given as its rounds' prediction tables; definitions in the module's docstring.
 
@@ -86,13 +87,16 @@ def compare(
         resamples: permutations, where there are more ways to swap.
         divided_by: by experiment, the seeds and rules that divided its clips into training, validation and test; where they are not given,
             they count as equal.
+        each_swap: called as the permutations go on, with the number of those that were just done.
     """
     if len(experiments) < 2:
         raise DataError(f"compare takes two or more experiments, got {len(experiments)}")
     rounds, notes = _in_common(experiments)
     units = units_of(next(iter(rounds.values()))[0])
     divided_by = divided_by or {name: {} for name in experiments}
-    differences = judge_pairs({name: unit_sums(tables, units) for name, tables in rounds.items()}, units, seed, resamples, divided_by)
+    differences = judge_pairs(
+        {name: unit_sums(tables, units) for name, tables in rounds.items()}, units, seed, resamples, divided_by, each_swap
+    )
     summaries = {name: summarise_rounds(tables) for name, tables in rounds.items()}
     by_round = pd.DataFrame({name: summary.rounds.loc["uar"] for name, summary in summaries.items()}).T
     groups, group_differences = _by_group(rounds)
@@ -102,14 +106,19 @@ def compare(
 
 
 def judge_pairs(
-    sums: Mapping[str, np.ndarray], units: Units, seed: int, resamples: int, divided_by: Mapping[str, Mapping[str, str]]
+    sums: Mapping[str, np.ndarray],
+    units: Units,
+    seed: int,
+    resamples: int,
+    divided_by: Mapping[str, Mapping[str, str]],
+    each_swap: Callable[[int], object] = lambda number: None,
 ) -> pd.DataFrame:
     """Return `Comparison.differences` of experiments given as their sums [U, R, F] over the same clips; other arguments as in `compare`."""
     pairs = list(combinations(sums, 2))
     fewest = _fewest_to_swap(len(pairs))
     estimates = {name: estimate(of, units.corpora_U, SELECTABLE) for name, of in sums.items()}
     draws = resamples if units.count >= fewest else 0
-    differences = pd.concat([_difference(pair, sums, estimates, seed, draws) for pair in pairs], ignore_index=True)
+    differences = pd.concat([_difference(pair, sums, estimates, seed, draws, each_swap) for pair in pairs], ignore_index=True)
     return _judged(differences, divided_by, too_few=_too_few(units, fewest))
 
 
@@ -161,13 +170,18 @@ def _speakers(units: Units) -> str:
 
 
 def _difference(
-    pair: tuple[str, str], sums: Mapping[str, np.ndarray], estimates: Mapping[str, Estimate], seed: int, resamples: int
+    pair: tuple[str, str],
+    sums: Mapping[str, np.ndarray],
+    estimates: Mapping[str, Estimate],
+    seed: int,
+    resamples: int,
+    each_swap: Callable[[int], object],
 ) -> pd.DataFrame:
     """Return a pair's difference in every score; without `resamples` there is no p over units."""
     baseline, experiment = pair
     change = estimates[experiment] - estimates[baseline]
     low, high = interval(change)
-    p_units = _swap_p(sums[baseline], sums[experiment], seed, resamples) if resamples else np.full(len(SELECTABLE), np.nan)
+    p_units = _swap_p(sums[baseline], sums[experiment], seed, resamples, each_swap) if resamples else np.full(len(SELECTABLE), np.nan)
     return pd.DataFrame(
         {
             "baseline": baseline,
@@ -182,7 +196,9 @@ def _difference(
     )
 
 
-def _swap_p(first: np.ndarray, second: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+def _swap_p(
+    first: np.ndarray, second: np.ndarray, seed: int, resamples: int, each_swap: Callable[[int], object] = lambda number: None
+) -> np.ndarray:
     """Return the two-sided permutation p of every score's difference: each unit's rounds are swapped, all together, or not."""
     num_units = len(first)
     change = second - first
@@ -190,6 +206,7 @@ def _swap_p(first: np.ndarray, second: np.ndarray, seed: int, resamples: int) ->
     def of_swapped(left: np.ndarray, right: np.ndarray, axis: int) -> np.ndarray:
         is_swapped = np.atleast_2d(left) >= num_units
         moved = np.tensordot(is_swapped.astype(np.float64), change, axes=1)
+        each_swap(len(is_swapped))
         after, before = scores_of(second.sum(axis=0) - moved, SELECTABLE), scores_of(first.sum(axis=0) + moved, SELECTABLE)
         return (after - before).mean(axis=-1).T.reshape(*left.shape[:-1], len(SELECTABLE))
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from ser_mlops.data.audio.decode import decode
 from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.data.audio.format import AUDIO_SUFFIXES, SAMPLE_RATE
 from ser_mlops.data.corpora.base import walk
+from ser_mlops.data.progress import progress
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError, ModelError, SettingsError, one_of
 from ser_mlops.files import replacing, write_text
@@ -208,9 +208,16 @@ def predict_files(predictor: Predictor, files: Sequence[Path]) -> pd.DataFrame:
     A file that cannot be used has one row, whose error says why.
     """
     tables = []
-    with tqdm(total=len(files), desc="predict", unit="file", disable=None) as bar, tqdm(desc="audio", unit="s", disable=None) as audio_bar:
+    with progress(len(files), "predict", "file") as bar:
+        seconds = 0.0
+
+        def heard(more: float) -> None:
+            nonlocal seconds
+            seconds += more
+            bar.set_postfix_str(f"{seconds:,.0f} s of audio")
+
         for chunk in _decoded_chunks(files, predictor.terms.min_seconds):
-            tables.append(_predict_chunk(predictor, chunk, audio_bar.update))
+            tables.append(_predict_chunk(predictor, chunk, heard))
             bar.update(len(chunk))
     return pd.concat(tables, ignore_index=True).astype({"file": str, "emotion": str, "error": str})
 

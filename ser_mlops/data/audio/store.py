@@ -19,10 +19,10 @@ from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_mlops.data.audio.format import SAMPLE_RATE, SAMPLE_TYPE
 from ser_mlops.data.audio.intake import Entry, exit_with_parent, ingest_part
+from ser_mlops.data.progress import progress
 from ser_mlops.errors import DataError
 from ser_mlops.files import DISK_FULL, remove, replacing
 
@@ -65,7 +65,7 @@ def _write_audio(
         places = [Path(folder) / str(number) for number in range(len(parts))]
         with _workers(min(workers, len(files) // MIN_FILES_PER_WORKER)) as run, aside.open("wb") as file:
             taken = run(ingest_part, parts, repeat(min_seconds), repeat(keep_cut_off), places)
-            entries = _join(zip(places, taken, strict=True), len(files), file)
+            entries = _join(zip(places, taken, strict=True), len(files), file, destination.stem)
         index = _index(entries)
         index.to_parquet(index_aside, index=False)
     return index
@@ -86,18 +86,18 @@ def _workers(number: int) -> Iterator[Callable[..., Iterable[list[Entry]]]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _join(parts: Iterable[tuple[Path, list[Entry]]], num_files: int, file: BinaryIO) -> list[Entry]:
+def _join(parts: Iterable[tuple[Path, list[Entry]]], num_files: int, file: BinaryIO, name: str) -> list[Entry]:
     """Join the parts after a header. Its length does not depend on the number of samples, which is filled in at the end."""
     entries: list[Entry] = []
     _write_header(file, 0)
     header_bytes = file.tell()
-    with tqdm(desc="decoding", total=num_files, unit="clip", disable=None) as progress:
+    with progress(num_files, f"{name}: decoding", "clip") as bar:
         for place, taken in parts:
             with place.open("rb") as samples:
                 shutil.copyfileobj(samples, file)
             place.unlink()
             entries += taken
-            progress.update(len(taken))
+            bar.update(len(taken))
     file.seek(0)
     _write_header(file, sum(entry.num_samples for entry in entries))
     assert file.tell() == header_bytes

@@ -112,6 +112,8 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)] or [[]]
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}, expected a csv file with the columns: {', '.join(columns)}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a csv file in UTF-8 ({error.reason} at {error.start:,}): save it again in that encoding") from None
     except (OSError, csv.Error) as error:

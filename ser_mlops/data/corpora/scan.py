@@ -16,6 +16,7 @@ from ser_mlops.data.audio.format import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from ser_mlops.data.corpora.base import UNKNOWN, Clip, Corpus, NotAClip, Table, walk
 from ser_mlops.data.folders import IMPORTED
 from ser_mlops.data.frames import GENDERS, PARTS
+from ser_mlops.data.progress import progress
 from ser_mlops.errors import DataError, one_of
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
@@ -73,7 +74,11 @@ def scan(raw: Path, corpus: Corpus, imported: Path = IMPORTED) -> Scan:
             audio.append(file)
         else:
             others[path_in_tables(file.suffix.lower() or file.name)] += 1
-    found = [_parse(file, folder, corpus, table) for file in audio]
+    with progress(len(audio), f"{corpus.name}: reading names", "file") as bar:
+        found = []
+        for file in audio:
+            found.append(_parse(file, folder, corpus, table))
+            bar.update()
     if rows is not None:
         found = _take_imported(found, raw, rows, corpus.rule)
     elif corpus.lists_clips:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from ser_mlops.scores.metrics import LOWER_IS_BETTER, scores_of, supports_of
 
@@ -172,7 +172,7 @@ def _half_width(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     total = np.sum([variance for variance, _ in parts], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         freedom = total**2 / np.sum([variance**2 / own for variance, own in parts], axis=0)
-        return stats.t.ppf(1 - ALPHA / 2, freedom) * np.sqrt(total)
+        return stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(total)  # as scipy.stats.t.ppf, which takes half a second to import
 
 
 def _within_scale(names: Sequence[str], low_M: np.ndarray, high_M: np.ndarray, *, is_difference: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,6 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from ser_mlops.errors import ModelError, TrackingError
-from ser_mlops.scores.comparison import HOLDS_OVER_SPEAKERS, compare
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.scores.summary import NO_INTERVAL
 from ser_mlops.scores.tables import points, points_between
@@ -203,6 +202,8 @@ def judge(client: MlflowClient, candidate: Run, version: ModelVersion, champion:
 
     Two models are compared here, not two settings: one round each, so the spread over rounds plays no part.
     """
+    from ser_mlops.scores.comparison import HOLDS_OVER_SPEAKERS, compare  # which loads scipy.stats and statsmodels
+
     if champion is None:
         return Verdict(True, "there was no champion")
     if champion.run_id == version.run_id:

@@ -33,12 +33,12 @@ class Pruned(Exception):
 class Study:
     """A study as one process sees it."""
 
-    def __init__(self, study: optuna.Study, storage: BaseStorage, search: Search, lock: FileLock) -> None:
+    def __init__(self, study: optuna.Study, storage: BaseStorage, search: Search) -> None:
         self.study = study
         self.name = study.study_name
         self.search = search
         self._storage = storage
-        self.workers = Workers(study, lock)
+        self.workers = Workers(study, storage)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
@@ -198,8 +198,7 @@ def open_study(name: str, search: Search, *, maximize: bool, identity: Mapping[s
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=ExperimentalWarning)  # of the Wilcoxon pruner
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
-    with lock:  # processes that create the tables of a fresh database at once fail
+    with FileLock(folder / f"{name}.lock"):  # processes that create the tables of a fresh database at once fail
         opened = open_journal(folder / f"{name}.journal") if storage is None else open_database(storage)
         study = optuna.create_study(
             storage=opened,
@@ -213,7 +212,7 @@ def open_study(name: str, search: Search, *, maximize: bool, identity: Mapping[s
             study.set_user_attr("identity", dict(identity))
         else:
             _check_identity(name, then, identity)
-    return Study(study, opened, search, lock)
+    return Study(study, opened, search)
 
 
 def _check_identity(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:

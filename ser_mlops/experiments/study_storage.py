@@ -6,13 +6,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from ser_mlops.errors import SettingsError, TrackingError
 
+LOCK_PAUSE_S, LOCK_PATIENCE_S = 0.05, 10.0
+"""Whoever holds the lock of a study has it for a few requests; one that is held for longer was left by a process that died."""
 TABLE_PAUSES_S = 0.5, 2.0, 5.0
 """Between attempts to open a database whose tables another process creates."""
 
@@ -46,6 +49,30 @@ def open_database(url: str) -> BaseStorage:
         return RDBStorage(url, engine_kwargs=checked)
     except (SQLAlchemyError, ImportError, StorageInternalError) as error:
         raise SettingsError(f"storage={url} cannot be opened ({first_line(error)}), expected a URL such as postgresql://…") from error
+
+
+@contextmanager
+def locked(storage: BaseStorage, name: str) -> Iterator[None]:
+    """Hold the lock of a study, which whoever reaches its storage respects, from whichever folder or machine.
+
+    The lock is an empty study: storages accept a name once, and that is the one thing that all of them do in one step.
+    """
+    lock, deadlines = f"{name} (locked)", dict[int, float]()
+    while True:
+        try:
+            own = storage.create_new_study([StudyDirection.NOT_SET], lock)
+            break
+        except DuplicatedStudyError:
+            with suppress(KeyError):  # it was released meanwhile
+                held = storage.get_study_id_from_name(lock)
+                if time.monotonic() > deadlines.setdefault(held, time.monotonic() + LOCK_PATIENCE_S):
+                    storage.delete_study(held)
+            time.sleep(LOCK_PAUSE_S)
+    try:
+        yield
+    finally:
+        with suppress(KeyError):
+            storage.delete_study(own)
 
 
 @contextmanager

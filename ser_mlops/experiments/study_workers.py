@@ -14,10 +14,10 @@ from typing import Any
 
 import optuna
 import psutil
-from filelock import FileLock
 from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
 
-from ser_mlops.experiments.study_storage import first_line
+from ser_mlops.experiments.study_storage import first_line, locked
 
 HEARTBEAT_S = 30.0
 DEAD_AFTER_S = 300.0
@@ -27,15 +27,15 @@ DEAD_AFTER_S = 300.0
 class Workers:
     """The processes that work on a study, seen by this one."""
 
-    def __init__(self, study: optuna.Study, lock: FileLock) -> None:
+    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
         self.me = f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
         """Names this process: host, number and start."""
         self._study = study
-        self._lock = lock
+        self._storage = storage
 
     def claim_lead(self) -> bool:
         """Lead the study, unless another process does."""
-        with self._lock:
+        with locked(self._storage, self._study.study_name):
             leader = self.shared("leader")
             if leader is not None and leader != self.me and self.is_alive(leader):
                 return False
@@ -44,7 +44,7 @@ class Workers:
 
     def resign(self) -> None:
         """Give up the lead, at the end or because this process is asked to stop: the next start may take it at once, on any machine."""
-        with self._lock, suppress(StorageInternalError):
+        with suppress(StorageInternalError), locked(self._storage, self._study.study_name):
             if self.shared("leader") == self.me:
                 self.share(leader=None)
 

@@ -4,21 +4,26 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
+from ser_mlops.experiments import study_storage
 from ser_mlops.experiments.study import Pruned, Study, open_study
 from ser_mlops.experiments.study_search import Search
+from ser_mlops.experiments.study_storage import locked
+from ser_mlops.experiments.study_workers import Workers
 from ser_mlops.settings.search import Choices, Range
 
 
-def small_study(folder: Path, pruner: str, trials: int = 8) -> Study:
+def small_study(folder: Path, pruner: str, trials: int = 8, storage: str | None = None) -> Study:
     search = Search(
         space={"lr": Range(low=1e-5, high=1e-1, log=True)}, integers=frozenset(), sampler="tpe", startup_trials=3, pruner=pruner, seed=1
     )
-    study = open_study("s", search, maximize=True, identity={}, storage=None, folder=folder)
+    study = open_study("s", search, maximize=True, identity={}, storage=storage, folder=folder)
     study.add_trials(trials, {"lr": 1e-3})
     return study
 
@@ -111,6 +116,27 @@ def test_one_process_leads_until_it_is_gone(tmp_path):
     study.workers.share(leader="elsewhere 1 0.0")
     study.workers.resign()
     assert study.workers.shared("leader") == "elsewhere 1 0.0", "another's lead is not to be given away"
+
+
+def test_of_commands_that_start_at_once_one_leads_whatever_their_folders(tmp_path):
+    storage = f"sqlite:///{tmp_path}/studies.db"
+    workers = [small_study(tmp_path / str(number), "none", storage=storage).workers for number in range(4)]
+    for number, one in enumerate(workers):
+        one.me = f"elsewhere {number} 0.0"
+        one.share(**{f"alive: {one.me}": time.time()})
+    with ThreadPoolExecutor(len(workers)) as pool:
+        claims = [*pool.map(Workers.claim_lead, workers)]
+    assert sum(claims) == 1
+    assert workers[0].shared("leader") == workers[claims.index(True)].me
+    assert optuna.get_all_study_names(storage) == ["s"], "the lock leaves nothing behind"
+
+
+def test_the_lock_of_a_process_that_died_is_taken_over(tmp_path, monkeypatch):
+    study = small_study(tmp_path, "none")
+    holder = locked(study._storage, study.name)
+    holder.__enter__()
+    monkeypatch.setattr(study_storage, "LOCK_PATIENCE_S", 0.1)
+    assert study.workers.claim_lead()
 
 
 def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path):

@@ -40,8 +40,11 @@ class DrawingProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._thread.shutdown(wait=True)
-        self._process.communicate()
+        try:
+            self._thread.shutdown(wait=True)
+        finally:  # an interruption of this wait changes nothing: a folder that went away now would fail the process in mid-figure
+            self._thread.shutdown(wait=True)
+            self._process.communicate()
         if error is None:
             for future in self._drawn:
                 future.result()

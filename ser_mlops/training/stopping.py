@@ -29,14 +29,23 @@ class Stop:
 
 @contextmanager
 def watching_signals() -> Iterator[Stop]:
-    """Yield a Stop that one of these signals sets. The old handlers return at the end."""
+    """Yield a Stop that one of these signals sets. The old handlers return at the end.
+
+    Where the block is interrupted, by the signal of another process perhaps, a signal that comes soon after is the same request: it must
+    not disturb what closes the runs.
+    """
+    global _asked_at
     stop = Stop()
 
     def ask(name: str) -> None:
         stop.signal_name = name
 
     with _handling(ask):
-        yield stop
+        try:
+            yield stop
+        except Interrupted:
+            _asked_at = time.monotonic()
+            raise
 
 
 @contextmanager

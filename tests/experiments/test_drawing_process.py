@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ser_mlops.errors import Interrupted
 from ser_mlops.experiments.artifacts import FIGURES_FOLDER
 from ser_mlops.experiments.drawing import RoundDrawing
 from ser_mlops.experiments.drawing_process import DrawingProcess, draw_into
@@ -93,3 +94,19 @@ def test_a_resume_draws_what_a_kill_left_undrawn_and_nothing_else(notebook, resu
     assert first == drawn_here(tmp_path / "here", RoundDrawing.of(result, ""))
     draw_missing(notebook.client, run, result, "another note")
     assert logged(notebook, "first") == first
+
+
+def test_a_stop_that_comes_while_figures_are_awaited_loses_none(notebook, result, tmp_path):
+    drawing = RoundDrawing.of(result, "")
+
+    def stop(*arguments: object, **options: object) -> None:
+        del artist._thread.shutdown  # once
+        raise Interrupted("SIGTERM")
+
+    artist = DrawingProcess()
+    artist.draw(notebook.children["first"], drawing)
+    artist._thread.shutdown = stop
+    with pytest.raises(Interrupted):
+        artist.__exit__(None, None, None)
+    assert artist._process.returncode == 0
+    assert logged(notebook, "first") == drawn_here(tmp_path / "here", drawing)

@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ser_mlops.data.frames import GENDERS
-from ser_mlops.scores.figures.style import BLUE, CYCLE, FAINT, GREY, INK, VERMILLION, legend_above, styled, titled
+from ser_mlops.data.agreement import HEARD
+from ser_mlops.data.corpora.base import TIE
+from ser_mlops.data.frames import GENDERS, OTHER
+from ser_mlops.scores.figures.style import BLUE, CYCLE, EMOTION_COLOURS, FAINT, GREY, INK, PERCENT, VERMILLION, legend_above, styled, titled
 
+HEARD_COLOURS = EMOTION_COLOURS | {OTHER: FAINT, TIE: "#d9d9d9"}
 GENDER_COLOURS = dict(zip(GENDERS, (VERMILLION, BLUE, GREY), strict=True))
 
 
@@ -65,5 +68,34 @@ def genders(speakers: pd.DataFrame, unknown: Mapping[str, int], title: str, note
     axes.set_xticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)])
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of the speakers; on the bars, how many")
+    legend_above(axes)
+    return figure
+
+
+@styled
+def heard(counts: pd.DataFrame, title: str, note: str = "") -> Figure:
+    """Draw what most listeners heard in the clips of each label, as shares with their numbers.
+
+    Args:
+        counts: clips; one row per label, one column for each of HEARD.
+    """
+    figure = titled(8, 1.9 + 0.5 * len(counts), title, note)
+    axes = figure.subplots()
+    shares = counts.div(counts.sum(axis=1), axis=0)
+    left = np.zeros(len(counts))
+    for name in (name for name in HEARD if counts[name].any()):
+        axes.barh(range(len(counts)), shares[name], left=left, height=0.7, color=HEARD_COLOURS[name], label=name)
+        for position, share in enumerate(shares[name]):
+            if share > 0.06:
+                ink = INK if name == TIE else "white"
+                axes.text(left[position] + share / 2, position, f"{counts[name].iloc[position]:,}", ha="center", va="center", color=ink)
+        left += shares[name].to_numpy()
+    axes.set_yticks(range(len(counts)), [f"{label} ({total:,})" for label, total in counts.sum(axis=1).items()])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("share of the label's clips; on the bars, how many")
+    axes.set_ylabel("label (clips)")
     legend_above(axes)
     return figure

@@ -18,6 +18,9 @@ One row per clip, stored as parquet:
 | start | int64 | first sample in the corpus's audio file |
 | num_samples | int64 | at 16 kHz |
 | sha256 | str | of the decoded int16 samples |
+| votes_neutral … votes_surprise | int64 | listeners who heard each of EMOTIONS; 0 where nobody was asked |
+| votes_other | int64 | listeners who heard something else |
+| num_votes | int64 | all of them |
 """
 
 from pathlib import Path
@@ -29,6 +32,8 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.files import replacing
 
+OTHER = "other"
+VOTES = tuple(f"votes_{emotion}" for emotion in (*EMOTIONS, OTHER))
 COLUMNS = {
     "path": "str",
     "labels": "int64",
@@ -44,6 +49,7 @@ COLUMNS = {
     "start": "int64",
     "num_samples": "int64",
     "sha256": "str",
+    **dict.fromkeys((*VOTES, "num_votes"), "int64"),
 }
 GENDERS = ("female", "male", "unknown")
 TEST_PARTS = ("test", "test1", "test2")
@@ -52,7 +58,9 @@ NO_FOLD = -1
 
 
 def conform(table: pd.DataFrame, origin: str) -> pd.DataFrame:
-    """Return the table with the schema's columns, order and types, checked; see `check`."""
+    """Return the table with the schema's columns, order and types, checked; see `check`. A table without votes gets zeros."""
+    table = table.assign(**{column: 0 for column in VOTES if column not in table.columns})
+    table = table.assign(num_votes=table[list(VOTES)].sum(axis=1))
     missing = [column for column in COLUMNS if column not in table.columns and column != "emotions"]
     if missing:
         raise DataError(f"{origin}: no column {missing[0]!r}, expected the columns: {', '.join(COLUMNS)}")
@@ -95,6 +103,9 @@ def check(frame: pd.DataFrame, origin: str) -> None:
     _refuse(frame, frame["start"] < 0, "start", "0 or more", origin)
     _refuse(frame, frame["num_samples"] <= 0, "num_samples", "more than 0", origin)
     _refuse(frame, ~frame["sha256"].str.fullmatch("[0-9a-f]{64}"), "sha256", "64 hex digits", origin)
+    for column in VOTES:
+        _refuse(frame, frame[column] < 0, column, "0 or more", origin)
+    _refuse(frame, frame["num_votes"] != frame[list(VOTES)].sum(axis=1), "num_votes", "the sum of its votes", origin)
     for column in ("corpus", "speaker", "group", "language"):
         _refuse(frame, frame[column] == "", column, "a value", origin)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser_mlops.data.agreement import agreement, heard_by_label
 from ser_mlops.data.audio.defects import defect_in
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.base import Corpus
-from ser_mlops.data.figures import genders, spread
+from ser_mlops.data.figures import genders, heard, spread
 from ser_mlops.data.folders import index_file, left_out_file
 from ser_mlops.data.frames import GENDERS
 from ser_mlops.data.quality import Quality, class_counts, count_quality, known_speakers, speaker_counts
@@ -23,6 +24,8 @@ from ser_mlops.scores.tables import markdown
 
 SYNTHETIC_NOTE = "SYNTHETIC demo data"
 FIGURES = ("emotions", "durations", "levels", "speakers")
+VOTES_FOLDER = "votes"
+"""What listeners heard, of the corpora where they were asked."""
 DURATION_BINS = np.arange(0, 20.5, 0.5)
 LEVEL_BINS = np.arange(-80, 1, 5.0)
 
@@ -61,6 +64,7 @@ def write_report(reports: list[CorpusReport], folder: Path) -> None:
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     _draw(reports, tables, folder)
+    _write_votes(reports, folder / VOTES_FOLDER)
     write_text(folder / "index.md", page(reports, quality, tables))
 
 
@@ -103,6 +107,18 @@ def _draw(reports: list[CorpusReport], tables: Mapping[str, pd.DataFrame], folde
     )
     for name, figure in zip(FIGURES, figures, strict=True):
         save(figure, folder / f"{name}.png")
+
+
+def _write_votes(reports: list[CorpusReport], folder: Path) -> None:
+    """Write what listeners heard: a table of agreement, one of counts, and a figure for each corpus where anybody was asked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = [report for report in reports if (report.catalogue["perceived"] != "").any()]
+    for report in asked:
+        name, counts = report.corpus.name, heard_by_label(report.catalogue, report.corpus.emotions)
+        own = agreement(report.catalogue, report.corpus.emotions)
+        write_text(folder / f"{name}.agreement.csv", own.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / f"{name}.heard.csv", counts.to_csv(lineterminator="\n"))
+        save(heard(counts, f"{name}: what most listeners heard", SYNTHETIC_NOTE if report.is_synthetic else ""), folder / f"{name}.png")
 
 
 def _by_gender(counts: Mapping[str, pd.Series]) -> pd.DataFrame:
@@ -158,6 +174,7 @@ def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame)
     ]
     if rows:
         lines += [markdown(pd.DataFrame(rows)), ""]
+    lines += _votes_section(report)
     examples = report.left_out[~report.left_out["reason"].map(defect_in).duplicated()]
     if not examples.empty:
         lines += ["For example:", ""]
@@ -170,3 +187,27 @@ def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame)
         lines += [f"- `{row.path}`: {row.warning}" for row in first.itertuples()]
         lines += ["", f"All of them: the column `warnings` of `{index_file(corpus.name).as_posix()}`.", ""]
     return lines
+
+
+def _votes_section(report: CorpusReport) -> list[str]:
+    """Return what the page says of a corpus's listeners; nothing where nobody was asked."""
+    if not (report.catalogue["perceived"] != "").any():
+        return []
+    shown = pd.DataFrame(
+        {
+            "label": row.label,
+            "clips": row.clips,
+            "heard as labelled": f"{row.as_label:.1%}",
+            "ties": f"{row.ties:.1%}",
+            "votes per clip": _decimals(row.votes),
+            "entropy (bits)": _decimals(row.entropy),
+            "Fleiss' kappa": _decimals(row.kappa),
+        }
+        for row in agreement(report.catalogue, report.corpus.emotions).itertuples()
+    )
+    picture = f"{VOTES_FOLDER}/{report.corpus.name}.png"
+    return ["What listeners heard, before any rule:", "", markdown(shown), "", f"![What most listeners heard]({picture})", ""]
+
+
+def _decimals(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"

@@ -36,8 +36,13 @@ class Clip:
     perceived: str = ""
     """What listeners heard: a code of the emotion table, "" where nobody was asked, TIE where they disagree."""
 
+    votes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """How many listeners heard what: codes of the emotion table, or emotions; other names count as other emotions."""
+
 
 TIE = "tie"
+VOTES_FOR = "votes for "
+"""Before a code, the key of a table's row that holds the number of its votes."""
 
 
 class NotAClip(Exception):
@@ -85,6 +90,27 @@ class Corpus:
     """The setting of the catalogue that applies to this corpus: calm, contempt or labels."""
 
 
+def with_votes(votes: Mapping[str, int]) -> dict[str, str]:
+    """Return votes by code as cells of a table's row; `votes_in` reads them."""
+    return {f"{VOTES_FOR}{code}": str(number) for code, number in votes.items()}
+
+
+def votes_in(row: Mapping[str, str]) -> dict[str, int]:
+    """Return the votes by code that a row of a table holds.
+
+    >>> votes_in({"gender": "female"} | with_votes({"ANG": 7, "NEU": 3}))
+    {'ANG': 7, 'NEU': 3}
+    """
+    return {key.removeprefix(VOTES_FOR): int(number) for key, number in row.items() if key.startswith(VOTES_FOR)}
+
+
+def majority_of(votes: Mapping[str, int]) -> str:
+    """Return the code with most votes, TIE where several have as many, "" where nobody voted."""
+    most = max(votes.values(), default=0)
+    first, *others = [code for code, number in votes.items() if number == most] if most else [""]
+    return TIE if others else first
+
+
 def walk(folder: Path) -> Iterator[Path]:
     """Yield every file of a folder, in the same order on every machine. Links are followed once; dot folders are yielded, not entered."""
     seen = set()
@@ -108,7 +134,10 @@ def find_beside(folder: Path, *names: str) -> Path | None:
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Read a csv file as text, "NA" and empty cells included, and require these columns; commas at the end of rows are ignored."""
+    """Read a csv file as text, "NA" and empty cells included, and require these columns.
+
+    A first column without a name (row names, as R writes them) is called ""; commas at the end of rows are ignored.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)] or [[]]
@@ -127,4 +156,5 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     for row in rows:
         if any(cell.strip() for cell in row[len(names) :]):
             raise DataError(f"{path}: the row of {row[0]!r} has {len(row)} cells, expected {len(names)}")
-    return [{name: cell for name, cell in zip(names, [*row, *[""] * len(names)], strict=False) if name} for row in rows]
+    named = [(place, name) for place, name in enumerate(names) if name or place == 0]
+    return [{name: row[place] if place < len(row) else "" for place, name in named} for row in rows]

@@ -5,6 +5,8 @@
 | path, code, speaker, gender, language, text, part | what the scan found; speaker as CREMA/1001 |
 | emotion, labels | after the rules; "" and -1 where the file is left out |
 | group | clips that share a speaker or a scene, directly or through others: CREMA/1001 |
+| perceived | what most listeners heard: an emotion before any rule, TIE where several lead, "" where nobody was asked |
+| votes_neutral … votes_surprise, votes_other | how many listeners heard it |
 | reason | "" or why the file is left out: by its name or by a rule |
 | rule | the rule that changed the emotion or left the clip out: `calm: neutral`, `contempt: drop`, `labels: perceived` |
 
@@ -17,10 +19,12 @@ import pandas as pd
 
 from ser_mlops.data.corpora.base import TIE, UNKNOWN, Clip, Corpus
 from ser_mlops.data.corpora.scan import Found, Scan
-from ser_mlops.emotions import LABELS
+from ser_mlops.data.frames import OTHER, VOTES
+from ser_mlops.emotions import EMOTIONS, LABELS
 from ser_mlops.errors import DataError
 
-COLUMNS = ("path", "code", "emotion", "labels", "speaker", "gender", "language", "text", "group", "part", "reason", "rule")
+NAMED = ("path", "code", "emotion", "labels", "speaker", "gender", "language", "text", "group", "part")
+COLUMNS = (*NAMED, "perceived", *VOTES, "reason", "rule")
 NO_LABEL = -1
 
 
@@ -36,11 +40,13 @@ def catalogue(corpus: Corpus, scan: Scan, rules: Mapping[str, str]) -> pd.DataFr
         DataError: no clip is left, or perceived labels are requested where there are none.
     """
     choice = rules[corpus.rule] if corpus.rule else ""
-    if choice == "perceived" and not any(item.clip is not None and item.clip.perceived for item in scan.found):
-        raise DataError(f"{corpus.name}: labels=perceived needs processedResults/summaryTable.csv in the corpus's folder")
+    if choice == "perceived" and not any(item.clip is not None and (item.clip.perceived or item.is_imported) for item in scan.found):
+        raise DataError(
+            f"{corpus.name}: labels=perceived needs processedResults/summaryTable.csv or tabulatedVotes.csv in the corpus's folder"
+        )
     groups = iter(group_clips([item.clip for item in scan.found if item.clip is not None]))
     rows = [_row(corpus, item, f"{corpus.name}/{next(groups)}" if item.clip else "", choice) for item in scan.found]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({name: "int64" if name == "labels" else "str" for name in COLUMNS})
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS, "str") | dict.fromkeys(("labels", *VOTES), "int64"))
     if (table["labels"] == NO_LABEL).all():
         counts = ", ".join(f"{count} {reason}" for reason, count in table["reason"].value_counts().head(5).items())
         raise DataError(f"no clip of {corpus.name} is left: {counts}")
@@ -51,10 +57,20 @@ def catalogue(corpus: Corpus, scan: Scan, rules: Mapping[str, str]) -> pd.DataFr
 def _row(corpus: Corpus, item: Found, group: str, choice: str) -> tuple[str | int, ...]:
     clip = item.clip
     if clip is None:
-        return (item.path, "", "", NO_LABEL, "", "", "", "", "", "", item.reason, "")
-    emotion, reason, rule = apply_rule(corpus, clip, item.emotion, choice)
+        return (item.path, "", "", NO_LABEL, *[""] * 7, *[0] * len(VOTES), item.reason, "")
+    emotion, reason, rule = apply_rule(corpus, clip, item.emotion, "" if item.is_imported and choice == "perceived" else choice)
     described = (f"{corpus.name}/{clip.speaker}", clip.gender, clip.language, clip.text, group, clip.part)
-    return (item.path, clip.code, emotion, LABELS.get(emotion, NO_LABEL), *described, reason, rule)
+    perceived, votes = corpus.emotions.get(clip.perceived, clip.perceived), votes_by_emotion(corpus, clip)
+    return (item.path, clip.code, emotion, LABELS.get(emotion, NO_LABEL), *described, perceived, *votes, reason, rule)
+
+
+def votes_by_emotion(corpus: Corpus, clip: Clip) -> list[int]:
+    """Return how many listeners heard each of EMOTIONS, and last any other; the order of VOTES."""
+    counts = dict.fromkeys((*EMOTIONS, OTHER), 0)
+    for code, number in clip.votes.items():
+        heard = corpus.emotions.get(code, code)
+        counts[heard if heard in LABELS else OTHER] += number
+    return list(counts.values())
 
 
 def apply_rule(corpus: Corpus, clip: Clip, emotion: str, choice: str) -> tuple[str, str, str]:

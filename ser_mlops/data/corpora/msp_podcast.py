@@ -1,7 +1,8 @@
 """MSP_PODCAST: MSP-Podcast, English podcasts, 73 k to 268 k segments by release; a licence that the institution signs.
 
 `Audios/MSP-PODCAST_0001_0008.wav`, and in `Labels/labels_consensus.csv` (`labels_concensus.csv` in older releases) one row per segment:
-FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender, Split_Set. The official partitions are kept. 16 kHz.
+FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender, Split_Set. The official partitions are kept. 16 kHz. Who voted for what is
+in `Labels/labels_detailed.csv` (see `msp_votes`), where the user has it.
 """
 
 import re
@@ -9,7 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from ser_mlops.data.audio.format import AUDIO_SUFFIXES
-from ser_mlops.data.corpora.base import UNKNOWN, Clip, Corpus, NotAClip, Table, find_beside, read_rows
+from ser_mlops.data.corpora.base import (
+    UNKNOWN,
+    Clip,
+    Corpus,
+    NotAClip,
+    Table,
+    find_beside,
+    majority_of,
+    read_rows,
+    votes_in,
+    with_votes,
+)
+from ser_mlops.data.corpora.msp_votes import read_votes
 from ser_mlops.errors import DataError
 
 LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv")
@@ -35,7 +48,16 @@ def parse(path: PurePosixPath, table: Table) -> Clip:
     part = part_in(row)
     if part is None:
         raise NotAClip(f"no official partition: Split_Set is {row['Split_Set'].strip()!r}")
-    return Clip(code=row["EmoClass"].strip(), speaker=speaker_in(row), recording=path.stem, gender=gender_in(row), part=part)
+    votes = votes_in(row)
+    return Clip(
+        code=row["EmoClass"].strip(),
+        speaker=speaker_in(row),
+        recording=path.stem,
+        gender=gender_in(row),
+        part=part,
+        perceived=majority_of(votes),
+        votes=votes,
+    )
 
 
 def part_in(row: Mapping[str, str]) -> str | None:
@@ -55,15 +77,19 @@ def gender_in(row: Mapping[str, str]) -> str:
 
 
 def read_table(folder: Path) -> Table:
-    """Read the label rows by file stem.
+    """Read the label rows by file stem, with the votes where they are known.
 
     Raises:
-        DataError: there is no label file, or `read_labels` refuses it.
+        DataError: there is no label file, or `read_labels` or `read_votes` refuses a file.
     """
     path = find_beside(folder, *LABEL_FILES)
     if path is None:
         raise DataError(f"no label file in {folder}, expected Labels/{LABEL_FILES[0]}")
-    return read_labels(path)
+    labels = read_labels(path)
+    for name, votes in read_votes(folder).items():
+        if (stem := stem_of(name)) in labels:
+            labels[stem] |= with_votes(votes)
+    return labels
 
 
 def read_labels(path: Path) -> dict[str, dict[str, str]]:

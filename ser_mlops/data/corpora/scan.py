@@ -7,6 +7,7 @@ with imported frames takes emotions and partitions from them instead of from nam
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -40,6 +41,8 @@ class Found:
     """What the emotion table says of the clip's code, before any rule: one of EMOTIONS, or "calm", "contempt", "other"."""
     reason: str
     """Why it is left out; "" where there is a clip."""
+    is_imported: bool = False
+    """Whether its emotion is that of an imported frame, which label rules about listeners leave as it is."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,10 @@ def _check_clip(clip: object, path: str) -> None:
     if not isinstance(clip, Clip):
         raise DataError(f"parse returns {clip!r} for {path!r}, expected a Clip, or NotAClip raised")
     for name, value in vars(clip).items():
-        if not isinstance(value, str):
+        if name != "votes" and not isinstance(value, str):
             raise DataError(f"{name} of {path!r} is {value!r}, expected text")
+    if not isinstance(clip.votes, Mapping) or not all(type(number) is int and number >= 0 for number in clip.votes.values()):
+        raise DataError(f"votes of {path!r} is {clip.votes!r}, expected numbers of listeners by what they heard: {{'angry': 7, 'sad': 3}}")
     for name in ("code", "speaker", "recording", "language"):
         if not getattr(clip, name):
             raise DataError(f"{name} of {path!r} is empty, expected text{f' ({UNKNOWN!r} if nobody knows)' if name == 'speaker' else ''}")
@@ -177,9 +182,9 @@ def _imported_clip(item: Found, row: dict[str, str], rule: str) -> Found:
     is_merged = item.emotion == rule and row["emotion"] == MERGED_INTO.get(rule)
     emotion = rule if is_merged else row["emotion"]
     clip = item.clip or Clip(code="", speaker=UNKNOWN, recording=item.path)
-    known = {column: row[column] for column in ("speaker", "gender") if row[column] != UNKNOWN}
-    clip = replace(clip, code=emotion, perceived=emotion, part=row["part"], **known)
-    return replace(item, clip=clip, emotion=emotion, reason="")
+    speaker, gender = (row[column] if row[column] != UNKNOWN else getattr(clip, column) for column in ("speaker", "gender"))
+    clip = replace(clip, code=emotion, part=row["part"], speaker=speaker, gender=gender)
+    return replace(item, clip=clip, emotion=emotion, reason="", is_imported=True)
 
 
 def _leave_out_copies(found: list[Found]) -> list[Found]:

@@ -58,6 +58,7 @@ def crema_tables(lines: list[Line]) -> dict[str, bytes]:
     actors = {line.speaker: line.gender.capitalize() for line in lines}
     votes = [(number, Path(line.path).stem, line.emotion[0].upper()) for number, line in enumerate(lines, 1)]
     votes[0] = (*votes[0][:2], "N:S")
+    counts = [(100000 + number, *_votes_on(number, vote), name) for number, name, vote in votes]
     summary = [(number, name, vote, 70, vote, 70, vote, 70) for number, name, vote in votes]
     return {
         "VideoDemographics.csv": csv_bytes(
@@ -66,7 +67,19 @@ def crema_tables(lines: list[Line]) -> dict[str, bytes]:
         "processedResults/summaryTable.csv": csv_bytes(
             ("", "FileName", "VoiceVote", "VoiceLevel", "FaceVote", "FaceLevel", "MultiModalVote", "MultiModalLevel"), summary
         ),
+        "processedResults/tabulatedVotes.csv": csv_bytes(("", *CREMA_VOTES, "fileName"), counts),
     }
+
+
+CREMA_VOTES = "ADFHNS"
+
+
+def _votes_on(number: int, vote: str) -> list[int]:
+    """Ten listeners, of whom none to four in turn hear neutral instead; where there is a tie, five and five."""
+    doubting = number % 5
+    if ":" in vote:
+        return [5 if letter in vote else 0 for letter in CREMA_VOTES]
+    return [(10 - doubting if letter == vote else 0) + (doubting if letter == "N" else 0) for letter in CREMA_VOTES]
 
 
 EMOFILM_NAMES = {

@@ -56,6 +56,38 @@ def test_what_listeners_heard_comes_from_the_summary(tmp_path):
     assert [clip_of(CREMA, f"{name}.wav", table).perceived for name in names] == ["NEU", TIE, "SAD", ""]
 
 
+VOTES = b"""
+"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"
+"100001",0,0,0,1,10,0,"1001_IEO_NEU_XX",11,0.9,"N"
+"100002",4,0,0,0,4,1,"1001_IEO_ANG_HI",9,0.4,"A:N"
+"200001",9,0,0,0,0,0,"1001_IEO_NEU_XX",9,1,"A"
+""".lstrip()
+
+
+@pytest.mark.parametrize("names", [b'""', b'"Unnamed: 0"'])
+def test_votes_are_those_of_listeners_to_the_voice_alone(tmp_path, names):
+    lay_out(tmp_path, "processedResults/tabulatedVotes.csv", content=VOTES.replace(b'""', names))
+    table = read_table(tmp_path)
+    neutral, tied, unheard = (clip_of(CREMA, f"{name}.wav", table) for name in ("1001_IEO_NEU_XX", "1001_IEO_ANG_HI", "1001_IEO_SAD_LO"))
+    assert (neutral.perceived, neutral.votes["NEU"], neutral.votes["HAP"], sum(neutral.votes.values())) == ("NEU", 10, 1, 11)
+    assert (tied.perceived, tied.votes["ANG"], tied.votes["NEU"]) == (TIE, 4, 4)
+    assert (unheard.perceived, unheard.votes) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (VOTES.replace(b",10,", b",ten,"), r"votes ten, 1, 0, 0, 0, 0 of '1001_IEO_NEU_XX', expected whole numbers"),
+        (VOTES.replace(b'"",', b'"row",'), r"has no row names \(100001, 100002, …\)"),
+        (VOTES.replace(b'"H"', b'"J"'), r"has no column 'H', expected the columns: fileName, N, H, S, A, F, D"),
+    ],
+)
+def test_votes_that_cannot_be_read_are_refused(tmp_path, content, message):
+    lay_out(tmp_path, "tabulatedVotes.csv", content=content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path)
+
+
 def test_a_summary_of_other_columns_is_refused(tmp_path):
     lay_out(tmp_path, "summaryTable.csv", content=b"name,vote\n1001_IEO_NEU_XX,N\n")
     with pytest.raises(DataError, match=r"summaryTable.csv has no column 'FileName', expected the columns: FileName, VoiceVote"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ser_mlops.data.corpora.base import UNKNOWN
+from ser_mlops.data.corpora.base import TIE, UNKNOWN
 from ser_mlops.data.corpora.catalogue import group_clips
 from ser_mlops.data.corpora.msp_podcast import MSP_PODCAST, read_table
 from ser_mlops.errors import DataError
@@ -105,3 +105,56 @@ def test_audio_without_a_row_and_a_row_without_audio_are_both_left_out(tmp_path)
         "MSP_PODCAST/Audios/MSP-PODCAST_0002_0001.wav": "audio without label row",
         "MSP_PODCAST/MSP-PODCAST_0009_0009": "label row without audio",
     }
+
+
+CONSENSUS = labels("MSP-PODCAST_0001_0008.wav,N,4,4,4,97,Male,Train", "MSP-PODCAST_0001_0009.wav,X,4,4,4,97,Male,Train")
+VOTES = {
+    "labels_detailed.csv": """FileName,WorkerID,EmoClass_Major,EmoClass_Second
+MSP-PODCAST_0001_0008.wav,WORKER1,Neutral,"Neutral,Concerned"
+MSP-PODCAST_0001_0008.wav,WORKER2,Happy,Happy
+MSP-PODCAST_0001_0008.wav,WORKER3,Neutral,Neutral
+MSP-PODCAST_0001_0009.wav,WORKER1,Anger,Anger
+MSP-PODCAST_0001_0009.wav,WORKER2,Other-annoyed,Annoyed
+MSP-PODCAST_0009_0001.wav,WORKER2,Sad,Sad
+""",
+    "labels_detailed.json": """{
+"MSP-PODCAST_0001_0008.wav": {"WORKER1": {"EmoClass_Major": "Neutral"}, "WORKER2": {"EmoClass_Major": "Happy"},
+ "WORKER3": {"EmoClass_Major": "Neutral"}},
+"MSP-PODCAST_0001_0009.wav": {"Workers": [{"Name": "WORKER1", "EmoClass_Major": "Angry"}, {"Name": "W2", "EmoClass_Major": "Other-x"}]}}
+""",
+    "labels_detailed.txt": """MSP-PODCAST_0001_0008.wav; N; A:4.0; V:4.0; D:4.0;
+WORKER1; Neutral; Neutral,Concerned; A:4.0; V:4.0; D:4.0;
+WORKER2; Happy; Happy; A:4.0; V:4.0; D:4.0;
+WORKER3; Neutral; Neutral; A:4.0; V:4.0; D:4.0;
+
+MSP-PODCAST_0001_0009.wav; X; A:4.0; V:4.0; D:4.0;
+WORKER1; Angry; Angry; A:4.0; V:4.0; D:4.0;
+WORKER2; Other-annoyed; Annoyed; A:4.0; V:4.0; D:4.0;
+""",
+}
+
+
+@pytest.mark.parametrize("file", VOTES)
+def test_every_form_of_the_annotations_gives_the_same_votes(tmp_path, file):
+    lay_out(tmp_path, "Labels/labels_consensus.csv", content=CONSENSUS)
+    lay_out(tmp_path, f"Labels/{file}", content=VOTES[file].encode())
+    table = read_table(tmp_path)
+    neutral, torn = (clip_of(MSP_PODCAST, f"Audios/MSP-PODCAST_0001_000{number}.wav", table) for number in (8, 9))
+    assert (neutral.votes, neutral.perceived) == ({"N": 2, "H": 1}, "N")
+    assert (torn.votes, torn.perceived) == ({"A": 1, "O": 1}, TIE)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("labels_detailed.csv", b"FileName,EmoAct\nx.wav,4\n", "has no column 'EmoClass_Major'"),
+        ("labels_detailed.json", b"{", "is not readable JSON"),
+        ("labels_detailed.json", b"[]", "holds no files by name"),
+        ("labels_detailed.txt", b"WORKER1; Happy\n", "has no annotation with EmoClass_Major"),
+    ],
+)
+def test_annotations_that_cannot_be_read_are_refused(tmp_path, file, content, message):
+    lay_out(tmp_path, "Labels/labels_consensus.csv", content=CONSENSUS)
+    lay_out(tmp_path, f"Labels/{file}", content=content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path)

@@ -239,7 +239,7 @@ def _figures(
 
 
 def _page(name: str, embedded: Embedded, probed: Probed, layer: int, tables: Mapping[str, Path], warning: str) -> str:
-    sections = [f"# {name}", *([f"**{warning}**"] if warning else []), _advice(probed, embedded.num_layers)]
+    sections = [f"# {name}", *([f"**{warning}**"] if warning else []), advice(probed, embedded.num_layers)]
     if embedded.num_layers > 1 and not probed.leading.empty:
         columns = ["layer", "score", "ci_low", "ci_high", "chance"]
         sections += ["## UAR of emotion by layer", markdown(probed.leading[columns], floats=".3f")]
@@ -250,15 +250,19 @@ def _page(name: str, embedded: Embedded, probed: Probed, layer: int, tables: Map
     return "\n\n".join(sections) + "\n"
 
 
-def _advice(probed: Probed, num_layers: int) -> str:
-    """Say which layer knows emotion, and what that means for freezing."""
+def advice(probed: Probed, num_layers: int) -> str:
+    """Say which layer knows emotion, how sure that is, and what it means for freezing."""
     best = probed.best_layer
     if best is None:
         return "Emotion could not be probed."
     if num_layers == 1:
         return "One kind of vector, without layers."
+    by_layer = probed.leading.set_index("layer")
+    row = by_layer.loc[best]
+    if not row["score"] > row["chance"] or row["ci_low"] <= row["chance"]:
+        return "Emotion is not shown to be above chance in any layer: there is nothing to choose a layer by."
     frozen = "feature_encoder" if best == 0 else "encoder" if best == num_layers - 1 else f"encoder:{best}"
-    return (
-        f"Emotion is read best from layer {best} of {num_layers - 1}: a first choice to freeze is `freeze={frozen}`. The layer was chosen "
-        "on the clips that the probes were tested on: report no UAR of it as a result."
-    )
+    alike = [str(layer) for layer, score in by_layer["score"].items() if layer != best and score >= row["ci_low"]]
+    said = f"Emotion is read best from layer {best} of {num_layers - 1}: a first choice to freeze is `freeze={frozen}`."
+    unsure = f" The interval of its UAR holds that of the layers {', '.join(alike)} too." if alike else ""
+    return f"{said}{unsure} The layer was chosen on the clips that the probes were tested on: report no UAR of it as a result."

@@ -10,7 +10,8 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ser_mlops.experiments.layer_probes import CORPUS, EMOTION, SPEAKER, plan_probes
+from ser_mlops.experiments.embeddings import advice
+from ser_mlops.experiments.layer_probes import CORPUS, EMOTION, SPEAKER, Probed, plan_probes
 from ser_mlops.models.build import load_classifier
 from tests.builders import parted_frame, tiny_frame
 from tests.project import metrics_of, mlflow_run
@@ -114,6 +115,24 @@ def test_what_cannot_be_embedded_is_refused_in_one_line(project):
     line = refuse("pipelines.embed", model="tiny", corpora="SAVEE", layer="3")
     assert line == "error: layer=3 is not accepted, the model has the layers 0 to 2"
     assert refuse("pipelines.embed", run_id="nonsense").startswith("error: no run 'nonsense' in sqlite:")
+
+
+@pytest.mark.parametrize(
+    ("scores", "low", "said"),
+    [
+        ([0.2, 0.5, 0.4], 0.45, "layer 1 of 2: a first choice to freeze is `freeze=encoder:1`. The layer was chosen"),
+        (
+            [0.2, 0.4, 0.5],
+            0.35,
+            "a first choice to freeze is `freeze=encoder`. The interval of its UAR holds that of the layers",
+        ),
+        ([0.5, 0.2, 0.2], 0.45, "`freeze=feature_encoder`"),
+        ([0.2, 0.3, 0.2], 0.15, "not shown to be above chance in any layer"),
+    ],
+)
+def test_what_is_advised_follows_from_the_best_layer_and_its_interval(scores, low, said):
+    table = pd.DataFrame({"layer": range(3), "probe": EMOTION, "data": "X", "score": scores, "ci_low": low, "ci_high": 0.9, "chance": 0.2})
+    assert said in advice(Probed(table, ()), 3)
 
 
 def test_probes_are_planned_by_official_parts_and_by_speakers_and_what_cannot_be_is_said():

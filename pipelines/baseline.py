@@ -8,7 +8,7 @@ from ser_mlops.settings.kinds import Mark
 from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.command import run_tracked_command
 
-USED = ("baseline", "train", "data", "paths.checkpoints", "paths.cache", "serving", "launch", "slurm")
+USED = ("baseline", "train", "data", "paths.checkpoints", "paths.cache", "serving", "drawing", "launch", "slurm")
 MODEL = "train.model"
 
 

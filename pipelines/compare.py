@@ -5,13 +5,15 @@ from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> None:
-    settings = parse_arguments(["compare", "paths.checkpoints"], "Compare two or more experiments: mlflow run . -e compare -P runs=ID,ID")
+    settings = parse_arguments(
+        ["compare", "drawing", "paths.checkpoints"], "Compare two or more experiments: mlflow run . -e compare -P runs=ID,ID"
+    )
     from pathlib import Path
 
     from ser_mlops.experiments.comparison import conduct_comparison
 
     chosen = settings.compare
-    conduct_comparison(chosen.runs, chosen.tag, chosen.seed, chosen.resamples, Path(settings.paths.checkpoints))
+    conduct_comparison(chosen.runs, chosen.tag, chosen.seed, chosen.resamples, Path(settings.paths.checkpoints), settings.drawing.figures)
 
 
 if __name__ == "__main__":

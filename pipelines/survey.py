@@ -15,6 +15,7 @@ USED = (
     "paths.checkpoints",
     "paths.cache",
     "serving",
+    "drawing",
     "launch",
     "slurm",
 )
@@ -26,7 +27,7 @@ def main() -> None:
     description = "Several models through the same experiment: mlflow run . -e survey -P models=baseline,HuB-LL -P name=value"
     given = parse_given(USED, description, unlisted=DECIDED)
     settings = read_settings(
-        given={name: value for name, value in given.items() if name.startswith(("survey", "table", "paths", "launch"))}
+        given={name: value for name, value in given.items() if name.startswith(("survey", "table", "paths", "launch", "drawing"))}
     )
     from ser_mlops.experiments.survey import prepare_survey  # imports pandas
 

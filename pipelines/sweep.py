@@ -7,7 +7,7 @@ from ser_mlops.tracking.command import run_tracked_command
 
 def main() -> None:
     description = "Search lr, weight decay, …: mlflow run . -e sweep -P name=value, with the names below."
-    given = parse_given(["sweep", "train", "baseline", "data", "paths", "launch", "slurm"], description)
+    given = parse_given(["sweep", "train", "baseline", "data", "paths", "drawing", "launch", "slurm"], description)
     from ser_mlops.experiments.announcement import announce, announce_trainings
 
     settings = read_settings(given=given)

@@ -5,12 +5,14 @@ from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> None:
-    settings = parse_arguments(["table", "paths.checkpoints"], "Lay experiments out by test sets: mlflow run . -e table -P runs=ID,ID")
+    settings = parse_arguments(
+        ["table", "drawing", "paths.checkpoints"], "Lay experiments out by test sets: mlflow run . -e table -P runs=ID,ID"
+    )
     from pathlib import Path
 
     from ser_mlops.experiments.overview import conduct_overview
 
-    conduct_overview(settings.table, Path(settings.paths.checkpoints))
+    conduct_overview(settings.table, Path(settings.paths.checkpoints), settings.drawing.figures)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ser_mlops.commands import parse_given
 from ser_mlops.tracking.command import run_tracked_command
 
-USED = ("train", "baseline", "data", "paths.checkpoints", "paths.cache", "serving", "launch", "slurm")
+USED = ("train", "baseline", "data", "paths.checkpoints", "paths.cache", "serving", "drawing", "launch", "slurm")
 
 
 def main() -> None:

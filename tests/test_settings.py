@@ -358,7 +358,8 @@ def test_flat_names_of_settings_are_those_that_a_run_logs():
     flat = flatten_settings(settings_of("--lr", "1e-4"))
     assert flat["train.lr"] == 1e-4
     assert flat["data.raw"] == "data/demo"
-    assert {name.partition(".")[0] for name in flat} == {"data", "catalogue", "audio", "frames", "paths", "train", "baseline", "serving"}
+    sections = {"data", "catalogue", "audio", "frames", "paths", "train", "baseline", "serving", "drawing"}
+    assert {name.partition(".")[0] for name in flat} == sections
     assert set(flatten_settings(settings_of(), ["audio"])) == {"audio.min_seconds", "audio.cut_off"}
 
 

@@ -110,8 +110,10 @@ def divisions_of(named: Mapping[str, Run]) -> dict[str, dict[str, str]]:
     return {name: {key: run.data.params.get(key, "") for key in DIVIDED_BY} for name, run in named.items()}
 
 
-def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path) -> Comparison:
-    """Compare experiments and log the tables, the page and the figures as a run of kind `compare`."""
+def conduct_comparison(
+    runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path, figures: str = "png"
+) -> Comparison:
+    """Compare experiments and log the tables, the page and the `figures` (png, pdf or both) as a run of kind `compare`."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
     rounds = {name: read_rounds(client, run) for name, run in named.items()}
@@ -128,7 +130,7 @@ def conduct_comparison(runs: Sequence[str], tag: str | None, seed: int, resample
         for name, table in _tables(comparison).items():
             run.text(f"{name}.csv", table.to_csv(index=name == "rounds"))
         drawn = comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note)
-        draw(run, ((name.removesuffix(".png"), figure) for name, figure in drawn.items()))
+        draw(run, ((name.removesuffix(".png"), figure) for name, figure in drawn.items()), figures)
         for number, row in enumerate(comparison.differences.itertuples()):
             values = {"difference": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm}
             pair = f"{number // comparison.differences['score'].nunique()}/" if len(named) > 2 else ""

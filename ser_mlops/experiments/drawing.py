@@ -32,14 +32,16 @@ class RoundDrawing:
     tables: Mapping[str, pd.DataFrame]
     """Prediction tables by test set."""
     note: str
+    figures: str
+    """png, pdf or both."""
 
     @classmethod
-    def of(cls, result: Result, note: str) -> "RoundDrawing":
+    def of(cls, result: Result, note: str, figures: str) -> "RoundDrawing":
         counts = {side: np.bincount(frame["labels"], minlength=len(EMOTIONS)) for side, frame in result.training.sides.items()}
         title = f"{result.training.name}, round {result.round}"
         columns = ["labels", "predicted", *LOGITS]
         tables = {name: table[columns] for name, table in result.tables.items()}
-        return cls(title, result.history, result.best_epoch, pd.DataFrame(counts, index=list(EMOTIONS)), tables, note)
+        return cls(title, result.history, result.best_epoch, pd.DataFrame(counts, index=list(EMOTIONS)), tables, note, figures)
 
     @property
     def has_curves(self) -> bool:
@@ -51,6 +53,13 @@ class RoundDrawing:
         """Names of the figures, in the order in which they are drawn."""
         curves = ["curves"] if self.has_curves else []
         return [*curves, "distribution", *(f"{kind}_{name}" for name in self.tables for kind in ("confusion", "reliability"))]
+
+    @property
+    def files(self) -> list[str]:
+        """Files of the figures, in the order in which they are written."""
+        from ser_mlops.scores.figures.style import files_of
+
+        return [file for name in self.names for file in files_of(name, self.figures)]
 
 
 def round_figures(drawing: RoundDrawing) -> "Iterator[tuple[str, Figure]]":

@@ -58,9 +58,9 @@ class DrawingProcess:
             folder = Path(name)
             if not self._ask(folder, drawing):  # the process died, for lack of memory perhaps
                 draw_into(folder, drawing)
-            for name in drawing.names:
-                with run.artifact(f"{name}.png", FIGURES_FOLDER) as path:
-                    path.write_bytes((folder / f"{name}.png").read_bytes())
+            for file in drawing.files:
+                with run.artifact(file, FIGURES_FOLDER) as path:
+                    path.write_bytes((folder / file).read_bytes())
 
     def _ask(self, folder: Path, drawing: RoundDrawing) -> bool:
         """Wait until the process has drawn; return whether it has."""
@@ -76,10 +76,11 @@ class DrawingProcess:
 
 def draw_into(folder: Path, drawing: RoundDrawing) -> None:
     """Write the figures of a round to a folder."""
-    from ser_mlops.scores.figures.style import save
+    from ser_mlops.scores.figures.style import files_of, save
 
     for name, figure in round_figures(drawing):
-        save(figure, folder / f"{name}.png")
+        for file in files_of(name, drawing.figures):
+            save(figure, folder / file)
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:

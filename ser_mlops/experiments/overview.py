@@ -19,7 +19,7 @@ from ser_mlops.tracking.provenance import commit_tags, machine_tags
 from ser_mlops.tracking.store import Run, open_store
 
 
-def conduct_overview(chosen: TableSettings, checkpoints: Path, tags: Mapping[str, str] | None = None) -> Overview:
+def conduct_overview(chosen: TableSettings, checkpoints: Path, figures: str, tags: Mapping[str, str] | None = None) -> Overview:
     """Lay experiments out and log the table (CSV, Markdown, LaTeX, HTML) and its figure as a run of kind `table`, with `tags`."""
     client = open_store()
     named = rows_of(choose_runs(client, chosen.runs, chosen.tag, fewest=1))
@@ -43,7 +43,7 @@ def conduct_overview(chosen: TableSettings, checkpoints: Path, tags: Mapping[str
         run.text("table.csv", overview.cells.to_csv(index=False))
         run.text("table.tex", overview_latex(overview, chosen.cell, note))
         run.text("table.html", overview_html(overview, chosen.cell, title, note))
-        draw(run, [("table", overview_points(overview.cells, overview.tests, overview.score, title, note))])
+        draw(run, [("table", overview_points(overview.cells, overview.tests, overview.score, title, note))], figures)
         run.describe(page)
     print(page)
     print(f"open in the MLflow UI: {notebook.link}")

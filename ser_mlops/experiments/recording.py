@@ -108,13 +108,14 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
         (weights / CARD).write_text(card, encoding="utf-8")
 
 
-def draw(run: RunLog, drawn: "Iterable[tuple[str, Figure]]") -> None:
-    """Log figures under their names."""
-    from ser_mlops.scores.figures.style import save
+def draw(run: RunLog, drawn: "Iterable[tuple[str, Figure]]", figures: str = "png") -> None:
+    """Log figures under their names; `figures` is png, pdf or both."""
+    from ser_mlops.scores.figures.style import files_of, save
 
     for name, figure in drawn:
-        with run.artifact(f"{name}.png", FIGURES_FOLDER) as path:
-            save(figure, path)
+        for file in files_of(name, figures):
+            with run.artifact(file, FIGURES_FOLDER) as path:
+                save(figure, path)
 
 
 def read_result(client: "MlflowClient", run_id: str, training: Training, round: int, *, is_baseline: bool) -> Result:
@@ -125,15 +126,15 @@ def read_result(client: "MlflowClient", run_id: str, training: Training, round: 
     return Result(training, round, best_epoch, history, tables, is_baseline=is_baseline)
 
 
-def draw_missing(client: "MlflowClient", run: RunLog, result: Result, note: str) -> None:
+def draw_missing(client: "MlflowClient", run: RunLog, result: Result, note: str, figures: str) -> None:
     """Draw the figures of a finished round that its run lacks, because a kill came between its end and theirs."""
-    drawing = RoundDrawing.of(result, note)
+    drawing = RoundDrawing.of(result, note, figures)
     held = {item.path for item in client.list_artifacts(run.run_id, FIGURES_FOLDER)}
-    if not held.issuperset(f"{FIGURES_FOLDER}/{name}.png" for name in drawing.names):
-        draw(run, round_figures(drawing))
+    if not held.issuperset(f"{FIGURES_FOLDER}/{file}" for file in drawing.files):
+        draw(run, round_figures(drawing), figures)
 
 
-def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str, links: str) -> str:
+def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str, links: str, figures: str) -> str:
     """Log means, spreads and intervals over the rounds, and their figures; return the table of rounds as text.
 
     The run's description says the same, beginning with the UAR, and holds `links`.
@@ -144,7 +145,7 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str,
     cells = cross_table(results, "uar")
     if cells.size > 1:
         run.text("matrix.csv", cells.to_csv())
-    draw(run, summary_figures(name, results, note))
+    draw(run, summary_figures(name, results, note), figures)
     if summary.failures:
         run.tags({"learned": f"nothing in {sum(bool(result.failure) for result in results)} of {len(results)} rounds"})
     if summary.leading is not None:

@@ -146,11 +146,11 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
                 remove(states)
             else:
                 result = read_result(notebook.client, run.run_id, training, round, is_baseline=experiment.is_baseline)
-                draw_missing(notebook.client, run, result, experiment.note)
+                draw_missing(notebook.client, run, result, experiment.note, experiment.settings.drawing.figures)
             results.append(result)
             bar.update()
         links = links_to_rounds(notebook.experiment_id, notebook.parent.run_id, [run.run_id for run in runs])
-        return record_summary(notebook.parent, experiment.name, results, experiment.note, links)
+        return record_summary(notebook.parent, experiment.name, results, experiment.note, links, experiment.settings.drawing.figures)
 
 
 def conduct_round(task: RoundTask, run: RunLog, artist: DrawingProcess | None = None) -> Result:
@@ -160,9 +160,9 @@ def conduct_round(task: RoundTask, run: RunLog, artist: DrawingProcess | None = 
     result = train_round(task, run)
     record_result(run, result, experiment.note)
     record_model(run, result, experiment.settings, experiment.versions, experiment.note)
-    drawing = RoundDrawing.of(result, experiment.note)
+    drawing = RoundDrawing.of(result, experiment.note, experiment.settings.drawing.figures)
     if artist is None:
-        draw(run, round_figures(drawing))
+        draw(run, round_figures(drawing), drawing.figures)
     else:
         artist.draw(run, drawing)
     return replace(result, fitted=None)  # or the models of all rounds would stay on the device

@@ -81,7 +81,7 @@ def record_study(run: RunLog, sweep: Sweep, study: Study) -> dict[str, Any]:
     run.text("best_command.txt", command_for(sweep, best) + "\n")
     run.metrics({f"{sweep.value_name}_of_trial": trial.value, "best_trial": trial.number})
     run.tags({f"best.{name}": value for name, value in best.items()})
-    draw(run, _study_figures(sweep, study, complete))
+    draw(run, _study_figures(sweep, study, complete), sweep.experiment.settings.drawing.figures)
     return best
 
 

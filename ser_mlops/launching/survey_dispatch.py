@@ -65,4 +65,4 @@ def _lay_out(survey: Survey, settings: Settings, checkpoints: Path) -> None:
     runs = tuple(run_ids[member.model] for member in survey.members if member.model in run_ids)
     if runs:
         chosen = settings.table.model_copy(update={"runs": runs, "tag": None})
-        conduct_overview(chosen, checkpoints, tags={SURVEY_TAG: survey.name})
+        conduct_overview(chosen, checkpoints, settings.drawing.figures, tags={SURVEY_TAG: survey.name})

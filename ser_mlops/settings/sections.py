@@ -55,6 +55,11 @@ class ServingSettings(Section):
     """Size of one encoded clip."""
 
 
+class DrawingSettings(Section):
+    figures: Literal["png", "pdf", "both"]
+    """Files of every figure: PNG, which MLflow shows, vector PDF for print, or both."""
+
+
 class CompareSettings(Section):
     runs: Names
     """Run ids of two or more experiments (parent runs), comma-separated; the first is the baseline."""
@@ -142,6 +147,8 @@ class Settings(Section):
     """Slurm jobs"""
     serving: Annotated[ServingSettings, Mark.FREE]
     """Limits kept in the model that is left"""
+    drawing: Annotated[DrawingSettings, Mark.FREE]
+    """Figures"""
     sweep: SweepSettings
     """The search"""
     survey: SurveySettings
@@ -170,7 +177,7 @@ class Settings(Section):
     """What is imported"""
 
 
-RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "baseline", "serving")
+RUN_SECTIONS = ("data", "catalogue", "audio", "frames", "paths", "train", "baseline", "serving", "drawing")
 """Sections that a training, or the model that it leaves, depends on."""
 LAUNCH_SECTIONS = ("launch", "slurm")
 """Sections that say where trainings run; no number depends on them."""

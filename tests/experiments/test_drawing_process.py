@@ -68,18 +68,18 @@ def logged(notebook: Notebook, key: str) -> dict[str, str]:
 
 
 def test_another_process_draws_the_same_files_into_runs_that_have_ended(notebook, result, tmp_path):
-    drawing = RoundDrawing.of(result, "synthetic data")
+    drawing = RoundDrawing.of(result, "synthetic data", "both")
     with DrawingProcess() as artist:
         for key in notebook.children:
             with notebook.child(key) as run:
                 artist.draw(run, drawing)
     expected = drawn_here(tmp_path / "here", drawing)
-    assert {name.removesuffix(".png") for name in expected} == {*drawing.names}
+    assert {*expected} == {f"{name}.{suffix}" for name in drawing.names for suffix in ("png", "pdf")}
     assert logged(notebook, "first") == logged(notebook, "second") == expected
 
 
 def test_figures_are_drawn_here_where_their_process_died(notebook, result, tmp_path):
-    drawing = RoundDrawing.of(result, "")
+    drawing = RoundDrawing.of(result, "", "png")
     with DrawingProcess() as artist:
         os.kill(artist._process.pid, signal.SIGKILL)
         artist._process.wait()
@@ -89,10 +89,10 @@ def test_figures_are_drawn_here_where_their_process_died(notebook, result, tmp_p
 
 def test_a_resume_draws_what_a_kill_left_undrawn_and_nothing_else(notebook, result, tmp_path):
     run = notebook.children["first"]
-    draw_missing(notebook.client, run, result, "")
+    draw_missing(notebook.client, run, result, "", "png")
     first = logged(notebook, "first")
-    assert first == drawn_here(tmp_path / "here", RoundDrawing.of(result, ""))
-    draw_missing(notebook.client, run, result, "another note")
+    assert first == drawn_here(tmp_path / "here", RoundDrawing.of(result, "", "png"))
+    draw_missing(notebook.client, run, result, "another note", "png")
     assert logged(notebook, "first") == first
 
 

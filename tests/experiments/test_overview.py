@@ -27,11 +27,11 @@ def cells_of(project, run) -> pd.DataFrame:
 
 
 def test_a_table_is_a_run_with_the_table_in_four_formats_and_its_figure(project, runs):
-    output = project.run_here("pipelines.table", runs=runs["first"], tag="paper=table2", resamples=RESAMPLES)
+    output = project.run_here("pipelines.table", runs=runs["first"], tag="paper=table2", resamples=RESAMPLES, figures="both")
     run = project.opened(output)
     assert (run.info.status, run.data.tags["kind"], run.data.tags["data"]) == ("FINISHED", "table", "synthetic")
     artifacts = {item.path for folder in ("", "figures") for item in project.client.list_artifacts(run.info.run_id, folder)}
-    assert {"table.csv", "table.md", "table.tex", "table.html", "figures/table.png"} <= artifacts
+    assert {"table.csv", "table.md", "table.tex", "table.html", "figures/table.png", "figures/table.pdf"} <= artifacts
     cells = cells_of(project, run)
     assert cells["test"].tolist() == ["CREMA", "SAVEE", "mean"] * 2
     for experiment, run_id in zip(cells["experiment"].unique(), (runs["first"], runs["second"]), strict=True):

@@ -156,6 +156,17 @@ def test_a_figure_is_whole_carries_its_note_and_is_the_same_twice(name: str, tmp
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
+def test_a_pdf_is_vectors_with_its_fonts_in_it_and_the_same_twice(tmp_path: Path) -> None:
+    for path in (tmp_path / "one.pdf", tmp_path / "two.pdf"):
+        save(drawn("round"), path)
+    content = (tmp_path / "one.pdf").read_bytes()
+    assert content == (tmp_path / "two.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert b"/FontFile2" in content, "TrueType (Type 42)"
+    assert b"/Type3" not in content
+    assert b"/Subtype /Image" not in content
+
+
 def test_a_comparison_has_a_figure_for_every_grouping_with_several_values() -> None:
     experiments = {name: [tiny_predictions(skill, seed) for seed in (0, 1)] for name, skill in ((LONG, 1.5), ("tiny", 0.0))}
     comparison = compare(experiments, seed=1)

@@ -53,6 +53,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "pdf.fonttype": 42,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,
@@ -93,10 +94,24 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     return drawn
 
 
+def files_of(name: str, figures: str) -> list[str]:
+    """Return the files of a figure; `figures` is png, pdf or both.
+
+    >>> files_of("curves", "both")
+    ['curves.png', 'curves.pdf']
+    """
+    return [f"{name}.{suffix}" for suffix in (("png", "pdf") if figures == "both" else (figures,))]
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all; the same figure gives the same bytes."""
+    """Write a figure as PNG or vector PDF, as the suffix says, whole or not at all; the same figure gives the same bytes.
+
+    A PDF holds its fonts as TrueType (Type 42), which publishers ask for.
+    """
+    is_pdf = path.suffix == ".pdf"
+    metadata = {"CreationDate": None, "Creator": None, "Producer": None} if is_pdf else {"Software": None}
     with replacing(path) as aside, matplotlib.rc_context(STYLE):
-        figure.savefig(aside, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+        figure.savefig(aside, format=path.suffix.removeprefix("."), dpi=DOTS_PER_INCH, metadata=metadata)
 
 
 def titled(width: float, height: float, title: str, note: str) -> Figure:

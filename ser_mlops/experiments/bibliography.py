@@ -31,6 +31,7 @@ TOOLS: Mapping[str, str] = {
 }
 EGEMAPS_KEY = "eyben2016gemaps"
 ADAMW_KEY = "loshchilov2019adamw"
+LORA_KEY = "hu2022lora"
 ENTRIES: Mapping[str, str] = {
     "gournay2018cafe": """@inproceedings{gournay2018cafe,
   author = {Gournay, Philippe and Lahaie, Olivier and Lefebvre, Roch},
@@ -199,6 +200,12 @@ ENTRIES: Mapping[str, str] = {
   number = {4},
   pages = {39--45},
   year = {2018}
+}""",
+    "hu2022lora": """@inproceedings{hu2022lora,
+  author = {Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi and Wang, Shean and others},
+  title = {{LoRA}: Low-Rank Adaptation of Large Language Models},
+  booktitle = {International Conference on Learning Representations},
+  year = {2022}
 }""",
     "loshchilov2019adamw": """@inproceedings{loshchilov2019adamw,
   author = {Loshchilov, Ilya and Hutter, Frank},

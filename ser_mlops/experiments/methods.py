@@ -12,7 +12,7 @@ from ser_mlops.data.corpora.registry import corpus_named
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import TrackingError
 from ser_mlops.experiments.artifacts import ENVIRONMENT_FILE, SETTINGS_FILE
-from ser_mlops.experiments.bibliography import ADAMW_KEY, CHECKPOINTS, CORPORA, EGEMAPS_KEY, TOOLS, bibliography
+from ser_mlops.experiments.bibliography import ADAMW_KEY, CHECKPOINTS, CORPORA, EGEMAPS_KEY, LORA_KEY, TOOLS, bibliography
 from ser_mlops.experiments.comparison import read_rounds_by_test
 from ser_mlops.models.aliases import ALIASES, TINY
 from ser_mlops.models.vectors import EGEMAPS, VECTORS
@@ -201,9 +201,17 @@ def _training(record: Record) -> str:
     rounds = f"{_of(record.num_rounds, 'round')} repeat{'s' * (record.num_rounds == 1)} the training with seeds derived from {train.seed}."
     if record.is_baseline:
         return rounds
-    frozen = {"none": "Nothing was frozen", "feature_encoder": "The convolutional feature encoder was frozen"}
-    said = frozen.get(str(train.freeze), "The encoder was frozen" if train.freeze == "encoder" else f"Frozen: {train.freeze}")
+    frozen = {
+        "none": "Nothing was frozen",
+        "feature_encoder": "The convolutional feature encoder was frozen",
+        "encoder": "The encoder was frozen",
+    }
+    layers = train.freeze.partition(":")[2]
+    said = frozen.get(train.freeze, f"The convolutional feature encoder and the first {layers} layers of the encoder were frozen")
+    if train.adapter == "lora":
+        said += f", with low-rank adapters [[{LORA_KEY}]] (rank {train.lora_rank}, alpha {train.lora_alpha:g}) beside its projections"
     extras = [
+        "" if train.decay_all else "not of biases, norms and layer weights",
         f"head learning rate {train.head_lr:g}" if train.head_lr is not None else "",
         f"layer-wise decay {train.layer_decay:g}" if train.layer_decay != 1 else "",
         f"{train.schedule} schedule" if train.schedule != "constant" else "",
@@ -215,6 +223,7 @@ def _training(record: Record) -> str:
         f"head inputs standardised per {train.feature_norm}" if train.feature_norm != "none" else "",
         f"augmentation by {_listed(list(train.augment))}" if train.augment else "",
         f"early stopping after {train.early_stopping} epochs without a better score" if train.early_stopping is not None else "",
+        "" if train.attention_mask else "without an attention mask",
         f"clips cropped to {train.max_seconds:g} s in training" if train.max_seconds is not None else "",
     ]
     recipe = ", ".join(

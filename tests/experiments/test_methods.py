@@ -57,6 +57,13 @@ def test_a_network_is_described_as_its_record_says() -> None:
         assert absent not in said, absent
 
 
+def test_frozen_layers_and_adapters_are_said() -> None:
+    assert "the first 6 layers of the encoder were frozen;" in paragraph(record(test_dataset="CREMA", freeze="encoder:6"))
+    lora = paragraph(record(test_dataset="CREMA", freeze="encoder", adapter="lora", lora_rank="8"))
+    assert "The encoder was frozen, with low-rank adapters [[hu2022lora]] (rank 8, alpha" in lora
+    assert "without an attention mask" in paragraph(record(test_dataset="CREMA", attention_mask="false"))
+
+
 def test_one_round_and_changes_and_synthetic_data_are_said() -> None:
     one = record(test_dataset="CREMA")
     said = paragraph(replace(one, num_rounds=1, tags={**one.tags, "dirty": "true", "data": "synthetic", "gpu": "NVIDIA H100"}))

@@ -64,6 +64,7 @@ def ours(
             epochs=epochs,
             lr=1e-5,
             adapter="none",
+            layers="checkpoint",
             lora_rank=8,
             lora_alpha=16.0,
             lora_dropout=0.0,

@@ -119,6 +119,7 @@ def test_the_defaults_are_the_recipe_that_the_field_knows():
         "clip_norm": None,
         "accumulate": 1,
         "class_weights": "none",
+        "layers": "checkpoint",
         "head_lr": None,
         "layer_decay": 1,
         "feature_norm": "none",
@@ -235,7 +236,7 @@ def test_the_recipes_that_are_shipped_are_what_their_page_says():
     strong = shipped["strong"]
     assert (strong.freeze, strong.lr, strong.head_lr, strong.warmup, strong.schedule) == ("feature_encoder", 1e-5, 1e-4, 0.1, "cosine")
     assert (strong.batch_size, strong.accumulate, strong.clip_norm, strong.early_stopping) == (8, 4, 1.0, 5)
-    assert shipped["head"].freeze == "encoder"
+    assert (shipped["head"].freeze, shipped["head"].layers) == ("encoder", "all")
 
 
 @pytest.mark.parametrize(

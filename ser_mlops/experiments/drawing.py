@@ -11,6 +11,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.results import Result, cross_table, results_by_test, rounds_of
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.predictions import LOGITS, confusion_of
+from ser_mlops.training.recorder import LAYER_WEIGHT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,10 +50,16 @@ class RoundDrawing:
         return TRAINING_LOSS in self.history
 
     @property
+    def weighs_layers(self) -> bool:
+        """Whether the head takes a learned sum of layers."""
+        return any(str(column).startswith(LAYER_WEIGHT) for column in self.history)
+
+    @property
     def names(self) -> list[str]:
         """Names of the figures, in the order in which they are drawn."""
         curves = ["curves"] if self.has_curves else []
-        return [*curves, "distribution", *(f"{kind}_{name}" for name in self.tables for kind in ("confusion", "reliability"))]
+        layers = ["layers"] if self.weighs_layers else []
+        return [*curves, *layers, "distribution", *(f"{kind}_{name}" for name in self.tables for kind in ("confusion", "reliability"))]
 
     @property
     def files(self) -> list[str]:
@@ -65,10 +72,16 @@ class RoundDrawing:
 def round_figures(drawing: RoundDrawing) -> "Iterator[tuple[str, Figure]]":
     """Draw one round: its epochs, the emotions of its sides, and how it did on each test set."""
     from ser_mlops.scores.figures.emotions import distribution
-    from ser_mlops.scores.figures.training import round_curves
+    from ser_mlops.scores.figures.training import layer_shares, round_curves
 
     if drawing.has_curves:
         yield "curves", round_curves(drawing.history, drawing.best_epoch, drawing.title, drawing.note)
+    if drawing.weighs_layers:
+        chosen = drawing.history.set_index("epoch").loc[drawing.best_epoch]
+        yield (
+            "layers",
+            layer_shares(chosen[[column for column in chosen.index if column.startswith(LAYER_WEIGHT)]], drawing.title, drawing.note),
+        )
     yield "distribution", distribution(drawing.counts, drawing.title, drawing.note)
     for name, table in drawing.tables.items():
         yield from _test_figures(name, table, f"{drawing.title}, tested on {name}", drawing.note)

@@ -31,7 +31,13 @@ def open_inputs(experiment: Experiment, trainings: Sequence[Training], world: Wo
     if objection := experiment.cache_objection():
         print(f"no cache of the frozen part: {objection}")
         return None
-    classifier = load_classifier(train.model, seed=train.seed, attention_mask=train.attention_mask, share_encoder=train.freeze == "encoder")
+    classifier = load_classifier(
+        train.model,
+        seed=train.seed,
+        layers=train.layers,
+        attention_mask=train.attention_mask,
+        share_encoder=train.freeze == "encoder",
+    )
     classifier.freeze(train.freeze)
     features = open_features(
         classifier,

@@ -29,13 +29,17 @@ from ser_mlops.seeds import derive
 NEW_KEYS = ("classifier.", "projector.", "layer_weights", "masked_spec_embed")
 """Only these may be missing from a checkpoint: the head, and the SpecAugment vector that CTC checkpoints lack."""
 TINY_BODY_SEED = 19730309
+LAYERS = {"checkpoint": None, "last": False, "all": True}
+"""What the head takes -> whether it weighs all layers; None: as the checkpoint's config says."""
 
 
-def load_classifier(model: str, *, seed: int, attention_mask: bool = True, share_encoder: bool = False) -> EmotionClassifier:
+def load_classifier(
+    model: str, *, seed: int, layers: str = "checkpoint", attention_mask: bool = True, share_encoder: bool = False
+) -> EmotionClassifier:
     """Load an alias, a hub id or a local folder as a classifier of the seven emotions, ready to be trained.
 
     A head that the checkpoint lacks, or that is of other classes, is drawn from `seed`; the global random state stays as it
-    was. The same model and seed give the same weights.
+    was. The same model and seed give the same weights. `layers` is a key of LAYERS.
 
     With `share_encoder`, the weights below the head are read once and are the very same in all classifiers of the process that are loaded
     so: for those that keep them frozen.
@@ -44,28 +48,30 @@ def load_classifier(model: str, *, seed: int, attention_mask: bool = True, share
         ModelError: the name is unknown, files are out of reach or unreadable, or the checkpoint is incomplete.
     """
     if share_encoder:
-        net, extractor, new = _open_shared(model, _version_of(model))
+        net, extractor, new = _open_shared(model, layers, _version_of(model))
         base = families()[net.config.model_type].base(net)
         shared = {id(weight): weight for weight in (*base.parameters(), *base.buffers())}
         net, extractor = copy.deepcopy((net, extractor), shared)
     else:
-        net, extractor, new = _open(model)
+        net, extractor, new = _open(model, layers)
     _initialise(net, new, seed)
     return EmotionClassifier(net, extractor, attention_mask=attention_mask)
 
 
-def _open(model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+def _open(model: str, layers: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
     """Return network, feature extractor and the keys that are to be drawn."""
     if model == TINY:
-        net, extractor = _tiny()
+        net, extractor = _tiny(bool(LAYERS[layers]))
         return net, extractor, {key for key, _ in net.named_parameters() if key.startswith(NEW_KEYS)}
-    return _read(folder_of(model), model)
+    return _read(folder_of(model), model, LAYERS[layers])
 
 
 @lru_cache(maxsize=1)
-def _open_shared(model: str, version: tuple[tuple[str, int], ...]) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+def _open_shared(
+    model: str, layers: str, version: tuple[tuple[str, int], ...]
+) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
     """Open a model whose encoder is shared; what is new below the head (a SpecAugment vector, unused while frozen) is drawn once."""
-    net, extractor, new = _open(model)
+    net, extractor, new = _open(model, layers)
     below = {key for key in new if key.startswith(f"{families()[net.config.model_type].base_name(net)}.")}
     _initialise(net, below, 0)
     return net, extractor, new - below
@@ -80,13 +86,13 @@ def _version_of(model: str) -> tuple[tuple[str, int], ...]:
 def open_classifier(folder: Path) -> EmotionClassifier:
     """Open what `EmotionClassifier.save` wrote; a head that was not trained for the seven emotions is refused."""
     check_local(folder, str(folder))
-    net, extractor, new = _read(folder, str(folder))
+    net, extractor, new = _read(folder, str(folder), None)
     if new:
         raise ModelError(f"{folder} is no trained emotion classifier: its {', '.join(sorted(new))} would be new")
     return EmotionClassifier(net, extractor, attention_mask=extractor.return_attention_mask)
 
 
-def _read(folder: Path, model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+def _read(folder: Path, model: str, weighs_layers: bool | None) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
     """Return network, feature extractor and the keys that the checkpoint did not bring."""
     with quiet(), torch.random.fork_rng(devices=[]):
         try:
@@ -94,6 +100,8 @@ def _read(folder: Path, model: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExt
             extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
             _check(config, model)
             is_same_head = [config.id2label.get(label) for label in range(config.num_labels)] == list(EMOTIONS)
+            if weighs_layers is not None:
+                config.use_weighted_layer_sum = weighs_layers
             config.id2label, config.label2id = dict(enumerate(EMOTIONS)), dict(LABELS)
             net, found = AutoModelForAudioClassification.from_pretrained(
                 folder,
@@ -151,7 +159,7 @@ def _initialise(net: PreTrainedModel, keys: Collection[str], seed: int) -> None:
                 weight.normal_(std=std, generator=generator)
 
 
-def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+def _tiny(weighs_layers: bool) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     """Build a HuBERT of 24,000 random weights with HuB-LL's norms and 20 ms steps; filters of 20 ms see pitch from the first layer."""
     config = HubertConfig(
         hidden_size=24,
@@ -173,6 +181,7 @@ def _tiny() -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
         feat_proj_dropout=0.0,
         layerdrop=0.0,
         apply_spec_augment=False,
+        use_weighted_layer_sum=weighs_layers,
         id2label=dict(enumerate(EMOTIONS)),
         label2id=dict(LABELS),
     )

@@ -182,6 +182,11 @@ class EmotionClassifier(nn.Module):
                 pooled_BH = pooled_BLH[:, 0]
             return self.net.classifier(self.net.projector(pooled_BH))
 
+    def shares_of_layers(self) -> list[float]:
+        """Return how much the head takes of the input of the first layer and of the output of each; nothing where it takes the last."""
+        shares: list[float] = functional.softmax(self.net.layer_weights.detach().float(), dim=-1).tolist() if self.weighs_layers else []
+        return shares
+
     def freeze(self, mode: str) -> None:
         """Freeze nothing (`none`), the CNN (`feature_encoder`), everything below the head (`encoder`) or up to a layer (`encoder:K`)."""
         part = frozen_part(self.family, self.base, mode)

@@ -16,6 +16,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 
 from ser_mlops.errors import ModelError, one_of
 from ser_mlops.models.aliases import ALIASES, TINY, TINY_LAYERS
+from ser_mlops.models.families.registry import check_family
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -40,7 +41,7 @@ def count_layers(model: str) -> int:
         return TINY_LAYERS
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return int(config["num_hidden_layers"])
+        return int(config["encoder_layers"] if "encoder_layers" in config else config["num_hidden_layers"])  # Whisper has a decoder, too
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"model {model!r}: {folder / CONFIG} says no num_hidden_layers") from error
 
@@ -81,13 +82,24 @@ def _missing_from_cache(repository: str) -> list[str]:
 def _download(repository: str, *, local_files_only: bool = False) -> Path:
     """Return the folder of the cache that holds the files, downloaded where they are missing."""
     for name in (CONFIG, PREPROCESSOR):
-        path = hf_hub_download(repository, name, local_files_only=local_files_only)
+        path = Path(hf_hub_download(repository, name, local_files_only=local_files_only))
+        if name == CONFIG:
+            _check_config(path, repository)
     preferred, old = WEIGHTS
     try:
         hf_hub_download(repository, preferred, local_files_only=local_files_only)
     except EntryNotFoundError:
         hf_hub_download(repository, old, local_files_only=local_files_only)
-    return Path(path).parent
+    return path.parent
+
+
+def _check_config(path: Path, model: str) -> None:
+    """Refuse an architecture that cannot be trained, before its weights are fetched."""
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model {model!r}: {path} says no model_type") from error
+    check_family(model_type, model)
 
 
 def check_local(folder: Path, model: str) -> None:

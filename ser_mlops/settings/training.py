@@ -37,12 +37,13 @@ class TrainSettings(Section):
     test_split_source: OptionalName
     """With indep: this corpus is not trained on, its groups are halved into validation and test (official parts serve as they are)."""
     model: Annotated[str, Field(min_length=1)]
-    """An alias (HuB-LL, HuB-XL, HuB-ER, HuB-SID, W2V2-base, W2V2-large, W2V2-robust, DistilHubert, tiny), a hub id, a folder, or
-    baseline."""
+    """An alias (HuB-LL, HuB-ER, W2V2-base, WavLM-base+, Whisper-small, …: docs/models.md lists them), a hub id, a folder, or baseline."""
     recipe: OptionalName
     """Name of a recipe in the section `recipes` of params.yaml, whose settings count unless they are given; none: params.yaml as it is."""
     freeze: Annotated[Freeze, Mark.NETWORK]
     """none, feature_encoder (the CNN; `true` means this), encoder (everything below the head) or encoder:K (all up to its K-th layer)."""
+    layers: Annotated[Literal["checkpoint", "last", "all"], Mark.NETWORK]
+    """What the head takes of the encoder: the last layer, a learned sum of all, or what the checkpoint's config says."""
     epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Passes over the training clips."""
     rounds: Annotated[int, Field(ge=1)]

@@ -33,7 +33,7 @@ from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
 from ser_mlops.training.feature_norm import fold_into, standardise
 from ser_mlops.training.groups import parameter_groups
 from ser_mlops.training.inputs import Inputs
-from ser_mlops.training.recorder import Recorder
+from ser_mlops.training.recorder import LAYER_WEIGHT, Recorder
 from ser_mlops.training.round import Fitted, Round
 from ser_mlops.training.state import State, best_epoch, seed_step
 from ser_mlops.training.stopping import Stop, watching_signals
@@ -50,7 +50,8 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
 
     On a CPU the same call gives the same numbers bit for bit (same machine, number of threads and versions), interrupted or not. Metrics of
     an epoch: train/loss (mean over clips, as weighted and smoothed for training), val/… (all of `metrics.score`), lr (of its last step; the
-    head's own, too), seconds (the one number that differs from run to run).
+    head's own, too), layer_weight/00, … where the head weighs layers (00: what goes into the first one), seconds (the one number that
+    differs from run to run).
 
     Args:
         folder: the checkpoints of this round and of no other.
@@ -69,6 +70,7 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
     classifier = load_classifier(
         round.model,
         seed=derive(round.seed, "head", round.number),
+        layers=recipe.layers,
         attention_mask=recipe.attention_mask,
         share_encoder=recipe.freeze == "encoder" or recipe.adapter == "lora",
     )
@@ -248,6 +250,7 @@ class _Trainer:
             **{f"val/{name}": value for name, value in scores.items()},
             "lr": recipe.learning_rate(state.step - 1, recipe.epochs * self.steps_per_epoch),
             **({} if head is None else {"head_lr": recipe.learning_rate(state.step - 1, recipe.epochs * self.steps_per_epoch, head)}),
+            **{f"{LAYER_WEIGHT}{layer:02d}": weight for layer, weight in enumerate(self.classifier.shares_of_layers())},
             "seconds": state.seconds + time.perf_counter() - self.started,
         }
         self.state = State(step=state.step, history=[*state.history, metrics])

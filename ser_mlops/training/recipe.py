@@ -30,6 +30,7 @@ class Recipe:
     freeze: str
     epochs: int
     lr: float
+    layers: str
     adapter: str
     lora_rank: int
     lora_alpha: float

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+LAYER_WEIGHT = "layer_weight/"
+"""Metrics that say how much the head takes of a layer begin so, where it takes a learned sum."""
+
 
 class Recorder(Protocol):
     """Takes every epoch's metrics. Called by the first process only, when the epoch is already safe on disk."""

@@ -2,19 +2,32 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     HubertConfig,
     HubertForSequenceClassification,
     HubertModel,
     PreTrainedModel,
+    SeamlessM4TFeatureExtractor,
+    UniSpeechSatConfig,
+    UniSpeechSatForPreTraining,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2ForPreTraining,
+    WavLMConfig,
+    WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
 )
 
 from ser_mlops.models.aliases import ALIASES
@@ -49,6 +62,34 @@ ARCHITECTURES = {
     "DistilHubert": (HubertModel, HubertConfig, GROUP_NORM | {"num_hidden_layers": 2, "feat_proj_layer_norm": False}),
 }
 """Alias -> what its checkpoint was saved from, and how that differs from the others."""
+BUCKETS = {"num_buckets": 8, "max_bucket_distance": 20}
+WHISPER = {
+    "d_model": 32,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 8,
+    "max_source_positions": 50,
+    "num_mel_bins": 80,
+    "classifier_proj_size": 16,
+    "vocab_size": 32,
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1),
+}
+"""Clips of one second instead of thirty."""
+NEWER: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "HuB-base": (HubertModel, HubertConfig, GROUP_NORM),
+    "W2V2-base-ssl": (Wav2Vec2ForPreTraining, Wav2Vec2Config, GROUP_NORM),
+    "W2V2-robust-ssl": (Wav2Vec2ForPreTraining, Wav2Vec2Config, LAYER_NORM),
+    "WavLM-base+": (WavLMModel, WavLMConfig, GROUP_NORM | BUCKETS),
+    "WavLM-large": (WavLMModel, WavLMConfig, LAYER_NORM | BUCKETS),
+    "USAT-large": (UniSpeechSatForPreTraining, UniSpeechSatConfig, LAYER_NORM),
+    "D2V-large": (Data2VecAudioModel, Data2VecAudioConfig, {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}),
+    "W2V-BERT": (Wav2Vec2BertModel, Wav2Vec2BertConfig, {"feature_projection_input_dim": 160, "conv_depthwise_kernel_size": 7}),
+    **dict.fromkeys(("Whisper-small", "Whisper-medium", "Whisper-large-v3"), (WhisperForConditionalGeneration, WhisperConfig, WHISPER)),
+}
+"""The same for the other families, and for checkpoints whose architecture stands above."""
 
 OLD_CONFIG = {
     "feat_extract_dropout": 0.0,
@@ -71,16 +112,23 @@ OLD_PREPROCESSOR = {
 
 def build_net(alias: str, **changes: object) -> PreTrainedModel:
     """The network that an alias's checkpoint was saved from, in a tiny size."""
-    make, make_config, differences = ARCHITECTURES[alias]
+    make, make_config, differences = (ARCHITECTURES | NEWER)[alias]
     torch.manual_seed(7)
     return make(make_config(**SIZE | differences | changes))
+
+
+def extractor_of(alias: str) -> Any:
+    """The feature extractor that an alias's checkpoint has."""
+    if alias.startswith("Whisper"):
+        return WhisperFeatureExtractor(chunk_length=1)
+    return SeamlessM4TFeatureExtractor(padding_value=1) if alias == "W2V-BERT" else Wav2Vec2FeatureExtractor(return_attention_mask=False)
 
 
 def write_checkpoint(folder: Path, alias: str, *, old: bool = False, drop: tuple[str, ...] = (), **changes: object) -> Path:
     """Write a checkpoint as the hub has it; `old` is the .bin of years ago, `drop` names weights that it lacks."""
     net = build_net(alias, **changes)
     net.save_pretrained(folder, state_dict={key: value for key, value in net.state_dict().items() if not key.endswith(drop or "-")})
-    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    extractor_of(alias).save_pretrained(folder)
     if old:
         names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
         weights = net.state_dict()
@@ -89,7 +137,8 @@ def write_checkpoint(folder: Path, alias: str, *, old: bool = False, drop: tuple
         torch.save(weights, folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
         (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | OLD_CONFIG))
-        (folder / "preprocessor_config.json").write_text(json.dumps(OLD_PREPROCESSOR))
+        if isinstance(extractor_of(alias), Wav2Vec2FeatureExtractor):
+            (folder / "preprocessor_config.json").write_text(json.dumps(OLD_PREPROCESSOR))
     return folder
 
 

@@ -35,34 +35,16 @@ from ser_mlops.training.distributed import World, join_world, leave_world
 from ser_mlops.training.evaluate import predict_logits
 from ser_mlops.training.features import open_features, stage_of
 from ser_mlops.training.recipe import EvaluationRecipe
-from tests.models.builders import GROUP_NORM, LAYER_NORM, SIZE, padded, some_waves
+from tests.models.builders import BUCKETS, GROUP_NORM, LAYER_NORM, SIZE, WHISPER, padded, some_waves
 from tests.training.builders import Recorded, Setup, make_setup, weights_of
 
 CONFORMER = {"conv_depthwise_kernel_size": 7, "position_embeddings_type": "relative", "max_source_positions": 60}
 LOG_MEL = {"feature_projection_input_dim": 160, "position_embeddings_type": "relative_key"}
-WHISPER = {
-    "d_model": 32,
-    "encoder_layers": 3,
-    "encoder_attention_heads": 2,
-    "encoder_ffn_dim": 48,
-    "decoder_layers": 1,
-    "decoder_attention_heads": 2,
-    "decoder_ffn_dim": 8,
-    "max_source_positions": 50,
-    "num_mel_bins": 80,
-    "classifier_proj_size": 16,
-    "vocab_size": 32,
-    "pad_token_id": 1,
-    "bos_token_id": 1,
-    "eos_token_id": 1,
-    "decoder_start_token_id": 1,
-}
-"""Clips of one second instead of thirty."""
 CHECKPOINTS: dict[str, dict[str, Any]] = {
     "hubert": SIZE | LAYER_NORM,
     "wav2vec2": SIZE | GROUP_NORM,
-    "wavlm": SIZE | GROUP_NORM | {"num_buckets": 8, "max_bucket_distance": 20},
-    "wavlm, norm first": SIZE | LAYER_NORM | {"num_buckets": 8, "max_bucket_distance": 20},
+    "wavlm": SIZE | GROUP_NORM | BUCKETS,
+    "wavlm, norm first": SIZE | LAYER_NORM | BUCKETS,
     "unispeech": SIZE | LAYER_NORM,
     "unispeech-sat": SIZE | LAYER_NORM,
     "data2vec-audio": SIZE | {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5},
@@ -243,6 +225,7 @@ def train_without_chance(folder: Path, world: World) -> dict[str, list[list[floa
     for name in CHECKPOINTS:
         here = folder / f"process{world.rank}of{world.size}" / name
         setup = make_setup(here, num_train=5, num_validation=2, model=str(folder / "models" / name))
+        setup.folder = folder / f"rounds of {world.size}" / name  # which processes share
         fitted = setup.fit("round", epochs=1, batch_size=3, lr=1e-3)
         logits[name] = predict_logits(fitted.classifier, setup.validation, EvaluationRecipe(2), None, world).tolist()
     return logits

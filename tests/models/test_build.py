@@ -12,14 +12,15 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, WavLMConfig, WavLMModel
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, SEWConfig, SEWModel
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import ModelError
+from ser_mlops.models import location
 from ser_mlops.models.aliases import ALIASES
 from ser_mlops.models.build import load_classifier, open_classifier
 from ser_mlops.models.location import locate
-from tests.models.builders import ARCHITECTURES, build_net, padded, some_waves, write_checkpoint, write_to_cache
+from tests.models.builders import ARCHITECTURES, NEWER, build_net, padded, some_waves, write_checkpoint, write_to_cache
 
 
 def load_elsewhere(home: Path, *models: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +37,7 @@ def load_elsewhere(home: Path, *models: str, **environment: str) -> subprocess.C
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["safetensors", "old bin"])
-@pytest.mark.parametrize("alias", ARCHITECTURES)
+@pytest.mark.parametrize("alias", [*ARCHITECTURES, *NEWER])
 def test_every_alias_loads_offline_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alias: str, old: bool) -> None:
     write_to_cache(tmp_path, alias, old=old)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -45,7 +46,7 @@ def test_every_alias_loads_offline_from_the_cache(tmp_path: Path, monkeypatch: p
 
 
 def test_a_process_of_its_own_loads_models_from_the_cache_and_prints_nothing(tmp_path: Path) -> None:
-    for number, alias in enumerate(ARCHITECTURES):
+    for number, alias in enumerate([*ARCHITECTURES, *NEWER]):
         write_to_cache(tmp_path, alias, old=bool(number % 2))
     loaded = load_elsewhere(tmp_path, *ALIASES, HF_HUB_OFFLINE="1")
     assert loaded.returncode == 0, loaded.stderr
@@ -171,10 +172,10 @@ def test_a_body_of_another_size_is_an_error_that_names_it(tmp_path: Path) -> Non
 
 
 def test_an_architecture_that_is_not_ours_is_refused(tmp_path: Path) -> None:
-    WavLMModel(WavLMConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(tmp_path)
+    SEWModel(SEWConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(tmp_path)
     write_checkpoint(tmp_path / "other", "HuB-LL")
     (tmp_path / "other" / "preprocessor_config.json").rename(tmp_path / "preprocessor_config.json")
-    with pytest.raises(ModelError, match="unknown architecture 'wavlm', expected one of: hubert, wav2vec2"):
+    with pytest.raises(ModelError, match="unknown architecture 'sew', expected one of: hubert, wav2vec2, wavlm"):
         load_classifier(str(tmp_path), seed=1)
 
 
@@ -240,3 +241,28 @@ def test_a_shared_encoder_is_read_again_when_the_files_changed(tmp_path: Path) -
     after = load_classifier(model, seed=1, share_encoder=True)
     assert before.config.num_hidden_layers == 3
     assert after.config.num_hidden_layers == 2
+
+
+def test_an_unknown_architecture_is_refused_before_its_weights_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def hand_out(repository: str, name: str, local_files_only: bool) -> str:
+        fetched.append(name)
+        (tmp_path / name).write_text('{"model_type": "seamless_m4t"}')
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(location, "hf_hub_download", hand_out)
+    with pytest.raises(ModelError, match="'owner/name': unknown architecture 'seamless_m4t', expected one of: hubert, wav2vec2, wavlm"):
+        location._download("owner/name")
+    assert fetched == ["config.json"]
+
+
+@pytest.mark.parametrize("model", ["HuB-ER", "HuB-LL"])
+def test_layers_are_chosen_and_plain_transformers_chooses_the_same(tmp_path: Path, model: str) -> None:
+    folder = str(write_checkpoint(tmp_path / "given", model))
+    given, last, every = (load_classifier(folder, seed=1, layers=layers) for layers in ("checkpoint", "last", "all"))
+    assert (given.weighs_layers, last.weighs_layers, every.weighs_layers) == (model == "HuB-ER", False, True)
+    assert last.shares_of_layers() == []
+    assert every.shares_of_layers() == pytest.approx([1 / 4] * 4)
+    every.save(tmp_path / "saved")
+    assert AutoModelForAudioClassification.from_pretrained(tmp_path / "saved").config.use_weighted_layer_sum

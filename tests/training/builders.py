@@ -24,6 +24,7 @@ PLAIN = Recipe(
     freeze="none",
     epochs=2,
     lr=1e-3,
+    layers="checkpoint",
     adapter="none",
     lora_rank=8,
     lora_alpha=16.0,

@@ -1,4 +1,4 @@
-"""Learning curves: of one round, and of all rounds of an experiment."""
+"""Learning curves of one round and of all rounds of an experiment, and which layers a head has learned to hear."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -48,6 +48,21 @@ def round_curves(history: pd.DataFrame, best_epoch: int, title: str, note: str =
     losses.set_ylabel("cross-entropy (nats)")
     scores.set_ylabel("validation score")
     scores.yaxis.set_major_formatter(PERCENT)
+    return figure
+
+
+@styled
+def layer_shares(shares: pd.Series, title: str, note: str = "") -> Figure:
+    """Draw how much a head takes of every layer, the input of the first one being layer 0; equal shares are a line."""
+    figure = titled(max(5.0, 1.5 + 0.28 * len(shares)), 3.4, f"Which layer hears emotion: {title}", note)
+    axes = figure.subplots()
+    axes.bar(range(len(shares)), shares.to_numpy(), color=BLUE, width=0.75)
+    axes.axhline(1 / len(shares), color=INK, linestyle="--", linewidth=1, label="at first: all alike")
+    axes.set_xlabel("layer (0: the input of the first)")
+    axes.set_ylabel("share of the learned sum")
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend_above(axes)
     return figure
 
 

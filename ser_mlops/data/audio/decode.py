@@ -13,6 +13,7 @@ Files are read in blocks of a fixed size, so what a header claims is never alloc
 
 import errno
 import io
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -104,7 +105,7 @@ class _Levels:
         if not len(block):
             return
         low, high = float(block.min()), float(block.max())
-        if not np.isfinite([low, high]).all():
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise BadAudio(Defect.NOT_FINITE)
         bottom, top = -FULL_SCALE / unit, (FULL_SCALE - 1) / unit
         if low <= bottom or high >= top:
@@ -232,8 +233,9 @@ def _mono(block: np.ndarray) -> np.ndarray:
 
 
 def _to_int16(wave: np.ndarray, unit: int) -> np.ndarray:
-    rounded = np.rint(wave * np.float32(unit))
-    return np.clip(rounded, -FULL_SCALE, FULL_SCALE - 1, out=rounded).astype(np.int16)
+    rounded = np.rint(wave if unit == 1 else wave * np.float32(unit))
+    np.maximum(rounded, -FULL_SCALE, out=rounded)
+    return np.minimum(rounded, FULL_SCALE - 1, out=rounded).astype(np.int16)
 
 
 def _refuse_unusable(samples: np.ndarray, levels: _Levels, num_channels: int, min_seconds: float) -> None:

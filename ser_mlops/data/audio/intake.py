@@ -83,7 +83,7 @@ def measure(samples: np.ndarray) -> tuple[float, float, float]:
     (0.5, -6.0206, 0.0)
     """
     wave = samples * np.float32(1 / FULL_SCALE)
-    peak = max(float(wave.max()), -float(wave.min()))
+    peak = max(int(samples.max()), -int(samples.min())) / FULL_SCALE
     whole = wave[: len(wave) // WINDOW * WINDOW].reshape(-1, WINDOW)
     powers = np.einsum("ws,ws->w", whole, whole) / WINDOW if len(whole) else np.ones(1)
     rms_db = 10 * np.log10(np.square(wave).mean(dtype=np.float64))  # not np.dot: its threads stall where every core decodes

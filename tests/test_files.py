@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_mlops.files import replacing, write_text
+from ser_mlops.files import hand_over, remove, replacing, write_text
 
 
 def test_many_writers_share_a_folder_without_minding_each_other(tmp_path: Path) -> None:
@@ -35,3 +35,21 @@ def test_what_fails_half_way_leaves_the_old_and_nothing_beside_it(tmp_path: Path
             pass
     assert [each.name for each in tmp_path.iterdir()] == ["kept"]
     assert (path / "file" if folder else path).read_text() == "old"
+
+
+def test_a_folder_is_handed_over_without_a_copy_and_twice_if_need_be(tmp_path: Path) -> None:
+    source, destination = tmp_path / "staged", tmp_path / "store"
+    for name, text in {"weights": "new", "code/module.py": "x = 1"}.items():
+        write_text(source / name, text)
+    write_text(destination / "weights", "of a try that a kill cut short")
+    for _ in range(2):
+        hand_over(source, destination)
+    remove(source)
+    held = {path.relative_to(destination).as_posix(): path.read_text() for path in destination.rglob("*") if path.is_file()}
+    assert held == {"weights": "new", "code/module.py": "x = 1"}
+
+
+def test_a_folder_is_handed_over_by_second_names(tmp_path: Path) -> None:
+    write_text(tmp_path / "staged/weights", "heavy")
+    hand_over(tmp_path / "staged", tmp_path / "store")
+    assert (tmp_path / "store/weights").samefile(tmp_path / "staged/weights")

@@ -10,10 +10,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from ser_mlops.errors import TrackingError
-from ser_mlops.files import remove
+from ser_mlops.files import hand_over, remove, replacing
 from ser_mlops.tracking.outbox import Record, Unreachable
 from ser_mlops.tracking.store import end_run, is_outage, one_line
 
@@ -97,8 +99,13 @@ class Sender:
         description.model_id = description.model_uuid = model.model_id
         description.run_id, description.artifact_path = run_id, model.artifact_location
         description.model_size_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        description.save(path / MLMODEL_FILE_NAME)
-        self._client.log_model_artifacts(model.model_id, str(path))
+        with replacing(path / MLMODEL_FILE_NAME) as aside:
+            description.save(aside)
+        store = get_artifact_repository(model.artifact_location)
+        if isinstance(store, LocalArtifactRepository):
+            hand_over(path, Path(store.artifact_dir))
+        else:
+            self._client.log_model_artifacts(model.model_id, str(path))
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         outputs = run.outputs.model_outputs if run.outputs else []
         if model.model_id not in [output.model_id for output in outputs]:  # last, as a run's outputs are whole models

@@ -173,14 +173,17 @@ class EmotionClassifier(nn.Module):
 
     def logits(self, pooled_BLH: Tensor) -> Tensor:
         """Return logits_BE in float32: projector and mean over steps are both linear, so the mean comes first."""
-        with torch.autocast(pooled_BLH.device.type, enabled=False):
-            pooled_BLH = pooled_BLH.float()
-            if self.weighs_layers:
-                weights_L = functional.softmax(self.net.layer_weights, dim=-1)
-                pooled_BH = torch.einsum("l,blh->bh", weights_L, pooled_BLH)
-            else:
-                pooled_BH = pooled_BLH[:, 0]
-            return self.net.classifier(self.net.projector(pooled_BH))
+        device = pooled_BLH.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self.logits(pooled_BLH)
+        pooled_BLH = pooled_BLH.float()
+        if self.weighs_layers:
+            weights_L = functional.softmax(self.net.layer_weights, dim=-1)
+            pooled_BH = torch.einsum("l,blh->bh", weights_L, pooled_BLH)
+        else:
+            pooled_BH = pooled_BLH[:, 0]
+        return self.net.classifier(self.net.projector(pooled_BH))
 
     def shares_of_layers(self) -> list[float]:
         """Return how much the head takes of the input of the first layer and of the output of each; nothing where it takes the last."""

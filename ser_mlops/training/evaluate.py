@@ -3,7 +3,7 @@
 Shape letters: N clips, W windows, E emotions.
 """
 
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 
 import numpy as np
 import torch
@@ -103,4 +103,4 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Compute in bfloat16 where that is safe, or leave float32 alone."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()

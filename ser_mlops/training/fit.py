@@ -199,7 +199,8 @@ class _Trainer:
         recipe, state = self.recipe, self.state
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate(state.step, recipe.epochs * self.steps_per_epoch, group["peak"])
-        seed_step(self.round.seed, self.round.number, state.step, self.world.rank, self.world.device)
+        if self.inputs.stage != "pooled":  # the head draws nothing
+            seed_step(self.round.seed, self.round.number, state.step, self.world.rank, self.world.device)
         total_weight = float(self.clip_weights[np.concatenate(batches)].sum())
         for batch in batches:
             has_share = len(self.world.share(batch)) > 0
@@ -209,7 +210,8 @@ class _Trainer:
         if recipe.clip_norm is not None:
             clip_grad_norm_(self.parameters.values(), recipe.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():  # as zero_grad does, at a tenth of its time for the few of a head
+            parameter.grad = None
         state.step += 1
         if state.step % STEPS_BETWEEN_LOOKS == 0:
             self._look_at_losses()

@@ -89,6 +89,7 @@ def page_of(result: Mapping[str, Any]) -> str:
     failed = [f"- {row['name']} could not run: {row['failed']}" for row in result["rows"] if "failed" in row]
     lines += [
         "",
+        *_grid(result),
         *_ratios(result),
         *_limits(result),
         *failed,
@@ -116,6 +117,17 @@ def _measured(row: Mapping[str, Any], has_gpu: bool, facts: list[str]) -> list[s
         *([f"{row['gpu_peak_mib']:.0f}"] if has_gpu else []),
         *(f"{span_of(row['facts'][name]).median:.4g}" if name in row["facts"] else "" for name in facts),
     ]
+
+
+def _grid(result: Mapping[str, Any]) -> list[str]:
+    """Return the times of contenders that are named `what: where` as a table, a row for each what and a column for each where."""
+    ran = {row["name"]: seconds_per_unit(row).median for row in result["rows"] if "seconds" in row and ": " in row["name"]}
+    whats, wheres = (list(dict.fromkeys(name.split(": ")[place] for name in ran)) for place in (0, 1))
+    if len(wheres) < 2:
+        return []
+    rows = [[what, *(f"{ran[name]:.3g}" if (name := f"{what}: {where}") in ran else "" for where in wheres)] for what in whats]
+    head = [f"s per {result['unit']}", *wheres]
+    return [*_row(head), *_row(["---"] * len(head)), *(line for row in rows for line in _row(row)), ""]
 
 
 @dataclass(frozen=True)

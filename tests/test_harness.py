@@ -68,6 +68,13 @@ def test_lost_and_failed_peers_stay_in_the_result_and_other_work_is_not_compared
     assert "gone could not run: no such package" in page
 
 
+def test_contenders_named_by_what_and_where_are_shown_as_a_table_of_both() -> None:
+    names = {"tiny: alone": 1.0, "tiny: beside one": 2.0, "large: alone": 30.0}
+    rows = [{**result()["rows"][0], "name": name, "seconds": [seconds], "amount": 1} for name, seconds in names.items()]
+    page = page_of({**result(), "rows": rows})
+    assert "| alone | beside one |\n| --- | --- | --- |\n| tiny | 1 | 2 |\n| large | 30 |  |\n" in page
+
+
 def test_limits_judge_the_median_of_a_fact_or_of_the_time_alone_or_against_another_contenders() -> None:
     limits = [
         limit(2),

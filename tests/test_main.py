@@ -251,7 +251,7 @@ def test_a_frame_that_is_not_the_one_of_the_lock_is_stale(refuse, changed):
 
 def test_a_missing_frame_is_refused(refuse, changed):
     changed("data/frames/CREMA.parquet").unlink()
-    assert refuse(TWO_ROUNDS) == "error: frame of CREMA is missing: no data/frames/CREMA.parquet, run `dvc repro`"
+    assert refuse(TWO_ROUNDS).startswith("error: frame of CREMA is missing: no data/frames/CREMA.parquet in /")
 
 
 def test_an_interrupted_experiment_is_resumed_and_ends_with_the_same_numbers(project, finished, tmp_path):

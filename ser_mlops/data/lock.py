@@ -61,7 +61,7 @@ def _version(corpus: str, stages: Mapping[str, Any], params: Mapping[str, Mappin
     frame, audio = frame_file(corpus), audio_file(corpus)
     for path in (frame, index_file(corpus), audio):
         if not path.is_file():
-            raise DataError(f"frame of {corpus} is missing: no {path}, {REMEDY}")
+            raise DataError(f"frame of {corpus} is missing: no {path} in {Path.cwd()}, {REMEDY} there")
         recorded = outputs.get(path.as_posix(), {"size": None})
         if path.stat().st_size != recorded["size"] or (_remembered_md5(path) if path == audio else md5_of(path)) != recorded["md5"]:
             raise DataError(f"frame of {corpus} is stale: {path} is not the one of dvc.lock, {REMEDY}")

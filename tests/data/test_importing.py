@@ -427,6 +427,11 @@ def test_the_pair_of_pickles_is_written_on_request_and_can_be_imported(msp):
     assert counts == {"MSP_PODCAST": {"found": 4, "moved": 0, "lost": 0}}
 
 
+def test_a_label_file_that_does_not_exist_is_named_as_such(msp):
+    with pytest.raises(DataError, match=r"there is no file .*nolabels.csv, expected a csv file with the columns: FileName, "):
+        prepare_msp(msp / "nolabels.csv", msp / "raw/MSP_PODCAST/Audios", msp / "raw", None, msp / "imported")
+
+
 def test_audio_elsewhere_is_stored_as_if_it_were_linked(msp):
     os.rename(msp / "raw/MSP_PODCAST", msp / "scratch")
     prepare_msp(msp / "labels.csv", msp / "scratch", msp / "raw", None, msp / "imported")

@@ -127,7 +127,7 @@ def test_audio_of_the_right_size_with_other_samples_is_stale_and_a_version_is_ha
 @pytest.mark.parametrize("name", ["data/frames/CREMA.parquet", "data/audio/CREMA.parquet", "data/audio/CREMA.npy"])
 def test_a_file_that_is_gone_is_named(name):
     Path(name).unlink()
-    assert refusal() == f"frame of CREMA is missing: no {name}, run `dvc repro`"
+    assert refusal() == f"frame of CREMA is missing: no {name} in {Path.cwd()}, run `dvc repro` there"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ser_mlops.errors import CheckpointError, Interrupted
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.seeds import rng
 from ser_mlops.training import checkpoints
-from ser_mlops.training.stopping import raising_interrupted
+from ser_mlops.training.stopping import raising_interrupted, watching_signals
 from tests.training.builders import Setup, make_noisy_model, make_setup, weights_of, without_time
 
 RECIPE: dict[str, Any] = {"epochs": 3, "augment": ("gain", "noise"), "accumulate": 2, "checkpoint_every": 1, "schedule": "linear"}
@@ -262,6 +262,19 @@ def test_a_repeated_signal_disturbs_neither_the_saving_nor_what_closes_after_it(
         command()
     setup.recorded = type(setup.recorded).__mro__[1]()
     assert weights_of(setup.fit("stopped")) == weights_of(undisturbed)
+
+
+def test_a_signal_that_comes_after_the_stop_of_another_process_disturbs_nothing() -> None:
+    def command() -> None:
+        with raising_interrupted():
+            try:
+                with watching_signals():
+                    raise Interrupted("a signal to another process")
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="a signal to another process"):
+        command()
 
 
 @pytest.mark.parametrize(

@@ -288,3 +288,12 @@ def test_the_legacy_way_without_mask_trains_too(tmp_path: Path) -> None:
     with_mask, without = setup.fit("with", epochs=1), setup.fit("without", epochs=1, attention_mask=False)
     assert without_time(with_mask.history) != without_time(without.history)
     assert open_features(without.classifier, "encoder", setup.train.audio, tmp_path / "cache", "float32", "auto", "cpu") is None
+
+
+def test_a_learned_sum_of_layers_says_after_each_epoch_how_much_it_takes_of_each(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    fitted = setup.fit(layers="all", lr=1e-2)
+    shares = [[epoch[f"layer_weight/{layer:02d}"] for layer in range(3)] for epoch in fitted.history]
+    assert [sum(epoch) for epoch in shares] == pytest.approx([1.0, 1.0])
+    assert shares[1] != pytest.approx([1 / 3] * 3, abs=1e-4)
+    assert not any(name.startswith("layer_weight/") for name in setup.fit("last").history[0])

@@ -2,7 +2,11 @@
 
 import sys
 
+import numpy as np
+import soundfile
+
 from ser_mlops.data import progress as module
+from ser_mlops.data.audio.store import write_audio
 from ser_mlops.data.progress import progress
 
 
@@ -24,3 +28,10 @@ def test_short_work_leaves_no_line_in_a_file(capsys):
     with progress(3, "round 0", "step") as bar:
         bar.update(3)
     assert capsys.readouterr().err == ""
+
+
+def test_ingest_tells_a_file_how_far_it_is(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=8000) / 10, 16_000)
+    write_audio([("A/a.wav", tmp_path / "a.wav")], tmp_path / "A.npy", min_seconds=0.1, workers=1)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("A: decoding: 1 of 1 clips, ")

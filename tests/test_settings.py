@@ -163,6 +163,7 @@ def test_what_a_sweep_may_search_is_a_number_or_a_choice():
     }
     assert {name for name, kind in searchable.items() if kind is None} == {
         "adapter",
+        "layers",
         "schedule",
         "class_weights",
         "features",

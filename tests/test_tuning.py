@@ -12,11 +12,12 @@ from tests.project import Project, metrics_of, parents_of, train
 pytestmark = pytest.mark.timeout(600)
 BRIEF = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "3", "rounds": "1", "checkpoint_every": "1"}
 WAYS = {
+    "all layers": {"freeze": "encoder", "layers": "all", "feature_norm": "corpus", "lr": "1e-2"},
     "frozen layers": {"freeze": "encoder:1"},
     "adapters": {"freeze": "feature_encoder", "adapter": "lora", "lora_dropout": "0.1", "lr": "1e-3"},
     "a recipe": {"recipe": "strong", "batch_size": "2", "head_lr": "1e-3"},
 }
-SPACE = "{head_lr: {choices: [null, 1.0e-3]}, adapter: {choices: [none, lora]}}"
+SPACE = "{layers: {choices: [checkpoint, last, all]}, head_lr: {choices: [null, 1.0e-3]}, adapter: {choices: [none, lora]}}"
 SWEEP = {"freeze": "feature_encoder", "trials": "3", "startup_trials": "2", "space": SPACE, "epochs": "2"}
 
 
@@ -65,7 +66,7 @@ def test_a_training_that_was_killed_and_resumed_ends_as_the_undisturbed_one(fold
     assert any("test/uar" in metrics for metrics in numbers.values())
 
 
-def test_a_sweep_over_head_lr_and_adapter_that_was_killed_ends_as_the_undisturbed_one(folders: tuple[Project, Project]) -> None:
+def test_a_sweep_over_layers_head_lr_and_adapter_that_was_killed_ends_as_the_undisturbed_one(folders: tuple[Project, Project]) -> None:
     calm, disturbed = folders
     given = BRIEF | SWEEP
     undisturbed = calm.opened(calm.run_here("pipelines.sweep", **given))

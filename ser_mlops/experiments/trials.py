@@ -6,7 +6,7 @@ has of a run is not logged again.
 
 import multiprocessing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +52,28 @@ class TrialLog:
             self.trial.report(float(np.mean([*self.scores, self.best])), step=self.first_step + epoch)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What trials read instead of waveforms, opened once for all that read the same."""
+
+    opened: dict[str, Features | None] = field(default_factory=dict)
+
+    def of(self, experiment: Experiment) -> Features | None:
+        layers = experiment.settings.train.layers  # of what a sweep may search, these alone change what is cached
+        if layers not in self.opened:
+            self.opened[layers] = open_inputs(experiment, experiment.trainings, join_world())
+        return self.opened[layers]
+
+
 def run_trials(sweep: Sweep, study: Study) -> None:
     """Run waiting trials until there is none. The leader has shared through the study which runs they write to."""
     parent, runs = study.workers.shared("parent"), study.workers.shared("runs")
-    features = open_inputs(sweep.experiment, sweep.experiment.trainings, join_world())
+    inputs = Inputs()
+    inputs.of(sweep.experiment)
     with open_child_writer(parent, {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as writer:
         while not _is_orphan() and (trial := study.take()) is not None:
             try:
-                _run_trial(sweep, trial, writer, runs[str(trial.number)], sweep.checkpoints / parent / f"trial-{trial.number}", features)
+                _run_trial(sweep, trial, writer, runs[str(trial.number)], sweep.checkpoints / parent / f"trial-{trial.number}", inputs)
             finally:
                 trial.give_back()
 
@@ -70,7 +84,7 @@ def _is_orphan() -> bool:
     return starter is not None and not starter.is_alive()
 
 
-def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str, folder: Path, features: Features | None) -> None:
+def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str, folder: Path, inputs: Inputs) -> None:
     """Train the rounds of a trial and give the study their mean, once all that is logged of it is on its way."""
     values = trial.suggest()
     experiment = sweep.with_values(values)
@@ -82,7 +96,7 @@ def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str
             if trial.is_given_up:
                 raise TrainingError(trial.failures[-1])
             try:
-                value = _train_rounds(sweep, experiment, trial, run, folder, features)
+                value = _train_rounds(sweep, experiment, trial, run, folder, inputs.of(experiment))
             except Pruned as pruned:
                 run.tags({"pruned": str(pruned)})
             else:
@@ -90,7 +104,7 @@ def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str
     except TrainingError as error:
         remove(folder)
         if trial.fail(str(error)):
-            _run_trial(sweep, trial, writer, run_id, folder, features)
+            _run_trial(sweep, trial, writer, run_id, folder, inputs)
         return
     remove(folder)
     if value is None:

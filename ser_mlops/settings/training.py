@@ -42,7 +42,7 @@ class TrainSettings(Section):
     """Name of a recipe in the section `recipes` of params.yaml, whose settings count unless they are given; none: params.yaml as it is."""
     freeze: Annotated[Freeze, Mark.NETWORK]
     """none, feature_encoder (the CNN; `true` means this), encoder (everything below the head) or encoder:K (all up to its K-th layer)."""
-    layers: Annotated[Literal["checkpoint", "last", "all"], Mark.NETWORK]
+    layers: Annotated[Literal["checkpoint", "last", "all"], Mark.SEARCHABLE, Mark.NETWORK]
     """What the head takes of the encoder: the last layer, a learned sum of all, or what the checkpoint's config says."""
     epochs: Annotated[int, Field(ge=1), Mark.SEARCHABLE, Mark.NETWORK]
     """Passes over the training clips."""

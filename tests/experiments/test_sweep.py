@@ -6,6 +6,7 @@ import pytest
 
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.sweep import command_for
+from ser_mlops.experiments.trials import Inputs
 from ser_mlops.settings.search import Choices, Range
 from tests.experiments.builders import furnish, sweep_of
 
@@ -82,6 +83,13 @@ def test_the_command_of_the_best_settings_names_the_recipe_and_what_differs_from
     words = command_for(sweep, {"lr": 1e-5}).split()
     assert {"recipe=strong", "schedule=constant", "freeze=encoder"} <= set(words)
     assert not any(word.startswith(("lr=", "head_lr=", "clip_norm=")) for word in words), "the recipe has them"
+
+
+def test_trials_over_other_layers_read_other_outputs_opened_once(furnished):
+    sweep, inputs = sweep_of({"layers": Choices(choices=("checkpoint", "all"))}), Inputs()
+    last, every, again = (inputs.of(sweep.with_values({"layers": layers})) for layers in ("checkpoint", "all", "all"))
+    assert (last.get("TESS", 0).shape, every.get("TESS", 0).shape) == ((1, 24), (3, 24))
+    assert again is every
 
 
 @pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:1/none", "nonsense", "oracle://there"])

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 import numpy as np
 import torch
 
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.models.classifier import EmotionClassifier
@@ -25,6 +26,24 @@ def predict_logits(
 ) -> np.ndarray:
     """Return logits_NE, float32, in the order of the clips; see `Evaluation`."""
     return Evaluation(classifier, clips, recipe, features, world, workers).logits(classifier)
+
+
+def refuse_unheard(classifier: EmotionClassifier, clips: Clips, max_samples: int | None = None) -> None:
+    """Refuse clips of which a model would hear the beginning alone (Whisper: 30 s), unless they are cropped to fewer samples.
+
+    Raises:
+        TrainingError: there are such clips; the message names the longest.
+    """
+    heard_s = classifier.family.max_seconds(classifier.config)
+    if heard_s is None or (max_samples is not None and max_samples <= heard_s * SAMPLE_RATE):
+        return
+    unheard = clips.num_samples > heard_s * SAMPLE_RATE
+    if unheard.any():
+        longest = int(clips.num_samples.argmax())
+        raise TrainingError(
+            f"{clips.paths[longest]!r} has {clips.num_samples[longest] / SAMPLE_RATE:.1f} s, of which {classifier.config.model_type} hears "
+            f"{heard_s:g} ({unheard.sum()} such): set max_seconds={heard_s:g} and evaluate_long=windows"
+        )
 
 
 class Evaluation:
@@ -50,6 +69,7 @@ class Evaluation:
         if recipe.evaluate_long == "windows" and recipe.max_samples is not None:
             pieces, self.owners_W = cut_windows(clips, recipe.max_samples)
             assert features is None or len(pieces) == len(clips), "outputs of a frozen part are those of whole clips"
+        refuse_unheard(classifier, pieces)
         classifier.to(world.device)
         self.inputs = Inputs(classifier, pieces, features, workers, world.device)
         plan = plan_evaluation(pieces.num_samples, recipe.batch_size if classifier.attention_mask else 1)

@@ -29,7 +29,7 @@ from ser_mlops.training import checkpoints
 from ser_mlops.training.augment import Alteration
 from ser_mlops.training.batching import Batch, plan_batches
 from ser_mlops.training.distributed import World, join_world
-from ser_mlops.training.evaluate import Evaluation, autocast, resolve_precision
+from ser_mlops.training.evaluate import Evaluation, autocast, refuse_unheard, resolve_precision
 from ser_mlops.training.feature_norm import fold_into, standardise
 from ser_mlops.training.groups import parameter_groups
 from ser_mlops.training.inputs import Inputs
@@ -60,7 +60,7 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
 
     Raises:
         CheckpointError: the state in `folder` is of something else.
-        TrainingError: a loss is not finite, or memory or disk ran out.
+        TrainingError: a loss is not finite, memory or disk ran out, or clips are longer than the model hears.
         Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
     recipe, features = round.recipe, round.features
@@ -74,6 +74,7 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
         attention_mask=recipe.attention_mask,
         share_encoder=recipe.freeze == "encoder" or recipe.adapter == "lora",
     )
+    refuse_unheard(classifier, round.train, recipe.max_samples)
     classifier.freeze(recipe.freeze)
     if recipe.lora is not None:
         add_lora(classifier, recipe.lora, derive(round.seed, "adapters", round.number))

@@ -15,8 +15,9 @@ from ser_mlops.training import inputs
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
-from ser_mlops.training.evaluate import Evaluation, predict_logits, resolve_precision
+from ser_mlops.training.evaluate import Evaluation, predict_logits, refuse_unheard, resolve_precision
 from ser_mlops.training.recipe import EvaluationRecipe
+from tests.models.contract import write_family
 from tests.training.builders import make_clips, make_setup
 
 CPU = World(0, 1, torch.device("cpu"))
@@ -93,3 +94,17 @@ def test_logits_that_are_not_finite_name_the_clip(tmp_path: Path) -> None:
 def test_auto_precision_is_float32_on_a_cpu_and_what_was_asked_for_otherwise() -> None:
     assert resolve_precision("auto", torch.device("cpu")) == "float32"
     assert resolve_precision("bfloat16", torch.device("cpu")) == "bfloat16"
+
+
+def test_a_clip_of_which_the_model_hears_the_beginning_alone_is_refused(tmp_path: Path) -> None:
+    """Whisper cuts what is longer than its window off (30 s; 1 s in this small one)."""
+    clips = make_clips(tmp_path / "audio", 2, seconds=(1.1, 1.4))
+    classifier = load_classifier(str(write_family(tmp_path / "whisper", "whisper")), seed=1)
+    longest = clips.num_samples.max() / 16000
+    refusal = rf"has {longest:.1f} s, of which whisper hears 1 \(2 such\): set max_seconds=1 and evaluate_long=windows"
+    with pytest.raises(TrainingError, match=refusal):
+        _predict(classifier, clips)
+    with pytest.raises(TrainingError, match="of which whisper hears 1"):
+        refuse_unheard(classifier, clips, max_samples=16001)
+    refuse_unheard(classifier, clips, max_samples=16000)
+    assert np.isfinite(_predict(classifier, clips, max_samples=16000, evaluate_long="windows")).all()

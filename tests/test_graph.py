@@ -9,7 +9,8 @@ from ser_mlops.tracking.imports import find_modules, import_closure
 from tests.project import ROOT, Project
 
 MODULES = find_modules(ROOT)
-STAGES = {name: stage for file in ("dvc.yaml", "data/dvc.yaml") for name, stage in YAML(typ="safe").load(ROOT / file)["stages"].items()}
+FILES = [YAML(typ="safe").load(ROOT / file)["stages"] for file in ("dvc.yaml", "data/dvc.yaml")]
+STAGES = {name: stage.get("do", stage) for stages in FILES for name, stage in stages.items()}
 DECIDES_NOTHING = {
     "ser_mlops.data.progress": "how far the work is",
     "ser_mlops.data.folders": "where a table lies is not what is in it, and dvc.yaml names the same places",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_mlops.data.corpora.base import UNKNOWN
 from ser_mlops.data.demo.mark import is_synthetic
 from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.frames import read_frame
@@ -19,7 +20,6 @@ from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, resto
 from ser_mlops.models.depth import check_depth, depth_of
 from ser_mlops.models.location import count_layers, locate
 from ser_mlops.models.vectors import vectors_named
-from ser_mlops.scores.units import UNKNOWN
 from ser_mlops.settings.reading import applicable_settings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
@@ -195,7 +195,7 @@ def _check_feature_norm(experiment: Experiment) -> None:
         raise SettingsError(f"feature_norm={train.feature_norm} needs the cache of the frozen encoder, but {objection}")
     if train.feature_norm == "speaker":
         for side in (side for training in experiment.trainings for side in training.sides.values()):
-            if (unknown := side["speaker"].str.endswith(UNKNOWN)).any():
+            if (unknown := side["speaker"].str.endswith(f"/{UNKNOWN}")).any():
                 corpus = side.loc[unknown, "corpus"].iloc[0]
                 raise SettingsError(f"feature_norm=speaker: {corpus} has clips of unknown speakers, expected none or corpus")
     if train.feature_norm == "speaker" and train.register is not None:

@@ -97,7 +97,7 @@ def test_a_resume_draws_what_a_kill_left_undrawn_and_nothing_else(notebook, resu
 
 
 def test_a_stop_that_comes_while_figures_are_awaited_loses_none(notebook, result, tmp_path):
-    drawing = RoundDrawing.of(result, "")
+    drawing = RoundDrawing.of(result, "", "png")
 
     def stop(*arguments: object, **options: object) -> None:
         del artist._thread.shutdown  # once

@@ -86,6 +86,7 @@ def test_what_has_no_errors_is_refused_in_one_line(project, errors):
 def test_a_frame_that_has_changed_since_is_said_so(project, trained, tmp_path_factory):
     later = project.copy(tmp_path_factory.mktemp("later") / "project")
     for name in ("mlflow.db", "mlruns"):
+        (later.root / name).unlink(missing_ok=True)
         (later.root / name).symlink_to(project.root / name)
     path = later.root / "data/frames/SAVEE.parquet"
     frame = pd.read_parquet(path)

@@ -37,13 +37,13 @@ def test_a_study_without_a_name_is_named_after_what_it_depends_on(furnished):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({}, "sweep.space has no setting of model=tiny, expected some of: epochs, lr, weight_decay"),
+        ({}, "sweep.space has no setting of model=tiny, expected some of: layers, epochs, lr, weight_decay"),
         ({"lr": Range(low=1e-2, high=1e-6, log=True)}, "sweep.space.lr: low 0.01 and high 1e-06 are not a range, expected 0 < low < high"),
         ({"lr": Range(low=1e-3, high=1e-3, log=False)}, "sweep.space.lr: low 0.001 and high 0.001 are not a range, expected low < high"),
         ({"weight_decay": Range(low=0, high=0.1, log=True)}, "sweep.space.weight_decay: low 0 and high 0.1 are not a range"),
         (
             {"learning_rate": Range(low=0, high=1, log=False)},
-            "sweep.space: unknown setting 'learning_rate', expected one of: epochs, lr, weight_decay",
+            "sweep.space: unknown setting 'learning_rate', expected one of: layers, epochs, lr, weight_decay",
         ),
         ({"model": Choices(choices=("HuB-LL", "tiny"))}, "sweep.space: unknown setting 'model'"),
         ({"schedule": Range(low=0, high=1, log=False)}, "sweep.space.schedule: a range of numbers is not accepted, expected choices"),

@@ -8,7 +8,6 @@ import mlflow
 import pytest
 
 from ser_mlops.errors import ModelError, TrackingError
-from ser_mlops.experiments.artifacts import MODEL
 from ser_mlops.models.build import load_classifier
 from ser_mlops.serving.champion import best_round, fetched, limits_of, register_best
 from ser_mlops.serving.predictor import NETWORK_FOLDER, Predictor, Terms, save_model_folder
@@ -60,7 +59,7 @@ def experiment(
                 table = table.assign(corpus=corpus, path=table["path"].str.replace("CREMA", corpus))
                 with run.artifact(f"test_{corpus}.parquet", PREDICTIONS_FOLDER) as path:
                     table.to_parquet(path)
-                with run.model(MODEL) as folder:
+                with run.model("model") as folder:
                     classifier = load_classifier("tiny", seed=round)
                     save_pyfunc(folder, LIMITS, classifier)
                     save_model_folder(classifier, folder / NETWORK_FOLDER, Terms(30.0, 0.1, "synthetic data"))

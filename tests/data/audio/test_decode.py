@@ -260,8 +260,10 @@ def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):
 def test_the_message_says_what_was_expected():
     with pytest.raises(BadAudio, match=r"too short: 0.050 s, expected at least 0.1 s"):
         decode(encoded(tone(0.05)), min_seconds=0.1)
-    with pytest.raises(BadAudio, match=r"unreadable: Format not recognised"):
+    with pytest.raises(BadAudio, match=r"unreadable: a picture, not audio"):
         decode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    with pytest.raises(BadAudio, match=r"unreadable: Format not recognised"):
+        decode(b"\x01\x02" + bytes(range(256)))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # libsndfile seeks before the start of a broken file

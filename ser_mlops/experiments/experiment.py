@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.base import UNKNOWN
 from ser_mlops.data.demo.mark import is_synthetic
 from ser_mlops.data.folders import AUDIO
@@ -18,7 +19,7 @@ from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
 from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, restore_threads
 from ser_mlops.models.depth import check_depth, depth_of
-from ser_mlops.models.location import count_layers, locate
+from ser_mlops.models.location import count_layers, heard_seconds, locate
 from ser_mlops.models.vectors import vectors_named
 from ser_mlops.settings.reading import applicable_settings
 from ser_mlops.settings.sections import Settings
@@ -47,6 +48,8 @@ RESERVED_TAGS = (
 """Tags of ours that only some runs have."""
 FEATURE_NORMS = {"corpus": "corpus", "speaker": "speaker (transductive: looks at the clips of the test speakers, not at their labels)"}
 """Tag by setting."""
+MIN_CLIPS_OF_SPEAKER = 2
+"""With one clip its mean is the clip itself, and nothing of it is left."""
 DATA_SECTIONS = ("data", "catalogue", "audio", "frames")
 
 
@@ -158,7 +161,8 @@ class Experiment:
         """Return what a saved training state must agree with to be resumed, besides what the engine compares itself."""
         settings = {name: str(value) for name, value in applicable_settings(self.settings).items() if name not in FREE_ON_RESUME}
         data = {f"frame of {corpus}": version.frame_md5 for corpus, version in self.versions.items()}
-        packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")}
+        computing = ("torch", "transformers", "numpy", *([] if self.settings.train.adapter == "none" else ["peft"]))
+        packages = {name: importlib.metadata.version(name) for name in computing}
         return settings | data | packages | {"code (SHA-256 of what its numbers depend on)": code_hash()}
 
 
@@ -177,6 +181,23 @@ def check_model(settings: Settings) -> None:
         check_depth(settings.train.freeze, count_layers(settings.train.model), settings.train.model)
 
 
+def _check_hearing(experiment: Experiment) -> None:
+    """Refuse clips of which the model would hear the beginning alone: Whisper cuts what is longer than 30 s off."""
+    train = experiment.settings.train
+    if (heard_s := heard_seconds(train.model)) is None:
+        return
+    is_cut = train.max_seconds is not None and train.max_seconds <= heard_s
+    for training in experiment.trainings:
+        for side, frame in training.sides.items():
+            longest = frame.loc[frame["num_samples"].idxmax()]
+            is_heard = is_cut and (side == "train" or train.evaluate_long == "windows")
+            if not is_heard and longest["num_samples"] > heard_s * SAMPLE_RATE:
+                raise SettingsError(
+                    f"{longest['path']!r} has {longest['num_samples'] / SAMPLE_RATE:.1f} s, of which {train.model} hears {heard_s:g}: set "
+                    f"max_seconds={heard_s:g} and evaluate_long=windows"
+                )
+
+
 def check_adapter(settings: Settings) -> None:
     """Refuse adapters where nothing of the encoder is trained."""
     train = settings.train
@@ -190,6 +211,11 @@ def _check_feature_norm(experiment: Experiment) -> None:
         raise SettingsError(
             f"feature_norm={train.feature_norm} is of the outputs of a frozen encoder: give freeze=encoder, or feature_norm=none"
         )
+    if train.cache_precision != "float32":
+        raise SettingsError(
+            f"feature_norm={train.feature_norm} needs cache_precision=float32: it would make the rounding of {train.cache_precision} as "
+            "large as the differences between clips"
+        )
     off = {"cache=off": train.cache == "off", "attention_mask=false": not train.attention_mask}
     if objection := next((name for name, is_so in off.items() if is_so), "") or experiment.cache_objection():
         raise SettingsError(f"feature_norm={train.feature_norm} needs the cache of the frozen encoder, but {objection}")
@@ -198,6 +224,13 @@ def _check_feature_norm(experiment: Experiment) -> None:
             if (unknown := side["speaker"].str.endswith(f"/{UNKNOWN}")).any():
                 corpus = side.loc[unknown, "corpus"].iloc[0]
                 raise SettingsError(f"feature_norm=speaker: {corpus} has clips of unknown speakers, expected none or corpus")
+        for test in (test for training in experiment.trainings for test in training.tests.values()):
+            counts = test["speaker"].value_counts()
+            if counts.min() < MIN_CLIPS_OF_SPEAKER:
+                raise SettingsError(
+                    f"feature_norm=speaker: {counts.idxmin()} has {counts.min()} test clip, expected at least {MIN_CLIPS_OF_SPEAKER} of "
+                    "each test speaker, or feature_norm none or corpus"
+                )
     if train.feature_norm == "speaker" and train.register is not None:
         raise SettingsError(
             f"register={train.register}: a model of feature_norm=speaker needs all clips of a speaker and cannot serve: leave register "
@@ -231,6 +264,8 @@ def prepare(settings: Settings) -> Experiment:
     if taken := sorted(key for key in train.tags if key in reserved or key.startswith("mlflow.")):
         raise SettingsError(f"tags: {', '.join(taken)} cannot be given, as every run has such tags: use another name")
     check_adapter(settings)
+    if not experiment.is_baseline:
+        _check_hearing(experiment)
     if not experiment.is_baseline and train.cache == "require" and (objection := experiment.cache_objection()):
         raise SettingsError(f"cache=require, but {objection}")
     if not experiment.is_baseline and train.feature_norm != "none":

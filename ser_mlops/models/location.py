@@ -22,6 +22,8 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In order of preference; the second is the old form, unpickled with `weights_only`."""
+WHISPER_STEP = 0.02
+"""Seconds of a step of Whisper's encoder."""
 HUB_SECONDS = 2.0
 """How long the hub may take to answer at all before it counts as out of reach: its own client would retry for minutes."""
 
@@ -44,6 +46,19 @@ def count_layers(model: str) -> int:
         return int(config["encoder_layers"] if "encoder_layers" in config else config["num_hidden_layers"])  # Whisper has a decoder, too
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"model {model!r}: {folder / CONFIG} says no num_hidden_layers") from error
+
+
+def heard_seconds(model: str) -> float | None:
+    """Return after how many seconds a model cuts a clip off, as its config says; None where it does not."""
+    folder = locate(model)
+    if folder is None:
+        return None
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        steps = config["max_source_positions"] if config.get("model_type") == "whisper" else None
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"model {model!r}: {folder / CONFIG} says no max_source_positions") from error
+    return None if steps is None else float(steps) * WHISPER_STEP
 
 
 def folder_of(model: str) -> Path:

@@ -16,6 +16,7 @@ def parameter_groups(classifier: EmotionClassifier, parameters: Mapping[str, Par
     """
     groups: dict[tuple[float, float], list[Parameter]] = {}
     for name, parameter in parameters.items():
-        decay = recipe.weight_decay if recipe.decay_all or parameter.squeeze().ndim >= 2 else 0.0
+        is_matrix = parameter.squeeze().ndim >= 2 or ".lora_" in name  # an adapter of rank 1 is one, too
+        decay = recipe.weight_decay if recipe.decay_all or is_matrix else 0.0
         groups.setdefault((recipe.peak(classifier.layers_above(name)), decay), []).append(parameter)
     return [{"params": group, "lr": peak, "peak": peak, "weight_decay": decay} for (peak, decay), group in groups.items()]

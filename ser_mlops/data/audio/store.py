@@ -24,11 +24,11 @@ from ser_mlops.data.audio.format import SAMPLE_RATE, SAMPLE_TYPE
 from ser_mlops.data.audio.intake import Entry, exit_with_parent, ingest_part
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import DataError
-from ser_mlops.files import CHUNK_BYTES, DISK_FULL, remove, replacing
+from ser_mlops.files import DISK_FULL, remove, replacing
 
 FILES_PER_PART = 16
 MIN_FILES_PER_WORKER = 64
-"""A process takes half a second to start, in which this one decodes a few hundred files."""
+"""A process takes half a second to start; a running one decodes a few hundred files in that time."""
 NUMBERS = {"start": "int64", "num_samples": "int64", "source_rate": "int64", "source_channels": "int64"}
 
 
@@ -73,31 +73,17 @@ def _write_audio(
 
 @contextmanager
 def _workers(number: int) -> Iterator[Callable[..., Iterable[list[Entry]]]]:
-    """Yield a `map` that runs in this many processes, of which this one is the first."""
+    """Yield a `map` that runs on this many processes, or in this one."""
     if number <= 1:
         yield map
         return
-    pool = ProcessPoolExecutor(number - 1, mp_context=get_context("spawn"), initializer=exit_with_parent)
+    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=exit_with_parent)
     try:
-        yield lambda function, *arguments: _map_along(pool, function, *arguments)
+        yield pool.map
     except BrokenProcessPool:
         raise DataError("a decoding process was killed, most likely because memory ran out: nothing was written") from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _map_along(pool: ProcessPoolExecutor, function: Callable[..., list[Entry]], *arguments: Iterable[object]) -> Iterator[list[Entry]]:
-    """Yield results in order, as `pool.map` does, but rather than wait for one, compute the next that no process has taken yet."""
-    calls = list(zip(*arguments))  # noqa: B905  (some repeat for ever)
-    futures = [pool.submit(function, *call) for call in calls]
-    untaken, computed_here = iter(range(len(calls))), {}
-    for number, future in enumerate(futures):
-        while number not in computed_here and not future.done():
-            own = next((later for later in untaken if futures[later].cancel()), None)
-            if own is None:
-                break
-            computed_here[own] = function(*calls[own])
-        yield computed_here.pop(number) if number in computed_here else future.result()
 
 
 def _join(parts: Iterable[tuple[Path, list[Entry]]], num_files: int, file: BinaryIO, name: str) -> list[Entry]:
@@ -108,7 +94,7 @@ def _join(parts: Iterable[tuple[Path, list[Entry]]], num_files: int, file: Binar
     with progress(num_files, f"{name}: decoding", "clip") as bar:
         for place, taken in parts:
             with place.open("rb") as samples:
-                shutil.copyfileobj(samples, file, CHUNK_BYTES)
+                shutil.copyfileobj(samples, file)
             place.unlink()
             entries += taken
             bar.update(len(taken))

@@ -79,7 +79,7 @@ class Whisper(Family):
         return hidden_BTH
 
     def enter(self, base: Any, hidden_BTH: Tensor, mask_BT: Tensor | None) -> Tensor:
-        return functional.dropout(hidden_BTH + base.embed_positions.weight, p=base.dropout, training=base.training)
+        return functional.dropout(hidden_BTH + base.embed_positions.weight, p=base.dropout, training=base.layers[0].training)
 
     def context(self, base: Any, hidden_BTH: Tensor, mask_BT: Tensor | None) -> dict[str, Any]:
         return {"attention_mask": None}

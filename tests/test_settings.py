@@ -473,3 +473,20 @@ def test_a_control_group_grants_cores_and_threads_are_no_more(monkeypatch, tmp_p
     (tmp_path / "cpu.max").write_text("400000 100000\n")
     share_machine()
     assert os.environ["OMP_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train.lora_rank": "4"}, "lora_rank=4 does nothing without an adapter: give adapter=lora, or leave it out"),
+        (
+            {"train.freeze": "encoder", "train.layer_decay": "0.9"},
+            "layer_decay=0.9 does nothing, as freeze=encoder trains no layer: freeze less, or leave it out",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused(given, message):
+    with pytest.raises(SettingsError) as refusal:
+        read_settings(ROOT / "params.yaml", given)
+    assert str(refusal.value) == message
+    read_settings(ROOT / "params.yaml", given | {"train.adapter": "lora", "train.freeze": "feature_encoder"})

@@ -57,6 +57,7 @@ def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = Non
         problems = {name: list(group) for name, group in groupby(error.errors(), key=lambda problem: problem["loc"][:2])}
         raise SettingsError("; ".join(_explain(group, origin, given or {}, origins) for group in problems.values())) from None
     _refuse_inapplicable(settings, given or {}, origins)
+    _refuse_idle(settings, given or {})
     return settings
 
 
@@ -71,6 +72,17 @@ def _refuse_inapplicable(settings: Settings, given: Mapping[str, str], of_recipe
             others = [key for key in fields_of(section) if f"{section}.{key}" not in unused] or ["model=baseline"]
             which = f"classifier={settings.baseline.classifier}" if section == "baseline" and others[0] != "model=baseline" else model
             raise SettingsError(f"{key}={given[name]} does not go with {which}, expected one of: {', '.join(others)}")
+
+
+def _refuse_idle(settings: Settings, given: Mapping[str, str]) -> None:
+    """Refuse what is given and would do nothing: settings of an adapter or of trained layers where there are none."""
+    train = settings.train
+    for name, value in given.items():
+        key = name.rpartition(".")[2]
+        if name.startswith("train.lora_") and train.adapter == "none" and "adapter" not in settings.sweep.space:
+            raise SettingsError(f"{key}={value} does nothing without an adapter: give adapter=lora, or leave it out")
+        if name == "train.layer_decay" and train.freeze == "encoder":
+            raise SettingsError(f"{key}={value} does nothing, as freeze=encoder trains no layer: freeze less, or leave it out")
 
 
 def with_values(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.experiment import Experiment, prepare
-from ser_mlops.experiments.resuming import resolve_settings
+from ser_mlops.experiments.resuming import FREE_ON_RESUME, resolve_settings
 from ser_mlops.seeds import derive
 from ser_mlops.settings.fields import inapplicable
-from ser_mlops.settings.reading import read_settings
+from ser_mlops.settings.reading import applicable_settings, read_settings
 from ser_mlops.settings.search import SurveySettings
+from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.names import SURVEY_TAG
 
@@ -21,6 +22,8 @@ OWN = {
     "train.name": "survey",
 }
 """Settings of a training that a survey decides -> what to give instead."""
+NO_NUMBERS = ("train.name", "train.tags")
+"""Settings that may differ between the runs of a survey."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def prepare_survey(given: Mapping[str, str], chosen: SurveySettings) -> Survey:
     left out for that model; one that none has is refused.
 
     Raises:
-        SettingsError: no models, one twice, a setting that the survey decides, or one that differs from that of a run to resume.
+        SettingsError: no models, one twice, a setting that the survey decides, or one that differs from that of a run that it has begun.
         CheckpointError: code or data changed since a run of the survey was started.
     """
     if not chosen.models:
@@ -110,8 +113,19 @@ def _member(model: str, fresh: Experiment, given: Mapping[str, str], begun: tupl
     if begun is None:
         return Member(model, replace(fresh, settings=read_settings(given=given)), None, is_finished=False)
     run_id, is_finished = begun
-    experiment = prepare(resolve_settings({**given, "train.resume": run_id}))
+    settings = resolve_settings({**given, "train.resume": run_id})
+    _refuse_other(settings, fresh.settings, run_id)
+    experiment = prepare(settings)
     return Member(model, experiment, run_id, is_finished)
+
+
+def _refuse_other(begun: Settings, today: Settings, run_id: str) -> None:
+    """Refuse to go on with a survey whose run was started with other settings: its rows would differ in more than the model."""
+    then, now = applicable_settings(begun), applicable_settings(today)
+    differing = [name for name in then if name not in (*FREE_ON_RESUME, *NO_NUMBERS) and now.get(name) != then[name]]
+    if differing:
+        what = "; ".join(f"{name.removeprefix('train.')} was {then[name]}, is {now.get(name)}" for name in differing)
+        raise SettingsError(f"run {run_id} of the survey was started with other settings: {what}. Another name (survey=NAME) begins afresh")
 
 
 def describe_survey(survey: Survey) -> str:

@@ -90,6 +90,18 @@ def test_a_named_survey_takes_more_models_later_and_refuses_other_settings(proje
     assert "rounds=2, but run" in told
 
 
+def test_a_setting_that_a_named_survey_was_begun_with_and_that_is_left_out_later_is_refused(project):
+    given = {"survey": "begun", "experiment_type": "cross", "rounds": "1", "train_datasets": "SAVEE,TESS"}
+    project.run_here("pipelines.survey", models="tiny", **given, lr="1e-3", epochs="1")
+    before = len(project.runs())
+    told = project.refuse_here("pipelines.survey", models="tiny,baseline", **given, epochs="1")
+    assert "of the survey was started with other settings: lr was 0.001, is " in told
+    assert told.endswith(". Another name (survey=NAME) begins afresh")
+    assert "epochs" not in told
+    assert len(project.runs()) == before
+    assert "1 finished, 1 to run" in project.run_here("pipelines.survey", models="tiny,baseline", **given, lr="1e-3", epochs="1")
+
+
 def test_a_model_that_fails_does_not_keep_the_others_from_running(project):
     given = {"models": "tiny,baseline", "experiment_type": "cross", "rounds": "1", "train_datasets": "SAVEE,TESS", "epochs": "1"}
     code, printed, told = project.call("pipelines.survey", given | {"survey": "failing", "lr": "1e30"})

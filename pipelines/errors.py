@@ -6,7 +6,9 @@ from ser_mlops.tracking.command import run_tracked_command
 
 
 def main() -> None:
-    settings = parse_arguments(["errors", "paths.checkpoints"], "Show the errors of an experiment: mlflow run . -e errors -P run_id=ID")
+    settings = parse_arguments(
+        ["errors", "drawing", "paths.checkpoints"], "Show the errors of an experiment: mlflow run . -e errors -P run_id=ID"
+    )
     chosen = settings.errors
     if chosen.run_id is None:
         raise SettingsError("run_id is not given, expected the id of a finished experiment (the parent run) or of one of its rounds")
@@ -14,7 +16,7 @@ def main() -> None:
 
     from ser_mlops.experiments.mistakes import conduct_errors
 
-    conduct_errors(chosen.run_id, chosen.top, Path(settings.paths.checkpoints))
+    conduct_errors(chosen.run_id, chosen.top, Path(settings.paths.checkpoints), settings.drawing.figures)
 
 
 if __name__ == "__main__":

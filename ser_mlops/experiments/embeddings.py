@@ -4,7 +4,7 @@ A table has one row per clip of a frame: the frame's columns, then `layer_0`, `l
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from ser_mlops.models.probes import in_two_dimensions
 from ser_mlops.models.vectors import BASELINE_FACTS, VECTORS
 from ser_mlops.scores.tables import markdown
 from ser_mlops.seeds import rng
-from ser_mlops.serving.champion import fetched
+from ser_mlops.serving.champion import best_round, fetched
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.notebook import open_notebook
@@ -43,6 +43,7 @@ from ser_mlops.tracking.store import find_run, open_store
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.embeddings import layer_of, open_layers, outputs_of, pool_every_layer
+from ser_mlops.training.evaluate import refuse_unheard
 from ser_mlops.training.vectors import open_vectors
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def embed(settings: Settings, versions: Mapping[str, Version]) -> Embedded:
     Raises:
         ModelError: there is no such model.
         SettingsError: it has no such layer.
-        TrainingError: nothing can be cached.
+        TrainingError: nothing can be cached, or the model would hear the beginning of a clip alone.
     """
     import torch
 
@@ -103,10 +104,22 @@ def embed(settings: Settings, versions: Mapping[str, Version]) -> Embedded:
             features, num_layers, width = open_vectors(kind, audio, cache), 1, VECTORS[kind].size
         else:
             classifier = load_classifier(chosen.model, seed=chosen.seed) if folder is None else open_classifier(folder)
+            for frame in frames.values():
+                refuse_unheard(classifier, Clips.from_frame(frame, AUDIO))
             _check_layer(chosen.layer, num_layers := pool_every_layer(classifier))
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             features, width = open_layers(classifier, audio, cache, device), classifier.cached_shape("encoder")[1]
     return Embedded(chosen.run_id or chosen.model, features, frames, num_layers, width)
+
+
+def corpora_trained_on(run_id: str, corpora: Iterable[str]) -> tuple[str, ...]:
+    """Return the corpora that the encoder of a round, or of the best round of an experiment, was trained on; none if it stayed frozen."""
+    client = open_store()
+    run = find_run(client, run_id)
+    tags = (run if run.outputs and run.outputs.model_outputs else best_round(client, run)).data.tags
+    if tags.get("freeze", "encoder") == "encoder":  # the baseline has no such tag
+        return ()
+    return tuple(corpus for corpus in corpora if "train_datasets" not in tags or corpus in tags["train_datasets"].split(","))
 
 
 @contextmanager
@@ -142,6 +155,7 @@ def conduct_embedding(settings: Settings) -> Probed:
         locate(chosen.model)
     params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
     versions = read_versions(choose_corpora(settings), params)
+    trained_on = corpora_trained_on(chosen.run_id, versions) if chosen.run_id else ()
     warning = "synthetic data" if any(is_synthetic(Path(settings.data.raw), corpus) for corpus in versions) else ""
     tags = {"kind": KIND, "data": "synthetic" if warning else "real", "model": chosen.run_id or chosen.model}
     tags |= {f"dvc.{corpus}": version.frame_md5 for corpus, version in versions.items()} | commit_tags() | machine_tags()
@@ -157,7 +171,7 @@ def conduct_embedding(settings: Settings) -> Probed:
             write_embeddings(embedded.frames[corpus], embedded.features, path)
             print(f"{path}: {len(embedded.frames[corpus])} clips, {_layers(embedded.num_layers)} of {embedded.width} numbers")
         tasks, notes = plan_probes(embedded.frames, chosen.seed, is_by_speaker=settings.frames.split == "groups")
-        probed = Probed(probe_layers(embedded.features, tasks, embedded.num_layers, embedded.width), tuple(notes))
+        probed = Probed(probe_layers(embedded.features, tasks, embedded.num_layers, embedded.width), tuple(notes), trained_on)
         layer = chosen.layer if chosen.layer is not None else probed.best_layer or 0
         page = _page(name, embedded, probed, layer, tables, warning)
         _record(run, embedded, probed, layer, settings, warning)
@@ -215,7 +229,7 @@ def _record(run: RunLog, embedded: Embedded, probed: Probed, layer: int, setting
     run.text("probes.csv", probed.scores.to_csv(index=False))
     points, shares = _in_the_plane(embedded, layer, settings.embed.points, settings.embed.seed)
     run.text("points.csv", points.to_csv(index=False))
-    draw(run, _figures(embedded, probed, layer, points, shares, warning))
+    draw(run, _figures(embedded, probed, layer, points, shares, warning), settings.drawing.figures)
 
 
 def _in_the_plane(embedded: Embedded, layer: int, most: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -253,6 +267,11 @@ def _page(name: str, embedded: Embedded, probed: Probed, layer: int, tables: Map
 def advice(probed: Probed, num_layers: int) -> str:
     """Say which layer knows emotion, how sure that is, and what it means for freezing."""
     best = probed.best_layer
+    if probed.trained_on:
+        return (
+            f"The encoder was trained on clips of {', '.join(probed.trained_on)} that the probes are tested on: their scores are too high, "
+            "and no layer to freeze follows. Embed corpora that it was not trained on, or its checkpoint before training (model=)."
+        )
     if best is None:
         return "Emotion could not be probed."
     if num_layers == 1:

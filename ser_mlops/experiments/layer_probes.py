@@ -63,6 +63,8 @@ class Probed:
     """One row per layer, probe and data (a corpus; mean: over corpora; all: corpora together): score, ci_low, ci_high, chance, clips,
     classes."""
     notes: tuple[str, ...]
+    trained_on: tuple[str, ...] = ()
+    """Corpora among them that the encoder itself was trained on."""
 
     @property
     def leading(self) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def _changes(run: Run, corpora: Sequence[str], table: pd.DataFrame, facts: pd.Da
     return [f"the frame of {', '.join(changed)} is not the one that the run was tested on: {counts}"]
 
 
-def conduct_errors(run_id: str, top: int, checkpoints: Path) -> Mistakes:
+def conduct_errors(run_id: str, top: int, checkpoints: Path, figures: str) -> Mistakes:
     """Find the mistakes of an experiment or a round, and log tables, page and figures as a run of kind `errors`."""
     answers = read_answers(open_store(), run_id)
     mistakes = answers.find_mistakes()
@@ -111,7 +111,7 @@ def conduct_errors(run_id: str, top: int, checkpoints: Path) -> Mistakes:
         for name, table in tables_of(mistakes).items():
             run.text(f"{name}.csv", table.to_csv(index=False))
         run.metrics({f"errors/{name}": value for name, value in mistakes.metrics.items()})
-        draw(run, _figures(mistakes, answers))
+        draw(run, _figures(mistakes, answers), figures)
         run.describe(page.split("\n## Confused emotions")[0])
     print(page)
     print(f"listen to them: make listen RUN={run_id}")

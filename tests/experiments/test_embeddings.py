@@ -14,6 +14,7 @@ from ser_mlops.experiments.embeddings import advice
 from ser_mlops.experiments.layer_probes import CORPUS, EMOTION, SPEAKER, Probed, plan_probes
 from ser_mlops.models.build import load_classifier
 from tests.builders import parted_frame, tiny_frame
+from tests.models.contract import write_family
 from tests.project import metrics_of, mlflow_run
 
 pytestmark = pytest.mark.timeout(600)
@@ -91,13 +92,18 @@ def test_a_round_is_embedded_by_its_own_encoder_over_its_own_corpora(project, em
     trained = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "1", "rounds": "1", "lr": "1e-2", "batch_size": "8"}
     parent = project.opened(project.run_here("pipelines.train", **trained))
     run_id = parent.info.run_id
-    run = project.opened(project.run_here("pipelines.embed", run_id=run_id, layer="2", points="50"))
+    run = project.opened(project.run_here("pipelines.embed", run_id=run_id, layer="2", points="50", figures="pdf"))
     own, checkpoint = table_of(project, "SAVEE", run_id), table_of(project, "SAVEE")
     assert own["path"].tolist() == checkpoint["path"].tolist()
     assert not np.allclose(np.stack(own["layer_2"]), np.stack(checkpoint["layer_2"]), atol=1e-3)
-    assert "figures/layer_2.png" in {item.path for item in project.client.list_artifacts(run.info.run_id, "figures")}
+    assert "figures/layer_2.pdf" in {item.path for item in project.client.list_artifacts(run.info.run_id, "figures")}
     assert not (project.root / "embeddings" / run_id / "TESS.parquet").exists()
     assert len(pd.read_csv(project.client.download_artifacts(run.info.run_id, "points.csv"))) == 50
+    page = run.data.tags["mlflow.note.content"]
+    assert "The encoder was trained on clips of SAVEE that the probes are tested on" in page
+    assert "freeze=" not in page
+    elsewhere = project.run_here("pipelines.embed", run_id=run_id, corpora="TESS", output="elsewhere")
+    assert "was trained on" not in elsewhere
 
 
 def test_the_vectors_of_the_baseline_are_a_layer(project):
@@ -105,6 +111,11 @@ def test_the_vectors_of_the_baseline_are_a_layer(project):
     table = pd.read_parquet(project.root / "elsewhere/baseline/SAVEE.parquet")
     assert np.stack(table["layer_0"]).shape == (len(table), 411)
     assert run.data.metrics["embed/SAVEE/emotion"] > 0.3
+
+
+def test_clips_of_which_whisper_would_hear_the_beginning_alone_are_refused(project, tmp_path):
+    model = str(write_family(tmp_path / "whisper", "whisper"))  # which hears 1 s
+    assert "of which whisper hears 1" in project.refuse_here("pipelines.embed", model=model, corpora="SAVEE")
 
 
 def test_what_cannot_be_embedded_is_refused_in_one_line(project):

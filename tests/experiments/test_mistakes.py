@@ -71,7 +71,8 @@ def test_errors_are_a_run_with_tables_figures_and_a_page(project, trained, error
 
 def test_the_errors_of_one_round_are_its_own(project, trained):
     round = project.children_of(trained)[0]
-    run = project.opened(project.run_here("pipelines.errors", run_id=round.info.run_id))
+    run = project.opened(project.run_here("pipelines.errors", run_id=round.info.run_id, figures="pdf"))
+    assert "figures/pairs.pdf" in {item.path for item in project.client.list_artifacts(run.info.run_id, "figures")}
     assert metrics_of(run, "errors/")["errors/wrong"] == pytest.approx(1 - round.data.metrics["test/accuracy"])
     assert "errors/agreement" not in run.data.metrics
 

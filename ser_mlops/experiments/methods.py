@@ -190,9 +190,11 @@ def _model(record: Record) -> str:
         return "The encoder is a tiny HuBERT with random weights, which exists for demonstrations."
     cited = CHECKPOINTS.get(record.checkpoint)
     citation = f" [[{', '.join(cited)}]]" if cited else ""
+    heard = {"last": "its last layer, averaged over time, goes", "all": "a learned sum of all its layers, averaged over time, goes"}
+    pooled = heard.get(record.settings.train.layers, "its outputs, averaged over time, go")
     return (
         f"The encoder is the checkpoint {record.checkpoint}{citation}, loaded with transformers "
-        f"[[{TOOLS['transformers']}]]; its mean over time goes into a linear classifier."
+        f"[[{TOOLS['transformers']}]]; {pooled} into a linear classifier."
     )
 
 
@@ -208,8 +210,12 @@ def _training(record: Record) -> str:
     }
     layers = train.freeze.partition(":")[2]
     said = frozen.get(train.freeze, f"The convolutional feature encoder and the first {layers} layers of the encoder were frozen")
+    trained = "the rest was trained"
     if train.adapter == "lora":
-        said += f", with low-rank adapters [[{LORA_KEY}]] (rank {train.lora_rank}, alpha {train.lora_alpha:g}) beside its projections"
+        said = "The encoder's own weights were frozen"
+        size = f"rank {train.lora_rank}, alpha {train.lora_alpha:g}, dropout {train.lora_dropout:g}"
+        where = f"its layers above the first {layers}" if layers else "its layers"
+        trained = f"low-rank adapters [[{LORA_KEY}]] ({size}) beside projections of {where}, and the head, were trained"
     extras = [
         "" if train.decay_all else "not of biases, norms and layer weights",
         f"head learning rate {train.head_lr:g}" if train.head_lr is not None else "",
@@ -231,7 +237,7 @@ def _training(record: Record) -> str:
     )
     best = "lowest loss" if train.select_by == "loss" else f"best {_score(train.select_by)}"
     return (
-        f"{said}; the rest was trained with AdamW [[{ADAMW_KEY}]] for at most {_of(train.epochs, 'epoch')} ({recipe}), and the epoch "
+        f"{said}; {trained} with AdamW [[{ADAMW_KEY}]] for at most {_of(train.epochs, 'epoch')} ({recipe}), and the epoch "
         f"with the {best} on validation was tested. {rounds}"
     )
 

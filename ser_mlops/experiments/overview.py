@@ -24,14 +24,15 @@ def conduct_overview(chosen: TableSettings, checkpoints: Path, figures: str, tag
     client = open_store()
     named = rows_of(choose_runs(client, chosen.runs, chosen.tag, fewest=1))
     experiments: dict[str, dict[str, list[pd.DataFrame]]] = {}
-    divided_by = divisions_of(named)
+    divided_by, ensembles = divisions_of(named), []
     for name, experiment in named.items():
         experiments[name] = by_test = read_rounds_by_test(client, experiment)
         if chosen.ensemble and (several := {test: rounds for test, rounds in by_test.items() if len(rounds) > 1}):
             row = f"{name}, ensemble of {max(map(len, several.values()))} rounds"
             experiments[row] = {test: [ensemble_of(rounds)] for test, rounds in several.items()}
             divided_by[row] = divided_by[name]
-    overview = lay_out(experiments, next(iter(named)), chosen.score, chosen.seed, chosen.resamples, divided_by)
+            ensembles.append(row)  # one round each, which may be its seed: nothing can be claimed of it
+    overview = lay_out(experiments, next(iter(named)), chosen.score, chosen.seed, chosen.resamples, divided_by, ensembles)
     note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
     title = f"{overview.score_name} of {len(named)} experiments" if len(named) > 1 else f"{overview.score_name} of {overview.baseline}"
     described = {"kind": "table", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags(), **(tags or {})}

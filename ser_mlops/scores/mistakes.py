@@ -23,7 +23,8 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.metrics import NUM_EMOTIONS
 from ser_mlops.scores.predictions import LOGITS, in_one_order
 
-VOTES = tuple(f"votes_{emotion}" for emotion in EMOTIONS)
+VOTES = (*(f"votes_{emotion}" for emotion in EMOTIONS), "votes_other")
+"""Listeners who heard each emotion, and last those who heard another: they count, and may be the most."""
 OF_ROUNDS = ("path", "corpus", "speaker", "gender", "language")
 GROUPINGS = {
     "corpus": "corpus",

@@ -6,7 +6,7 @@
   of the table that are tested.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,7 @@ def lay_out(
     seed: int,
     resamples: int = RESAMPLES,
     divided_by: Mapping[str, Mapping[str, str]] | None = None,
+    untested: Collection[str] = (),
 ) -> Overview:
     """Lay experiments out by their test sets; definitions in the module's docstring.
 
@@ -92,6 +93,7 @@ def lay_out(
         score: one of `metrics.SELECTABLE`.
         seed: of the permutations.
         divided_by: see `compare`.
+        untested: rows that are shown and not tested, and do not count in Holm's correction.
     """
     if baseline not in experiments:
         raise DataError(f"no experiment {baseline!r}, expected one of: {', '.join(experiments)}")
@@ -105,7 +107,7 @@ def lay_out(
             rounds = by_test[test]
             summary = summarise_rounds(rounds)
             row = {"experiment": name, "test": test, "rounds": len(rounds), "clips": len(rounds[0]), **summary.table.loc[score].to_dict()}
-            if name != baseline and test in experiments[baseline]:
+            if name not in (baseline, *untested) and test in experiments[baseline]:
                 against, said = _against(experiments[baseline][test], rounds, (baseline, name), score, seed, resamples, divided_by)
                 row |= against
                 notes += [f"{test}: {note}" for note in said]

@@ -59,9 +59,25 @@ def test_a_network_is_described_as_its_record_says() -> None:
 
 def test_frozen_layers_and_adapters_are_said() -> None:
     assert "the first 6 layers of the encoder were frozen;" in paragraph(record(test_dataset="CREMA", freeze="encoder:6"))
-    lora = paragraph(record(test_dataset="CREMA", freeze="encoder", adapter="lora", lora_rank="8"))
-    assert "The encoder was frozen, with low-rank adapters [[hu2022lora]] (rank 8, alpha" in lora
+    lora = paragraph(record(test_dataset="CREMA", freeze="none", adapter="lora", lora_rank="8"))
+    assert "The encoder's own weights were frozen; low-rank adapters [[hu2022lora]] (rank 8, alpha" in lora
+    assert "beside projections of its layers, and the head, were trained with AdamW" in lora
+    assert "Nothing was frozen" not in lora
+    upper = paragraph(record(test_dataset="CREMA", freeze="encoder:6", adapter="lora"))
+    assert "beside projections of its layers above the first 6, and the head, were trained" in upper
     assert "without an attention mask" in paragraph(record(test_dataset="CREMA", attention_mask="false"))
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ("last", "its last layer, averaged over time, goes into"),
+        ("all", "a learned sum of all its layers, averaged over time, goes into"),
+        ("checkpoint", "its outputs, averaged over time, go into"),
+    ],
+)
+def test_what_the_head_hears_is_said(layers, said) -> None:
+    assert f"{said} a linear classifier" in paragraph(record(test_dataset="CREMA", layers=layers))
 
 
 def test_one_round_and_changes_and_synthetic_data_are_said() -> None:

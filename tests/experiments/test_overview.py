@@ -67,6 +67,7 @@ def test_an_ensemble_is_a_row_of_its_own_with_the_scores_that_the_parent_holds(p
     parent = project.client.get_run(runs["first"]).data.metrics
     for test in ("CREMA", "SAVEE", "mean"):
         assert cells.loc[("baseline", test), "mean"] == parent[f"test/{test}/uar_mean"]
+        assert cells.loc[("baseline, ensemble of 2 rounds", test), ["difference", "p", "p_holm"]].isna().all(), "never tested"
         assert cells.loc[("baseline, ensemble of 2 rounds", test), "mean"] == pytest.approx(parent[f"test/{test}/uar_ensemble"], abs=1e-12)
     assert not cells["is_claimed"].any()
 

@@ -105,6 +105,13 @@ def test_listeners_appear_where_they_voted(mistakes):
     assert "## Listeners" in mistakes_page(find_mistakes(ROUNDS, votes), "voted", top=5)
 
 
+def test_listeners_who_heard_another_emotion_count():
+    votes = FACTS.assign(votes_neutral=0, votes_happy=0, votes_other=0)
+    votes.loc[1, ["votes_happy", "votes_other"]] = 4, 6  # the model answers happy
+    table = find_mistakes(ROUNDS, votes).listeners.set_index("emotion")
+    assert table.loc["all", ["votes_for_answer", "answer_is_first_choice"]].tolist() == [0.4, 0.0]
+
+
 def test_the_page_says_what_it_cuts_and_lists_what_every_round_gets_wrong(mistakes):
     page = mistakes_page(mistakes, "Errors", top=1, notes=["a note"], warning="synthetic data")
     assert "**synthetic data**" in page

@@ -56,7 +56,7 @@ class Contender:
     """One way of doing the work."""
 
     name: str
-    """Those named `what: where` are shown as a table of whats by wheres, too."""
+    """Those named `what: where` are shown as a table of works by wheres, too."""
     begin: Callable[[float], Work]
     """Set the work up at a scale; see `scaled`."""
     is_peer: bool = False

@@ -122,10 +122,10 @@ def _measured(row: Mapping[str, Any], has_gpu: bool, facts: list[str]) -> list[s
 def _grid(result: Mapping[str, Any]) -> list[str]:
     """Return the times of contenders that are named `what: where` as a table, a row for each what and a column for each where."""
     ran = {row["name"]: seconds_per_unit(row).median for row in result["rows"] if "seconds" in row and ": " in row["name"]}
-    whats, wheres = (list(dict.fromkeys(name.split(": ")[place] for name in ran)) for place in (0, 1))
+    works, wheres = (list(dict.fromkeys(name.split(": ")[place] for name in ran)) for place in (0, 1))
     if len(wheres) < 2:
         return []
-    rows = [[what, *(f"{ran[name]:.3g}" if (name := f"{what}: {where}") in ran else "" for where in wheres)] for what in whats]
+    rows = [[what, *(f"{ran[name]:.3g}" if (name := f"{what}: {where}") in ran else "" for where in wheres)] for what in works]
     head = [f"s per {result['unit']}", *wheres]
     return [*_row(head), *_row(["---"] * len(head)), *(line for row in rows for line in _row(row)), ""]
 

@@ -104,6 +104,7 @@ def test_filters_filter(page, clips):
     choose(page, "Emotion", emotion)
     listed(page, (always & (clips["emotion"] == emotion)).sum())
     choose(page, "Emotion", "any")
+    listed(page, always.sum())  # the answer to one choice is awaited before the next: answers may overtake each other
     choose(page, "Clips", "all clips")
     listed(page, len(clips))
     speaker = clips["speaker"].iloc[0]
@@ -111,10 +112,12 @@ def test_filters_filter(page, clips):
     own = clips["speaker"] == speaker
     listed(page, own.sum())
     choose(page, "Speaker", "any")
+    listed(page, len(clips))
     text = clips["text"].iloc[0]
     page.locator("#words textarea, #words input").fill(f"{text} 10")
     listed(page, (clips["path"].str.contains(text) & clips["path"].str.contains("10")).sum())
     page.locator("#words textarea, #words input").fill("")
+    listed(page, len(clips))
     choose(page, "Clips", "wrong in any round")
     listed(page, (clips["wrong"] > 0).sum())
 

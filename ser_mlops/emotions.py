@@ -4,6 +4,10 @@ from ser_mlops.errors import DataError, one_of
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 LABELS = {emotion: label for label, emotion in enumerate(EMOTIONS)}
+OTHER = "other"
+"""What listeners heard that is none of them."""
+VOTES = tuple(f"votes_{emotion}" for emotion in (*EMOTIONS, OTHER))
+"""Columns that count the listeners who heard each emotion, and last another one."""
 
 
 def label_of(emotion: str) -> int:

@@ -43,6 +43,15 @@ class Postponed(Interrupted):
     """The process was asked to stop, has saved its state, and is started again by itself: a Slurm job that goes back into the queue."""
 
 
+def counted(number: int, unit: str) -> str:
+    """Return a number with its unit.
+
+    >>> counted(1, "file"), counted(2, "file")
+    ('1 file', '2 files')
+    """
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
 def one_of(kind: str, offender: object, accepted: Iterable[object]) -> str:
     """Word the commonest message of all.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import pytest
 import requests
 
 PATIENCE_S = 120
@@ -215,3 +217,13 @@ class SlurmCluster:
     def run(self, *command: str) -> str:
         ended = subprocess.run(command, env={**os.environ, **self.variables}, capture_output=True, text=True, check=False)
         return ended.stdout.strip()
+
+
+def opened_page(process: "subprocess.Popen[str]") -> tuple[str, list[str]]:
+    """Wait until a command has printed where its page is; return the address, and the lines up to there."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if found := re.search(r"open (http\S+)", line):
+            return found[1], lines
+    pytest.fail("".join(lines))

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.data.corpora.base import TIE
-from ser_mlops.data.frames import OTHER, VOTES
-from ser_mlops.emotions import EMOTIONS
+from ser_mlops.emotions import EMOTIONS, OTHER, VOTES
+from ser_mlops.scores.raters import fleiss_kappa
 
 ALL = "all"
 HEARD = (*EMOTIONS, OTHER, TIE)
@@ -62,18 +62,3 @@ def entropies(votes_NV: np.ndarray) -> np.ndarray:
     """
     shares_NV = votes_NV / votes_NV.sum(axis=1, keepdims=True)
     return -(shares_NV * np.log2(shares_NV, where=shares_NV > 0, out=np.zeros(shares_NV.shape))).sum(axis=1) + 0.0
-
-
-def fleiss_kappa(votes_NV: np.ndarray) -> float:
-    """Return Fleiss' kappa: agreement of two listeners to one clip, beyond what the shares of the answers alone would give.
-
-    Clips may have different numbers of votes; those with one vote say nothing about agreement. NaN where none has two, or where all
-    listeners always answer the same. J. L. Fleiss, "Measuring nominal scale agreement among many raters", Psychological Bulletin 76 (1971).
-    """
-    votes_NV = votes_NV[votes_NV.sum(axis=1) > 1]
-    if not len(votes_NV):
-        return float("nan")
-    numbers_N = votes_NV.sum(axis=1)
-    agreed = ((votes_NV * (votes_NV - 1)).sum(axis=1) / (numbers_N * (numbers_N - 1))).mean()
-    by_chance = ((votes_NV.sum(axis=0) / votes_NV.sum()) ** 2).sum()
-    return float((agreed - by_chance) / (1 - by_chance)) if by_chance < 1 else float("nan")

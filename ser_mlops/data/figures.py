@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from ser_mlops.data.agreement import HEARD
 from ser_mlops.data.corpora.base import TIE
-from ser_mlops.data.frames import GENDERS, OTHER
+from ser_mlops.data.frames import GENDERS
+from ser_mlops.emotions import OTHER
 from ser_mlops.scores.figures.style import BLUE, CYCLE, EMOTION_COLOURS, FAINT, GREY, INK, PERCENT, VERMILLION, legend_above, styled, titled
 
 HEARD_COLOURS = EMOTION_COLOURS | {OTHER: FAINT, TIE: "#d9d9d9"}

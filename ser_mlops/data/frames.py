@@ -28,12 +28,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_mlops.emotions import EMOTIONS
+from ser_mlops.emotions import EMOTIONS, VOTES
 from ser_mlops.errors import DataError
 from ser_mlops.files import replacing
 
-OTHER = "other"
-VOTES = tuple(f"votes_{emotion}" for emotion in (*EMOTIONS, OTHER))
 COLUMNS = {
     "path": "str",
     "labels": "int64",

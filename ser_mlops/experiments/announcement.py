@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
+from ser_mlops.errors import counted
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
 
@@ -21,8 +22,8 @@ def announce(settings: Settings, what: str) -> None:
     is_baseline = train.model == BASELINE
     recipe = f" by recipe {train.recipe}" if train.recipe else ""
     frozen = "" if is_baseline or train.freeze == "none" else f", {train.freeze} frozen"
-    epochs = "" if is_baseline else f" of {train.epochs} epoch{'s' * (train.epochs > 1)}"
-    rounds = f"{train.rounds} round{'s' * (train.rounds > 1)}{epochs}"
+    epochs = "" if is_baseline else f" of {counted(train.epochs, 'epoch')}"
+    rounds = f"{counted(train.rounds, 'round')}{epochs}"
     _say(f"{what}: {train.experiment_type}, {train.model}{recipe}{frozen}, trained on {corpora}{tested}, {rounds}; raw data: {data.raw}")
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     _say(f"runs: {store}, experiment {os.environ.get('MLFLOW_EXPERIMENT_NAME', 'ser')}")

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def read_rounds(client: MlflowClient, run: Run) -> list[pd.DataFrame]:
         TrackingError: no round is finished, or the experiment is a grid, whose cells test the same clips.
     """
     rounds = _tested(client, run)
-    return [_each_clip_once([table for _, table in rounds[round]]) for round in sorted(rounds)]
+    return [each_clip_once([table for _, _, table in rounds[round]]) for round in sorted(rounds)]
 
 
 def read_rounds_by_test(client: MlflowClient, run: Run) -> dict[str, list[pd.DataFrame]]:
@@ -63,26 +63,33 @@ def read_rounds_by_test(client: MlflowClient, run: Run) -> dict[str, list[pd.Dat
     rounds = _tested(client, run)
     by_test: dict[str, list[pd.DataFrame]] = defaultdict(list)
     for round in sorted(rounds):
-        for test in dict.fromkeys(name for name, _ in rounds[round]):
-            by_test[test].append(_each_clip_once([table for name, table in rounds[round] if name == test]))
+        for test in dict.fromkeys(name for _, name, _ in rounds[round]):
+            by_test[test].append(each_clip_once([table for _, name, table in rounds[round] if name == test]))
     return dict(by_test)
 
 
-def _each_clip_once(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def each_clip_once(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of prediction tables, of each clip the first."""
     return pd.concat(tables).drop_duplicates("path", ignore_index=True)
 
 
-def _tested(client: MlflowClient, run: Run) -> dict[int, list[tuple[str, pd.DataFrame]]]:
-    """Return the test sets and prediction tables of every round."""
+def tables_by_round(client: MlflowClient, runs: Iterable[Run]) -> dict[int, list[tuple[str, str, pd.DataFrame]]]:
+    """Return what those runs tested that are finished rounds: by round the id of the run, the test set and the prediction table."""
+    rounds: dict[int, list[tuple[str, str, pd.DataFrame]]] = defaultdict(list)
+    for run in runs:
+        if run.info.status == "FINISHED" and "round" in run.data.tags:
+            folder = read_artifact(client, run.info.run_id, PREDICTIONS_FOLDER)
+            rounds[int(run.data.tags["round"])] += [
+                (run.info.run_id, path.stem.removeprefix("test_"), pd.read_parquet(path)) for path in sorted(folder.glob("test_*.parquet"))
+            ]
+    return rounds
+
+
+def _tested(client: MlflowClient, run: Run) -> dict[int, list[tuple[str, str, pd.DataFrame]]]:
+    """Return the test sets and prediction tables of every round of an experiment."""
     if run.data.tags.get("kind") == "grid":
         raise TrackingError(f"run {run.info.run_id} is a grid, which tests a clip once per cell: expected indep, cross, matrix or within")
-    rounds: dict[int, list[tuple[str, pd.DataFrame]]] = defaultdict(list)
-    for child in children_of(client, run):
-        if child.info.status == "FINISHED" and "round" in child.data.tags:
-            folder = read_artifact(client, child.info.run_id, PREDICTIONS_FOLDER)
-            rounds[int(child.data.tags["round"])] += [
-                (path.stem.removeprefix("test_"), pd.read_parquet(path)) for path in sorted(folder.glob("test_*.parquet"))
-            ]
+    rounds = tables_by_round(client, children_of(client, run))
     if not rounds:
         raise TrackingError(f"run {run.info.run_id} holds no tested rounds: give the id of a parent run whose rounds are finished")
     return rounds
@@ -105,6 +112,11 @@ def _differing(run: Run, runs: Sequence[Run]) -> str:
     return text if len(text) <= NAME_CHARACTERS // 2 else ""
 
 
+def warning_about(runs: Iterable[Run]) -> str:
+    """Return what is said beside everything that comes of such runs: that data are synthetic, if any are."""
+    return "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in runs) else ""
+
+
 def divisions_of(named: Mapping[str, Run]) -> dict[str, dict[str, str]]:
     """Return, by experiment, the settings that decide how its clips were divided."""
     return {name: {key: run.data.params.get(key, "") for key in DIVIDED_BY} for name, run in named.items()}
@@ -119,7 +131,7 @@ def conduct_comparison(
     rounds = {name: read_rounds(client, run) for name, run in named.items()}
     with progress(math.comb(len(named), 2) * resamples, "comparing", "permutation") as bar:
         comparison = compare(rounds, seed, resamples, divisions_of(named), bar.update)
-    note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
+    note = warning_about(named.values())
     title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}
     tags |= {f"compared.{number}": run.info.run_id for number, run in enumerate(named.values())}

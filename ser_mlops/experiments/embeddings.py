@@ -20,7 +20,7 @@ from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.frames import read_frame
 from ser_mlops.data.lock import Version, read_versions
 from ser_mlops.data.progress import progress
-from ser_mlops.errors import SettingsError, one_of
+from ser_mlops.errors import SettingsError, counted, one_of
 from ser_mlops.experiments.experiment import DATA_SECTIONS
 from ser_mlops.experiments.layer_probes import Probed, plan_probes, probe_layers
 from ser_mlops.experiments.plan import name_corpora
@@ -169,7 +169,7 @@ def conduct_embedding(settings: Settings) -> Probed:
         tables = {corpus: table_file(chosen.output, embedded.name, corpus) for corpus in versions}
         for corpus, path in tables.items():
             write_embeddings(embedded.frames[corpus], embedded.features, path)
-            print(f"{path}: {len(embedded.frames[corpus])} clips, {_layers(embedded.num_layers)} of {embedded.width} numbers")
+            print(f"{path}: {len(embedded.frames[corpus])} clips, {counted(embedded.num_layers, 'layer')} of {embedded.width} numbers")
         tasks, notes = plan_probes(embedded.frames, chosen.seed, is_by_speaker=settings.frames.split == "groups")
         probed = Probed(probe_layers(embedded.features, tasks, embedded.num_layers, embedded.width), tuple(notes), trained_on)
         layer = chosen.layer if chosen.layer is not None else probed.best_layer or 0
@@ -208,10 +208,6 @@ def write_embeddings(frame: pd.DataFrame, features: Features, path: Path) -> Non
             bar.update(len(outputs_NLH))
         assert writer is not None
         writer.close()
-
-
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
 
 
 def _lists(vectors_NH: np.ndarray) -> pa.FixedSizeListArray:

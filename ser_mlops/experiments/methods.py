@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ser_mlops.data.corpora.registry import corpus_named
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.errors import TrackingError
+from ser_mlops.errors import TrackingError, counted
 from ser_mlops.experiments.artifacts import ENVIRONMENT_FILE, SETTINGS_FILE
 from ser_mlops.experiments.bibliography import ADAMW_KEY, CHECKPOINTS, CORPORA, EGEMAPS_KEY, LORA_KEY, TOOLS, bibliography
 from ser_mlops.experiments.comparison import read_rounds_by_test
@@ -144,7 +144,7 @@ def _corpus(record: Record, name: str) -> str:
 def _protocol(record: Record) -> str:
     train, tests = (
         record.settings.train,
-        [f"{name} ({clips} clips, {_of(speakers, 'speaker')})" for name, (clips, speakers, _) in record.tests.items()],
+        [f"{name} ({clips} clips, {counted(speakers, 'speaker')})" for name, (clips, speakers, _) in record.tests.items()],
     )
     trained = _listed(list(train.train_datasets) or [train.test_dataset or ""])
     said = PROTOCOLS[train.experiment_type].format(train=trained, tests=_listed(list(record.tests)), corpora=_listed(list(record.corpora)))
@@ -200,7 +200,9 @@ def _model(record: Record) -> str:
 
 def _training(record: Record) -> str:
     train = record.settings.train
-    rounds = f"{_of(record.num_rounds, 'round')} repeat{'s' * (record.num_rounds == 1)} the training with seeds derived from {train.seed}."
+    rounds = (
+        f"{counted(record.num_rounds, 'round')} repeat{'s' * (record.num_rounds == 1)} the training with seeds derived from {train.seed}."
+    )
     if record.is_baseline:
         return rounds
     frozen = {
@@ -214,8 +216,9 @@ def _training(record: Record) -> str:
     if train.adapter == "lora":
         said = "The encoder's own weights were frozen"
         size = f"rank {train.lora_rank}, alpha {train.lora_alpha:g}, dropout {train.lora_dropout:g}"
+        projections = _listed([target.replace("_", "-") for target in train.lora_targets])
         where = f"its layers above the first {layers}" if layers else "its layers"
-        trained = f"low-rank adapters [[{LORA_KEY}]] ({size}) beside projections of {where}, and the head, were trained"
+        trained = f"low-rank adapters [[{LORA_KEY}]] ({size}) beside the {projections} projections of {where}, and the head, were trained"
     extras = [
         "" if train.decay_all else "not of biases, norms and layer weights",
         f"head learning rate {train.head_lr:g}" if train.head_lr is not None else "",
@@ -237,7 +240,7 @@ def _training(record: Record) -> str:
     )
     best = "lowest loss" if train.select_by == "loss" else f"best {_score(train.select_by)}"
     return (
-        f"{said}; {trained} with AdamW [[{ADAMW_KEY}]] for at most {_of(train.epochs, 'epoch')} ({recipe}), and the epoch "
+        f"{said}; {trained} with AdamW [[{ADAMW_KEY}]] for at most {counted(train.epochs, 'epoch')} ({recipe}), and the epoch "
         f"with the {best} on validation was tested. {rounds}"
     )
 
@@ -294,10 +297,6 @@ def as_latex(text: str) -> str:
 
 def _score(name: str) -> str:
     return "UAR" if name == "uar" else name.replace("_", " ")
-
-
-def _of(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """Finds what an experiment or one of its rounds gets wrong: predictions out of MLflow, the mistakes into a run of kind `errors`."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from ser_mlops.data.facts import read_facts
 from ser_mlops.data.folders import frame_file
 from ser_mlops.errors import TrackingError
+from ser_mlops.experiments.comparison import each_clip_once, tables_by_round, warning_about
 from ser_mlops.experiments.recording import draw
 from ser_mlops.files import md5_of
 from ser_mlops.scores.mistakes import Mistakes, find_mistakes
@@ -20,16 +20,7 @@ from ser_mlops.scores.predictions import LOGITS
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
-from ser_mlops.tracking.store import (
-    PREDICTIONS_FOLDER,
-    MlflowClient,
-    Run,
-    children_of,
-    find_run,
-    open_store,
-    parent_id_of,
-    read_artifact,
-)
+from ser_mlops.tracking.store import MlflowClient, Run, children_of, find_run, open_store, parent_id_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +44,7 @@ class Answers:
 
     @property
     def warning(self) -> str:
-        return "synthetic data" if self.run.data.tags.get("data") == "synthetic" else ""
+        return warning_about([self.run])
 
     def find_mistakes(self) -> Mistakes:
         """Return what it gets wrong."""
@@ -73,15 +64,10 @@ def read_answers(client: MlflowClient, run_id: str) -> Answers:
     is_round = parent_id_of(run) is not None
     if not is_round and run.data.tags.get("kind") == "grid":
         raise TrackingError(f"run {run_id} is a grid, which tests a clip once per cell: give the id of one of its cells")
-    tested: dict[int, list[pd.DataFrame]] = defaultdict(list)
-    for child in [run] if is_round else children_of(client, run):
-        if child.info.status == "FINISHED" and "round" in child.data.tags:
-            folder = read_artifact(client, child.info.run_id, PREDICTIONS_FOLDER)
-            tables = [pd.read_parquet(path) for path in sorted(folder.glob("test_*.parquet"))]
-            tested[int(child.data.tags["round"])] += [table.assign(run_id=child.info.run_id) for table in tables]
+    tested = tables_by_round(client, [run] if is_round else children_of(client, run))
     if not tested:
         raise TrackingError(f"run {run_id} holds no tested rounds: give the id of a finished experiment (the parent run) or of a round")
-    rounds = [pd.concat(tested[round]).drop_duplicates("path", ignore_index=True) for round in sorted(tested)]
+    rounds = [each_clip_once([table.assign(run_id=tester) for tester, _, table in tested[round]]) for round in sorted(tested)]
     corpora = sorted(rounds[0]["corpus"].astype("str").unique())
     facts = read_facts(corpora)
     return Answers(run, rounds, facts, _changes(run, corpora, rounds[0], facts))

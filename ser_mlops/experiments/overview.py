@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_mlops.experiments.comparison import choose_runs, divisions_of, names_of, read_rounds_by_test
+from ser_mlops.experiments.comparison import choose_runs, divisions_of, names_of, read_rounds_by_test, warning_about
 from ser_mlops.experiments.recording import draw
 from ser_mlops.scores.figures.overview import overview_points
 from ser_mlops.scores.overview import Overview, lay_out
@@ -33,7 +33,7 @@ def conduct_overview(chosen: TableSettings, checkpoints: Path, figures: str, tag
             divided_by[row] = divided_by[name]
             ensembles.append(row)  # one round each, which may be its seed: nothing can be claimed of it
     overview = lay_out(experiments, next(iter(named)), chosen.score, chosen.seed, chosen.resamples, divided_by, ensembles)
-    note = "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in named.values()) else ""
+    note = warning_about(named.values())
     title = f"{overview.score_name} of {len(named)} experiments" if len(named) > 1 else f"{overview.score_name} of {overview.baseline}"
     described = {"kind": "table", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags(), **(tags or {})}
     described |= {f"compared.{number}": run.info.run_id for number, run in enumerate(named.values())}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ser_mlops.errors import SettingsError
+from ser_mlops.errors import SettingsError, counted
 from ser_mlops.experiments.experiment import Experiment, prepare
 from ser_mlops.experiments.resuming import FREE_ON_RESUME, resolve_settings
 from ser_mlops.seeds import derive
@@ -120,7 +120,7 @@ def _member(model: str, fresh: Experiment, given: Mapping[str, str], begun: tupl
 
 
 def _refuse_other(begun: Settings, today: Settings, run_id: str) -> None:
-    """Refuse to go on with a survey whose run was started with other settings: its rows would differ in more than the model."""
+    """Refuse to resume a survey whose run was started with other settings: its rows would differ in more than the model."""
     then, now = applicable_settings(begun), applicable_settings(today)
     differing = [name for name in then if name not in (*FREE_ON_RESUME, *NO_NUMBERS) and now.get(name) != then[name]]
     if differing:
@@ -132,7 +132,7 @@ def describe_survey(survey: Survey) -> str:
     """Say what a survey consists of and how far it is."""
     finished = len(survey.members) - len(survey.left)
     return (
-        f"survey {survey.name}: {_counted(len(survey.members), 'model')} ({', '.join(member.model for member in survey.members)}), "
+        f"survey {survey.name}: {counted(len(survey.members), 'model')} ({', '.join(member.model for member in survey.members)}), "
         f"{finished} finished, {len(survey.left)} to run; the same command resumes it"
     )
 
@@ -140,8 +140,4 @@ def describe_survey(survey: Survey) -> str:
 def survey_failures(failures: Mapping[str, str], names: Sequence[str]) -> str:
     """Word which models of a survey failed, and why."""
     reasons = "; ".join(f"{model}: {reason}" for model, reason in failures.items())
-    return f"{len(failures)} of {_counted(len(names), 'model')} failed, the same command tries them again: {reasons}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+    return f"{len(failures)} of {counted(len(names), 'model')} failed, the same command tries them again: {reasons}"

@@ -5,6 +5,7 @@ Nothing heavy is imported, so that a misspelt model is refused at once.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of the library below it
@@ -23,7 +24,7 @@ PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In order of preference; the second is the old form, unpickled with `weights_only`."""
 WHISPER_STEP = 0.02
-"""Seconds of a step of Whisper's encoder."""
+"""Seconds of a step of its encoder; `families.whisper`, which loads torch, derives the same from frames and hops."""
 HUB_SECONDS = 2.0
 """How long the hub may take to answer at all before it counts as out of reach: its own client would retry for minutes."""
 
@@ -41,24 +42,15 @@ def count_layers(model: str) -> int:
     folder = locate(model)
     if folder is None:
         return TINY_LAYERS
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return int(config["encoder_layers"] if "encoder_layers" in config else config["num_hidden_layers"])  # Whisper has a decoder, too
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"model {model!r}: {folder / CONFIG} says no num_hidden_layers") from error
+    return int(_in_config(folder / CONFIG, model, "encoder_layers", "num_hidden_layers"))  # Whisper has a decoder, too
 
 
 def heard_seconds(model: str) -> float | None:
     """Return after how many seconds a model cuts a clip off, as its config says; None where it does not."""
     folder = locate(model)
-    if folder is None:
+    if folder is None or _in_config(folder / CONFIG, model, "model_type") != "whisper":
         return None
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        steps = config["max_source_positions"] if config.get("model_type") == "whisper" else None
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"model {model!r}: {folder / CONFIG} says no max_source_positions") from error
-    return None if steps is None else float(steps) * WHISPER_STEP
+    return float(_in_config(folder / CONFIG, model, "max_source_positions") * WHISPER_STEP)
 
 
 def folder_of(model: str) -> Path:
@@ -110,11 +102,16 @@ def _download(repository: str, *, local_files_only: bool = False) -> Path:
 
 def _check_config(path: Path, model: str) -> None:
     """Refuse an architecture that cannot be trained, before its weights are fetched."""
+    check_family(_in_config(path, model, "model_type"), model)
+
+
+def _in_config(path: Path, model: str, *keys: str) -> Any:
+    """Return what the config of a model says under the first of these keys that it has."""
     try:
-        model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"model {model!r}: {path} says no model_type") from error
-    check_family(model_type, model)
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return next(config[key] for key in keys if key in config)
+    except (ValueError, TypeError, StopIteration) as error:
+        raise ModelError(f"model {model!r}: {path} says no {keys[-1]}") from error
 
 
 def check_local(folder: Path, model: str) -> None:

@@ -22,7 +22,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from ser_mlops.errors import DataError
+from ser_mlops.errors import DataError, counted
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.intervals import ALPHA, Estimate, estimate, interval
 from ser_mlops.scores.metrics import SELECTABLE, scores_of
@@ -166,7 +166,7 @@ def _too_few(units: Units, fewest: int) -> str:
 
 
 def _speakers(units: Units) -> str:
-    return f"{units.count} speaker{'s' * (units.count != 1)}"
+    return counted(units.count, "speaker")
 
 
 def _difference(

@@ -6,7 +6,7 @@ taken from prediction tables, whose rows hold the paths of their clips, and fact
 - A share of wrong answers is a mean over clips and rounds.
 - `agreement` is the share of clips to which two rounds give the same answer, a mean over all pairs of rounds; `kappa` is that of Fleiss
   (1971), the agreement beyond the one that the rounds' answers would have by chance.
-- Listeners' votes are columns `votes_<emotion>` of the facts: how many listeners heard that emotion.
+- Listeners' votes are the columns VOTES of the facts: how many listeners heard each emotion, or another one, which counts and may lead.
 """
 
 from collections import Counter
@@ -17,14 +17,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
-from statsmodels.stats.inter_rater import fleiss_kappa
 
-from ser_mlops.emotions import EMOTIONS
+from ser_mlops.emotions import EMOTIONS, VOTES
 from ser_mlops.scores.metrics import NUM_EMOTIONS
 from ser_mlops.scores.predictions import LOGITS, in_one_order
+from ser_mlops.scores.raters import fleiss_kappa
 
-VOTES = (*(f"votes_{emotion}" for emotion in EMOTIONS), "votes_other")
-"""Listeners who heard each emotion, and last those who heard another: they count, and may be the most."""
 OF_ROUNDS = ("path", "corpus", "speaker", "gender", "language")
 GROUPINGS = {
     "corpus": "corpus",
@@ -235,7 +233,7 @@ def _agreement(answers_RN: np.ndarray) -> tuple[float, float]:
         return np.nan, np.nan
     counts_NE = np.stack([np.bincount(answers, minlength=NUM_EMOTIONS) for answers in answers_RN.T])
     pairs = (counts_NE * (counts_NE - 1)).sum() / (num_clips * num_rounds * (num_rounds - 1))
-    return float(pairs), float(fleiss_kappa(counts_NE)) if (counts_NE.sum(axis=0) > 0).sum() > 1 else np.nan
+    return float(pairs), fleiss_kappa(counts_NE)
 
 
 def _listeners(described: pd.DataFrame, labels_N: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from ser_mlops.errors import SettingsError
+from ser_mlops.errors import SettingsError, counted
 from ser_mlops.serving.champion import fetched
 from ser_mlops.serving.predictor import Predictor, check_format, find_audio, predict_files, write_table
 from ser_mlops.tracking.notebook import open_notebook
@@ -37,7 +37,7 @@ def conduct_prediction(
     bad = table[table["error"] != ""]
     audio_seconds = float((table["end"] - table["start"]).sum())
     summary = (
-        f"{_count(len(files), 'file')}, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
+        f"{counted(len(files), 'file')}, {audio_seconds:,.1f} s of audio in {seconds:,.1f} s: {len(files) / seconds:,.1f} files/s, "
         f"{audio_seconds / seconds:,.1f} times faster than real time"
     )
     problems = [f"cannot be used: {row.file}: {row.error}" for row in bad.itertuples()]
@@ -54,18 +54,9 @@ def conduct_prediction(
     counts = table["emotion"].value_counts().drop("", errors="ignore")
     if len(counts):
         print(counts.to_string(header=False))
-    print(f"{summary}\n{output}: {_count(len(table), 'row')}")
+    print(f"{summary}\n{output}: {counted(len(table), 'row')}")
     if predictor.terms.note:
         print(f"note: the model was trained on {predictor.terms.note}: its answers mean nothing")
     for problem in problems:
         print(problem)
     return 1 if problems else 0
-
-
-def _count(number: int, unit: str) -> str:
-    """Return a number with its unit: 1 file, 2 files.
-
-    >>> _count(1, "file"), _count(2, "file")
-    ('1 file', '2 files')
-    """
-    return f"{number} {unit}{'' if number == 1 else 's'}"

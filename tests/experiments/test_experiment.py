@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.experiment import Experiment, _check_feature_norm, _check_hearing
 from ser_mlops.experiments.plan import plan_trainings
+from ser_mlops.models.families.registry import families
+from ser_mlops.models.location import heard_seconds
 from ser_mlops.settings.reading import read_settings
 from tests.builders import tiny_frame
 from tests.models.contract import write_family
@@ -35,6 +38,8 @@ def experiment_of(seconds: float = 0.5, **given: str) -> Experiment:
 
 def test_a_test_clip_of_which_whisper_would_hear_the_beginning_alone_is_refused_before_the_training(tmp_path: Path) -> None:
     model = str(write_family(tmp_path / "whisper", "whisper"))  # hears one second
+    config = AutoConfig.from_pretrained(model)
+    assert heard_seconds(model) == families()["whisper"].max_seconds(config) == 1.0
     with pytest.raises(SettingsError, match=r"has 1.5 s, of which .* hears 1: set max_seconds=1 and evaluate_long=windows"):
         _check_hearing(experiment_of(1.5, model=model))
     with pytest.raises(SettingsError, match="evaluate_long=windows"):

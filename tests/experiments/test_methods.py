@@ -61,10 +61,10 @@ def test_frozen_layers_and_adapters_are_said() -> None:
     assert "the first 6 layers of the encoder were frozen;" in paragraph(record(test_dataset="CREMA", freeze="encoder:6"))
     lora = paragraph(record(test_dataset="CREMA", freeze="none", adapter="lora", lora_rank="8"))
     assert "The encoder's own weights were frozen; low-rank adapters [[hu2022lora]] (rank 8, alpha" in lora
-    assert "beside projections of its layers, and the head, were trained with AdamW" in lora
+    assert "beside the feed-forward projections of its layers, and the head, were trained with AdamW" in lora
     assert "Nothing was frozen" not in lora
     upper = paragraph(record(test_dataset="CREMA", freeze="encoder:6", adapter="lora"))
-    assert "beside projections of its layers above the first 6, and the head, were trained" in upper
+    assert "beside the feed-forward projections of its layers above the first 6, and the head, were trained" in upper
     assert "without an attention mask" in paragraph(record(test_dataset="CREMA", attention_mask="false"))
 
 

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from ser_mlops.emotions import VOTES
 from ser_mlops.scores.figures.mistakes import confidences, confused_pairs, wrong_by_group, wrong_in_rounds
 from ser_mlops.scores.figures.style import save
-from ser_mlops.scores.mistakes import VOTES, find_mistakes
+from ser_mlops.scores.mistakes import find_mistakes
 from ser_mlops.scores.mistakes_page import mistakes_page
 from tests.scores.builders import answered
 

@@ -15,7 +15,7 @@ import pytest
 
 from ser_mlops.data.audio.decode import decode
 from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM
-from tests.servers import free_port
+from tests.servers import free_port, opened_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
 pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e .[try])")
@@ -51,19 +51,13 @@ def page(project, clips, asked) -> Iterator["sync_api.Page"]:
     project.set(port=str(free_port()))  # of the try page, the first of that name
     port = str(free_port())
     process = project.start("python", "-m", "pipelines.listen", "--run_id", clips.attrs["run_id"], "--port", port)
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "open http" in line:
-            break
-    else:
-        pytest.fail("".join(lines))
+    address, _ = opened_page(process)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1100})
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(re.search(r"http\S+", lines[-1])[0])
+        page.goto(address)
         yield page
         browser.close()
     process.send_signal(signal.SIGTERM)

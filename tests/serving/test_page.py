@@ -1,7 +1,6 @@
 """The page to try a model, in a real browser: what it shows of a recording is what `predict` says. SER_PICTURES=FOLDER has it pictured."""
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from ser_mlops.serving.predictor import NETWORK_FOLDER, Predictor, predict_files
 from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM
 from tests.data.audio.sounds import encoded, tone
 from tests.project import Project
-from tests.servers import free_port
+from tests.servers import free_port, opened_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
 pytestmark = [
@@ -77,15 +76,9 @@ def served(laboratory, tmp_path_factory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("temporary")
     nobody = "http://127.0.0.1:9"  # what went through this proxy would fail
     process = laboratory.start("python", "-m", "pipelines.try_page", TMPDIR=str(folder), http_proxy=nobody)
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "open http" in line:
-            break
-    else:
-        pytest.fail("".join(lines))
+    address, lines = opened_page(process)
     assert "note: the model was trained on synthetic data: its answers mean nothing\n" in lines
-    yield Served(re.search(r"http\S+", lines[-1])[0], process, folder)
+    yield Served(address, process, folder)
     if process.poll() is None:
         stop(process, signal.SIGKILL)
 

@@ -19,8 +19,7 @@ import pandas as pd
 
 from ser_mlops.data.corpora.base import TIE, UNKNOWN, Clip, Corpus
 from ser_mlops.data.corpora.scan import Found, Scan
-from ser_mlops.data.frames import OTHER, VOTES
-from ser_mlops.emotions import EMOTIONS, LABELS
+from ser_mlops.emotions import EMOTIONS, LABELS, OTHER, VOTES
 from ser_mlops.errors import DataError
 
 NAMED = ("path", "code", "emotion", "labels", "speaker", "gender", "language", "text", "group", "part")

@@ -1,7 +1,7 @@
 """What a family of encoders provides: everything that depends on the `model_type` of a checkpoint. As written here it is wav2vec 2.0's.
 
 `base` is the encoder of transformers without head, `config` its config. Whatever mixes steps gets a mask of the valid ones, so that a
-padded clip gives what it gives alone. Functions keep their hands off `base`: several threads may run it at once.
+padded clip gives what it gives alone. Functions do not change `base`: several threads may run it at once.
 
 Shape letters: B batch, S samples, V values that `prepare` makes of a clip, T steps, C channels of the CNN, H hidden.
 """

@@ -6,6 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTEST := --numprocesses auto --dist loadfile --no-loadscope-reorder
 DEMO := -P test_dataset=CREMA -P model=tiny -P lr=3.0e-3 -P batch_size=8 -P epochs=20
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE  # where an image sets it, every command would compile all that it imports again
 
 .PHONY: help setup demo raw test test-slow coverage docs check bench ui try listen lock clean
 help:           ## list the targets

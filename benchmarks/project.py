@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.machine import ROOT
 from benchmarks.workloads import Material, keep_folder, write_model
 
-FOREIGN = ("MLFLOW_", "DVC_", "GIT_", "SLURM_", "MAKE", "MFLAGS")
-"""Beginnings of variables that would bring the caller's own runs along."""
+FOREIGN = ("MLFLOW_", "DVC_", "GIT_", "SLURM_", "MAKE", "MFLAGS", "PYTHONDONTWRITEBYTECODE")
+"""Beginnings of variables that would bring the caller's own runs along, or have every command compile the copy again."""
 
 
 @dataclass(frozen=True)

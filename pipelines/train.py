@@ -15,10 +15,12 @@ def main() -> None:
 def train(given: Mapping[str, str]) -> None:
     """Run the experiment that params.yaml and the given settings describe."""
     from ser_mlops.experiments.announcement import announce, announce_trainings
+    from ser_mlops.experiments.corpora import corpora_named
     from ser_mlops.experiments.resuming import resolve_settings
 
     settings = resolve_settings(given)
     announce(settings, "training")
+    corpora_named(settings)  # refuses a misspelt one
     from ser_mlops.experiments.experiment import prepare  # imports pandas
 
     experiment = prepare(settings)

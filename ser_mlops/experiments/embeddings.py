@@ -21,9 +21,9 @@ from ser_mlops.data.frames import read_frame
 from ser_mlops.data.lock import Version, read_versions
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import SettingsError, counted, one_of
+from ser_mlops.experiments.corpora import name_corpora
 from ser_mlops.experiments.experiment import DATA_SECTIONS
 from ser_mlops.experiments.layer_probes import Probed, plan_probes, probe_layers
-from ser_mlops.experiments.plan import name_corpora
 from ser_mlops.experiments.recording import draw
 from ser_mlops.files import replacing
 from ser_mlops.models.build import load_classifier, open_classifier

@@ -16,7 +16,8 @@ from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.frames import read_frame
 from ser_mlops.data.lock import Version, read_versions
 from ser_mlops.errors import SettingsError
-from ser_mlops.experiments.plan import SPEAKERS, Training, corpora_of, name_corpora, plan_trainings
+from ser_mlops.experiments.corpora import corpora_named, name_corpora
+from ser_mlops.experiments.plan import SPEAKERS, Training, plan_trainings
 from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, restore_threads
 from ser_mlops.models.depth import check_depth, depth_of
 from ser_mlops.models.location import count_layers, heard_seconds, locate
@@ -241,7 +242,7 @@ def _check_feature_norm(experiment: Experiment) -> None:
 def prepare(settings: Settings) -> Experiment:
     """Check everything that can be wrong with a command before it costs time: corpora, frames, plan, checkpoint."""
     train = settings.train
-    corpora = corpora_of(settings.data.corpora, train.experiment_type, train.train_datasets, train.test_dataset, train.test_split_source)
+    corpora = corpora_named(settings)
     check_model(settings)
     if settings.frames.split == "stratified" and (train.fold != 0 or train.experiment_type == "within"):
         asked = "experiment_type=within" if train.experiment_type == "within" else f"fold={train.fold}"

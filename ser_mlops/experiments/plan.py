@@ -21,13 +21,10 @@ import pandas as pd
 
 from ser_mlops.data.frames import NO_FOLD, TEST_PARTS
 from ser_mlops.data.splits import check_division, draw_validation, halve
-from ser_mlops.errors import DataError, SettingsError, one_of
+from ser_mlops.errors import DataError, SettingsError
+from ser_mlops.experiments.corpora import MANY, corpora_of, name_corpora
 
 POOLED = "pooled"
-MANY = 3
-"""More corpora than this are counted in a name, not listed."""
-
-
 SHARED, PERHAPS_SHARED, APART = SPEAKERS = (
     "speakers shared between train and test",  # under `split: stratified`, or by an official partition
     "no known speaker shared between train and test, but some are unknown on both sides",
@@ -108,32 +105,6 @@ def plan_trainings(
     """
     roles = _plan_roles(frames, experiment_type, tuple(train_datasets), test_dataset, test_split_source, fold)
     return [_draw(role, frames, validation_share, seed) for role in roles]
-
-
-def corpora_of(
-    known: Sequence[str], experiment_type: str, train_datasets: Sequence[str], test_dataset: str | None, test_split_source: str | None
-) -> tuple[str, ...]:
-    """Return the corpora that a command reads, in the order of `known`; refuse names that are not among them."""
-    for name in (*train_datasets, *([test_dataset] if test_dataset else []), *([test_split_source] if test_split_source else [])):
-        if name not in known:
-            raise SettingsError(f"{one_of('corpus', name, known)} (data.corpora in params.yaml)")
-    if experiment_type != "indep":
-        return tuple(name for name in known if not train_datasets or name in train_datasets)
-    if test_dataset is None and test_split_source is None:
-        raise SettingsError(f"test_dataset is needed by experiment_type=indep, expected one of: {', '.join(known)}")
-    wanted = {*train_datasets, test_dataset, test_split_source} - {None}
-    if test_split_source and not train_datasets:
-        wanted = set(known)
-    return tuple(name for name in known if name in wanted)
-
-
-def name_corpora(names: Sequence[str]) -> str:
-    """Name some corpora together.
-
-    >>> name_corpora(["CAFE", "TESS"]), name_corpora(["CAFE", "CREMA", "EMOFILM", "TESS"])
-    ('CAFE+TESS', '4 corpora')
-    """
-    return "+".join(names) if len(names) <= MANY else f"{len(names)} corpora"
 
 
 def _plan_roles(

@@ -6,7 +6,8 @@ import pytest
 from ser_mlops.data.frames import NO_FOLD
 from ser_mlops.data.splits import stratified_folds
 from ser_mlops.errors import DataError, SettingsError
-from ser_mlops.experiments.plan import APART, PERHAPS_SHARED, POOLED, SHARED, Training, corpora_of, plan_trainings
+from ser_mlops.experiments.corpora import corpora_of
+from ser_mlops.experiments.plan import APART, PERHAPS_SHARED, POOLED, SHARED, Training, plan_trainings
 from tests.builders import parted_frame, tiny_frame
 
 SEED = 19730309

@@ -43,6 +43,10 @@ class Study:
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
+    def num_done(self) -> int:
+        """Return how many trials have ended, however they did."""
+        return len(self.trials()) - len(self.trials(*UNFINISHED))
+
     def add_trials(self, total: int, defaults: Mapping[str, Any]) -> None:
         """Add waiting trials until there are `total` in all; trial 0 holds the defaults."""
         existing = len(self.trials())

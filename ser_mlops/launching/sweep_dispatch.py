@@ -1,7 +1,7 @@
 """Runs a sweep where the settings say: on this machine, or its workers as Slurm jobs."""
 
 from ser_mlops.errors import SettingsError
-from ser_mlops.experiments.study import UNFINISHED, Study
+from ser_mlops.experiments.study import Study
 from ser_mlops.experiments.sweep import Sweep
 from ser_mlops.experiments.sweep_recording import describe_sweep, read_end
 from ser_mlops.launching import slurm_submit as slurm
@@ -44,7 +44,7 @@ def launch_sweep(sweep: Sweep, fills: bool) -> None:
             handover,
             jobs,
             len(jobs.keys),
-            lambda _: len(study.trials()) - len(study.trials(*UNFINISHED)),
+            lambda _: study.num_done(),
             sweep.settings.trials,
             f"sweep {sweep.experiment.name}",
             "trial",

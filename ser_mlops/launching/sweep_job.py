@@ -5,10 +5,14 @@ of the best settings.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 
+from ser_mlops.data.progress import progress
 from ser_mlops.errors import TrackingError
 from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import conduct_rounds, open_inputs, plan_runs
@@ -28,6 +32,8 @@ from ser_mlops.training.distributed import join_world
 from ser_mlops.training.stopping import raising_interrupted
 
 BEST = "best: "
+LOOK_S = 2.0
+"""How often the study is asked how many trials are done."""
 
 
 def conduct_sweep(sweep: Sweep) -> None:
@@ -61,7 +67,8 @@ def _lead(sweep: Sweep, study: Study) -> None:
         )
         study.workers.share(runs={key.removeprefix("trial "): run_id for key, run_id in runs.items()}, parent=parent.run_id)
         print(f"watch in the MLflow UI: {notebook.link}", flush=True)
-        _run_all(sweep, study)
+        with _showing_progress(study):
+            _run_all(sweep, study)
         notebook.collect()
         best = record_study(parent, sweep, study)
         study.workers.share(tested=True)
@@ -86,6 +93,26 @@ def _help(sweep: Sweep, study: Study) -> None:
     else:
         run_trials(sweep, study)
     print("no trial is left: the leader completes the sweep")
+
+
+@contextmanager
+def _showing_progress(study: Study) -> Iterator[None]:
+    """Show meanwhile how many trials are done, whichever process does them."""
+
+    def follow() -> None:
+        while not is_over.wait(LOOK_S):
+            with suppress(TrackingError), needing_storage(study.name):  # whoever runs trials says that the database is away
+                bar.update(study.num_done() - bar.n)
+
+    is_over = Event()
+    with progress(len(study.trials()), f"sweep {study.name}", "trial", initial=study.num_done()) as bar:
+        follower = Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            follower.join()
 
 
 def _run_all(sweep: Sweep, study: Study) -> None:

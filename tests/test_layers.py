@@ -37,7 +37,7 @@ OWNERS = {
     "openpyxl": {"data.corpora", "data.demo.scripts"},
     "opensmile": {"models.vectors"},
     "peft": {"models.adapters"},
-    "optuna": {"experiments.study", "experiments.study_search", "experiments.study_storage", "experiments.study_workers"},
+    "optuna": {f"experiments.{name}" for name in ("hyperband", "study", "study_search", "study_storage", "study_workers")},
     "pydantic": {"settings"},
     "ruamel": {"settings", "data.lock"},
     "skops": {"models.baseline"},

@@ -208,7 +208,7 @@ def open_study(name: str, search: Search, *, maximize: bool, identity: Mapping[s
             storage=opened,
             study_name=name,
             direction="maximize" if maximize else "minimize",
-            pruner=PRUNERS[search.pruner](),
+            pruner=PRUNERS[search.pruner](search.steps),
             load_if_exists=True,
         )
         then = study.user_attrs.get("identity")

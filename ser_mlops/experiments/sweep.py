@@ -46,6 +46,14 @@ class Sweep:
         return f"best/val_{self.metric}"
 
     @property
+    def epochs_per_round(self) -> int:
+        """The most epochs that a trial may draw: the reports of a round are numbered from a multiple of it."""
+        spread = self.settings.space.get("epochs")
+        if spread is None:
+            return self.experiment.settings.train.epochs
+        return int(spread.high) if isinstance(spread, Range) else max(spread.choices)
+
+    @property
     def checkpoints(self) -> Path:
         return Path(self.experiment.settings.paths.checkpoints)
 
@@ -82,6 +90,7 @@ class Sweep:
             sampler=self.settings.sampler,
             startup_trials=self.settings.startup_trials,
             pruner=self.settings.pruner,
+            steps=self.experiment.settings.train.rounds * self.epochs_per_round,
             seed=self.experiment.settings.train.seed,
         )
         return open_study(
@@ -113,6 +122,11 @@ def prepare_sweep(experiment: Experiment, settings: SweepSettings) -> Sweep:
         raise SettingsError(
             f"pruner=wilcoxon compares rounds and cannot stop a trial of {train.rounds}: set rounds to {MIN_WILCOXON_ROUNDS} "
             "or more, or pruner=median"
+        )
+    if settings.sampler == "gp" and settings.pruner != "none":
+        raise SettingsError(
+            f"sampler=gp learns from complete trials alone, and would propose again what pruner={settings.pruner} has stopped: "
+            "set pruner=none, or sampler=tpe, which learns from pruned trials too"
         )
     unused = inapplicable(experiment.settings)
     space = {name: spread for name, spread in settings.space.items() if SEARCHABLE.get(name) not in unused}

@@ -20,7 +20,6 @@ from ser_mlops.experiments.study import Pruned, Study, TakenTrial
 from ser_mlops.experiments.sweep import Sweep, describe_values
 from ser_mlops.files import remove
 from ser_mlops.scores.metrics import is_better
-from ser_mlops.settings.search import Range
 from ser_mlops.tracking.names import STUDY_TAG
 from ser_mlops.tracking.notebook import ChildWriter, open_child_writer
 from ser_mlops.tracking.outbox import OUTBOX
@@ -115,11 +114,11 @@ def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str
 
 def _train_rounds(sweep: Sweep, experiment: Experiment, trial: TakenTrial, run: RunLog, folder: Path, features: Features | None) -> float:
     train = experiment.settings.train
-    epochs = sweep.settings.space.get("epochs")
-    span = train.epochs if epochs is None else int(epochs.high) if isinstance(epochs, Range) else max(epochs.choices)
     scores: list[float] = []
     for round in range(train.rounds):
-        log = TrialLog(run, trial, sweep.metric, round, round * span, scores, reports_epochs=sweep.settings.pruner != "wilcoxon")
+        log = TrialLog(
+            run, trial, sweep.metric, round, round * sweep.epochs_per_round, scores, reports_epochs=sweep.settings.pruner != "wilcoxon"
+        )
         fitted = fit(RoundTask(experiment, experiment.trainings[0], round, folder / f"round-{round}", features, join_world()), log)
         score = fitted.best_scores[sweep.metric]
         run.metrics({f"round{round}/best_epoch": fitted.best_epoch, f"round{round}/{sweep.value_name}": score})

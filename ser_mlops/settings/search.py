@@ -60,6 +60,13 @@ def write_space(space: Mapping[str, Range | Choices]) -> str:
     return text.getvalue().strip()
 
 
+def _refuse_pickled(value: object) -> object:
+    if value == "cmaes":
+        reason = "Optuna resumes cmaes from a pickle in the study, and nothing is unpickled here"
+        raise PydanticCustomError("pickled", f"value should be tpe, gp, qmc or random ({reason})")
+    return value
+
+
 class SweepSettings(Section):
     study: OptionalName
     """Name of the study; the same name resumes it, here or on another machine. none: named after what is searched."""
@@ -69,12 +76,12 @@ class SweepSettings(Section):
     """Processes on this machine that run trials side by side."""
     storage: OptionalName
     """Database of the study (postgresql://…), for workers on several machines; none: a journal file under paths.studies."""
-    sampler: Literal["tpe", "random"]
-    """tpe: learns from finished trials; random: does not."""
+    sampler: Annotated[Literal["tpe", "gp", "qmc", "random"], BeforeValidator(_refuse_pickled)]
+    """tpe, gp (a Gaussian process): learn from finished trials; qmc (a Sobol sequence), random: do not."""
     startup_trials: Annotated[int, Field(ge=1)]
-    """Random trials before tpe begins to learn."""
-    pruner: Literal["none", "median", "wilcoxon"]
-    """Stops trials early: median compares epochs, wilcoxon finished rounds. A pruned trial has no value and cannot win."""
+    """Random trials before tpe or gp begins to learn."""
+    pruner: Literal["none", "median", "hyperband", "wilcoxon"]
+    """Stops trials early: median and hyperband compare epochs, wilcoxon finished rounds. A pruned trial has no value and cannot win."""
     space: Annotated[Mapping[str, Spread], BeforeValidator(_read_yaml)]
     """What is searched, in YAML: settings of `train` or `baseline` with {low, high, log} or {choices}; those that the model has count."""
 

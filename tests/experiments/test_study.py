@@ -5,27 +5,42 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from optuna.pruners import BasePruner, HyperbandPruner
 
 from ser_mlops.experiments import study_storage
-from ser_mlops.experiments.study import Pruned, Study, open_study
-from ser_mlops.experiments.study_search import Search
+from ser_mlops.experiments.hyperband import Hyperband
+from ser_mlops.experiments.study import Pruned, Study, TakenTrial, TrialState, open_study
+from ser_mlops.experiments.study_search import SAMPLERS, Search
 from ser_mlops.experiments.study_storage import locked
 from ser_mlops.experiments.study_workers import Workers
 from ser_mlops.settings.search import Choices, Range
 
+SPACE = {
+    "lr": Range(low=1e-5, high=1e-1, log=True),
+    "weight_decay": Range(low=1e-4, high=1, log=True),
+    "batch_size": Range(low=1, high=64, log=True),
+    "schedule": Choices(choices=("constant", "cosine")),
+}
+DEFAULTS = {"lr": 1e-3, "weight_decay": 1e-2, "batch_size": 2, "schedule": "constant"}
 
-def small_study(folder: Path, pruner: str, trials: int = 8, storage: str | None = None) -> Study:
-    search = Search(
-        space={"lr": Range(low=1e-5, high=1e-1, log=True)}, integers=frozenset(), sampler="tpe", startup_trials=3, pruner=pruner, seed=1
-    )
-    study = open_study("s", search, maximize=True, identity={}, storage=storage, folder=folder)
-    study.add_trials(trials, {"lr": 1e-3})
+
+def small_study(folder: Path, pruner: str, trials: int = 8, storage: str | None = None, sampler: str = "tpe") -> Study:
+    study = open_small_study(folder, storage, sampler=sampler, pruner=pruner)
+    study.add_trials(trials, DEFAULTS)
     return study
+
+
+def open_small_study(folder: Path, storage: str | None = None, **changes: Any) -> Study:
+    search = {"space": {"lr": SPACE["lr"]}, "integers": frozenset({"batch_size"}), "sampler": "tpe", "startup_trials": 3, "pruner": "none"}
+    search |= {"steps": 9, "seed": 1}
+    return open_study("s", Search(**(search | changes)), maximize=True, identity={}, storage=storage, folder=folder)
 
 
 def reported(study: Study, *values: float) -> None:
@@ -33,12 +48,16 @@ def reported(study: Study, *values: float) -> None:
     trial = study.take()
     trial.suggest()
     try:
-        for step, value in enumerate(values):
-            trial.report(value, step)
+        report_all(trial, *values)
     except Pruned:
         trial.prune()
     else:
         trial.complete(float(np.mean(values)))
+
+
+def report_all(trial: TakenTrial, *values: float) -> None:
+    for step, value in enumerate(values):
+        trial.report(value, step)
 
 
 @pytest.mark.parametrize(("pruner", "bad"), [("median", [0.1]), ("wilcoxon", [0.1, 0.2, 0.1, 0.3])])
@@ -139,28 +158,106 @@ def test_the_lock_of_a_process_that_died_is_taken_over(tmp_path, monkeypatch):
     assert study.workers.claim_lead()
 
 
-def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path):
-    space = {
-        "lr": Range(low=1e-5, high=1e-1, log=True),
-        "weight_decay": Range(low=1e-4, high=1, log=True),
-        "batch_size": Range(low=1, high=64, log=True),
-        "schedule": Choices(choices=("constant", "cosine")),
-    }
+class CutOffError(Exception):
+    """Stands for the death of a process."""
 
+
+def suggest_and_be_cut_off(study: Study, trial: TakenTrial, after: int) -> None:
+    """Draw the settings of a trial, of which the storage keeps so many."""
+    keep, kept = study._storage.set_trial_param, []
+
+    def keep_some(*values: Any) -> None:
+        if len(kept) == after:
+            raise CutOffError
+        keep(*values)
+        kept.append(values)
+
+    study._storage.set_trial_param = keep_some
+    with pytest.raises(CutOffError) if after < len(SPACE) else nullcontext():
+        trial.suggest()
+    del study._storage.set_trial_param
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_trial_that_was_cut_off_between_two_draws_draws_the_same(tmp_path, sampler):
     def draw(folder: Path, is_disturbed: bool) -> list[dict]:
-        search = Search(space=space, integers=frozenset({"batch_size"}), sampler="tpe", startup_trials=3, pruner="none", seed=1)
-        study = open_study("s", search, maximize=True, identity={}, storage=None, folder=folder)
-        study.add_trials(7, {"lr": 1e-3, "weight_decay": 1e-2, "batch_size": 2, "schedule": "constant"})
+        study = open_small_study(folder, space=SPACE, sampler=sampler)
+        study.add_trials(8, DEFAULTS)
         drawn = []
         while (trial := study.take()) is not None:
-            if is_disturbed and "worker" not in study.trials()[trial.number].user_attrs.get("seen", ""):
-                study.search = Search(dict(list(space.items())[:2]), search.integers, "tpe", 3, "none", 1)
-                trial.suggest()
+            if is_disturbed:
+                suggest_and_be_cut_off(study, trial, after=trial.number % 5)
                 trial.give_back()
-                study = open_study("s", search, maximize=True, identity={}, storage=None, folder=folder)
+                study = open_small_study(folder, space=SPACE, sampler=sampler)
                 trial = study.take()
             drawn.append(trial.suggest())
             trial.complete(-abs(np.log10(drawn[-1]["lr"]) + 2) - drawn[-1]["weight_decay"])
         return drawn
 
-    assert draw(tmp_path / "a", True) == draw(tmp_path / "b", False)
+    undisturbed = draw(tmp_path / "b", False)
+    assert draw(tmp_path / "a", True) == undisturbed
+    assert len({values["lr"] for values in undisturbed}) > 4
+
+
+def test_gp_learns_from_finished_trials(tmp_path):
+    study = small_study(tmp_path, "none", trials=8, sampler="gp")
+    tried = []
+    while (trial := study.take()) is not None:
+        tried.append(np.log10(trial.suggest()["lr"]))
+        trial.complete(-((tried[-1] + 2) ** 2))
+    assert min(abs(lr + 2) for lr in tried[:3]) > 0.2
+    assert min(abs(lr + 2) for lr in tried[3:]) < 0.05
+
+
+def test_qmc_covers_the_space_evenly_in_whatever_order_its_trials_are_taken(tmp_path):
+    one, many = (small_study(tmp_path / name, "none", trials=9, sampler="qmc") for name in ("one", "many"))
+    one_by_one = []
+    while (trial := one.take()) is not None:
+        one_by_one.append(trial.suggest()["lr"])
+        trial.complete(0.5)
+    at_once = [many.take() for _ in range(9)]
+    assert [trial.suggest()["lr"] for trial in reversed(at_once)] == one_by_one[::-1]
+    eighths, _ = np.histogram(np.log10(one_by_one[1:]), bins=8, range=(-5, -1))
+    assert eighths.tolist() == [1] * 8
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20, 81])
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_hyperband_stops_the_trials_that_optunas_own_stops(steps, direction):
+    random = np.random.default_rng(steps)
+    curves = random.random((40, 1)) + 0.3 * random.random((40, steps))
+
+    def stopped_at(pruner: BasePruner) -> list[int]:
+        study = optuna.create_study(direction=direction, pruner=pruner, study_name="s")
+        ends = []
+        for curve in curves:
+            trial = study.ask()
+            for step, value in enumerate(curve, start=1):
+                trial.report(value, step)
+                if trial.should_prune():
+                    study.tell(trial, state=TrialState.PRUNED)
+                    break
+            else:
+                study.tell(trial, curve[-1])
+            ends.append(step)
+        return ends
+
+    ours = stopped_at(Hyperband(steps))
+    assert ours == stopped_at(HyperbandPruner(max_resource=steps))
+    assert len(set(ours)) > 1 or steps == 1
+
+
+def test_a_trial_that_was_killed_while_hyperband_stopped_it_is_stopped_when_it_is_resumed(tmp_path):
+    study = small_study(tmp_path, "hyperband")
+    for value in (0.9, 0.8, 0.7, 0.6):
+        reported(study, *[value] * 10)
+    trial = study.take()
+    trial.suggest()
+    with pytest.raises(Pruned):
+        report_all(trial, *[0.1] * 10)
+    trial.give_back()
+    again = open_small_study(tmp_path, pruner="hyperband").take()
+    last = max(study.trials()[trial.number].intermediate_values)
+    assert again.number == trial.number
+    with pytest.raises(Pruned, match=f"at step {last}"):
+        again.report(0.1, last)

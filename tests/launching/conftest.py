@@ -1,6 +1,5 @@
 """Projects in which sweeps run, and a database for their studies."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from ser_mlops.launching.sweep_job import conduct_sweep
 from tests.experiments.builders import furnish, sweep_of
-from tests.launching.sweeps import Lab
+from tests.launching.sweeps import Lab, copy_of
 from tests.tracking.builders import copy_store, in_store
 
 
@@ -19,10 +18,6 @@ def furnished(fresh_database, tmp_path_factory) -> Path:
     furnish(folder)
     copy_store(fresh_database, folder)
     return folder
-
-
-def copy_of(furnished: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(furnished, folder))
 
 
 @pytest.fixture

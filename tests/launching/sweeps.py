@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Mapping
@@ -56,6 +57,10 @@ def run_in(folder: Path, given: Mapping[str, str], disturbance: JournalSignal | 
     run_command(lambda: conduct_sweep(sweep_of(**given)))
 
 
+def copy_of(furnished: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(furnished, folder))
+
+
 @dataclass
 class Lab:
     """A furnished folder with a store of its own."""
@@ -71,9 +76,9 @@ class Lab:
     def journal(self) -> Path:
         return self.folder / "studies/s.journal"
 
-    def kill_at(self, line: int) -> None:
+    def kill_at(self, line: int, **given: str) -> None:
         """Run a sweep that dies of SIGKILL once the journal has so many lines."""
-        self.start(JournalSignal(signal.SIGKILL, line)).finish(-signal.SIGKILL)
+        self.start(JournalSignal(signal.SIGKILL, line), **given).finish(-signal.SIGKILL)
 
     def study(self, storage: str | None = None) -> optuna.Study:
         """Open the study; of a database no connection stays open, as tests that wait for something open it many times."""

@@ -26,7 +26,7 @@ from ser_mlops.settings.reading import parse_settings, read_settings
 from ser_mlops.settings.search import Choices, Range
 from ser_mlops.tracking.store import open_store, read_artifact
 from tests.experiments.builders import sweep_of
-from tests.launching.sweeps import JournalSignal, Lab, children, num_lines, parent_of
+from tests.launching.sweeps import JournalSignal, Lab, children, copy_of, num_lines, parent_of
 from tests.processes import Command
 from tests.project import ROOT, mlflow_run
 from tests.tracking.builders import in_store
@@ -142,7 +142,7 @@ def test_a_study_of_something_else_is_refused(undisturbed, changes, named):
 
 
 def test_pruned_trials_are_finished_runs_without_a_value(lab, monkeypatch):
-    monkeypatch.setitem(studies.PRUNERS, "median", lambda: MedianPruner(n_startup_trials=1))
+    monkeypatch.setitem(studies.PRUNERS, "median", lambda steps: MedianPruner(n_startup_trials=1))
     space = {"lr": Range(low=1e-9, high=1e-1, log=True)}
     conduct_sweep(sweep_of(space, train__rounds="1", train__epochs="4", sweep__pruner="median", sweep__sampler="random"))
     trials = lab.study().trials
@@ -204,16 +204,44 @@ def check_equals_undisturbed(lab: Lab, swept: Path, storage: str | None = None) 
         assert difference(history, Lab(swept).history()) == ""
 
 
-def kill_and_resume(lab: Lab, kills: int, seed: int, total: int) -> None:
+def kill_and_resume(lab: Lab, kills: int, seed: int, total: int, **given: str) -> None:
     """Kill a sweep at random lines of its journal, then run it to its end."""
     for line in sorted(random.Random(seed).sample(range(2, total), kills)):
-        lab.kill_at(line)
-    lab.start().finish()
+        lab.kill_at(line, **given)
+    lab.start(**given).finish()
 
 
 def test_a_sweep_that_was_killed_and_started_again_equals_the_undisturbed_one(lab, swept):
     kill_and_resume(lab, kills=1, seed=19730309, total=num_lines(Lab(swept).journal))
     check_equals_undisturbed(lab, swept)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"sweep__sampler": "gp", "sweep__startup_trials": "2", "sweep__trials": "5"}, {TrialState.COMPLETE}),
+        ({"sweep__sampler": "random", "sweep__pruner": "hyperband"}, {TrialState.COMPLETE, TrialState.PRUNED}),
+    ],
+    ids=["gp", "hyperband"],
+)
+def test_a_sweep_by_other_means_that_was_killed_equals_the_undisturbed_one(lab, furnished, tmp_path, given, expected):
+    given = given | {"train__rounds": "1"}
+    undisturbed = copy_of(furnished, tmp_path / "undisturbed")
+    with in_store(f"sqlite:///{undisturbed}/mlflow.db", undisturbed):
+        conduct_sweep(sweep_of(**given))
+        assert {trial.state for trial in Lab(undisturbed).study().trials} == expected
+    kill_and_resume(lab, kills=1, seed=2, total=num_lines(Lab(undisturbed).journal), **given)
+    check_equals_undisturbed(lab, undisturbed)
+
+
+def test_a_sweep_by_qmc_tries_the_same_with_any_number_of_workers(lab, furnished, tmp_path):
+    given = {"sweep__sampler": "qmc", "sweep__trials": "4", "train__rounds": "1"}
+    alone = copy_of(furnished, tmp_path / "alone")
+    with in_store(f"sqlite:///{alone}/mlflow.db", alone):
+        conduct_sweep(sweep_of(**given))
+        trials = Lab(alone).history()["trials"]
+    lab.start(sweep__workers="2", **given).finish()
+    assert lab.history()["trials"] == trials
 
 
 @pytest.mark.slow
@@ -336,7 +364,18 @@ def test_mlflow_run_sweeps_and_the_line_it_prints_trains_with_the_best(project):
     project.run(*shlex.split(line))
 
 
+def test_a_sampler_that_resumes_from_a_pickle_is_refused():
+    refused = r"sampler=cmaes is not accepted, expected tpe, gp, qmc or random \(Optuna resumes cmaes from a pickle in the study"
+    with pytest.raises(SettingsError, match=refused):
+        read_settings(given={"sweep.sampler": "cmaes"})
+
+
+def test_gp_is_refused_beside_a_pruner():
+    with pytest.raises(SettingsError, match="sampler=gp learns from complete trials alone, and would propose again what pruner=hyperband"):
+        sweep_of(sweep__sampler="gp", sweep__pruner="hyperband")
+
+
 def test_mlflow_run_refuses_a_sweep_in_one_line_and_leaves_no_run_open(project):
     line = project.refuse(*mlflow_run("-e", "sweep", test_dataset="CREMA", model="tiny", sampler="annealing"))
-    assert line == "error: sampler=annealing is not accepted, expected 'tpe' or 'random'"
+    assert line == "error: sampler=annealing is not accepted, expected 'tpe', 'gp', 'qmc' or 'random'"
     assert "RUNNING" not in {run.info.status for run in project.runs()}

@@ -9,6 +9,7 @@ from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.registry import corpus_named
 from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.experiments.card_metadata import front_matter
 from ser_mlops.experiments.plan import Training
 from ser_mlops.models.aliases import ALIASES, LICENCES
 from ser_mlops.models.vectors import VECTORS
@@ -48,7 +49,7 @@ def model_card(
     return (
         "\n\n".join(
             [
-                f"---\nlibrary_name: {about.library}\npipeline_tag: audio-classification\ntags: [speech-emotion-recognition]\n---",
+                f"---\n{front_matter(training, title, about.library, train.model, _shown(scores), note)}\n---",
                 f"# {title}",
                 *([SYNTHETIC] if note else []),
                 f"{_emotions(training)} Experiment type `{train.experiment_type}`, {about.model}",
@@ -167,15 +168,19 @@ def _versions(versions: Mapping[str, Version]) -> str:
     )
 
 
+def _shown(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Return the scores by test set; those of all together where there are several."""
+    return {name: values for name, values in scores.items() if name or len(scores) > 2}
+
+
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
-    shown = [name for name in scores if name or len(scores) > 2]
     recalls = {name: value for name, value in scores[""].items() if name.startswith("recall/")}
     return (
         markdown(
             pd.DataFrame(
                 [
-                    {"test set": name or "all together"} | {score: scores[name][score] for score in TABLE_SCORES if score in SELECTABLE}
-                    for name in shown
+                    {"test set": name or "all together"} | {score: values[score] for score in TABLE_SCORES if score in SELECTABLE}
+                    for name, values in _shown(scores).items()
                 ]
             )
         )

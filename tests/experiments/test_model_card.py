@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 
 from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
@@ -20,7 +21,7 @@ WHOLE = "A recording of at most 30 s is classified as it was evaluated. A longer
 WINDOWS = "A recording of at most 8 s is classified as it was evaluated. A longer one was evaluated by the mean of its windows' logits; "
 
 
-def card_of(monkeypatch: pytest.MonkeyPatch, frame: pd.DataFrame, given: Mapping[str, str]) -> tuple[str, Settings]:
+def card_of(monkeypatch: pytest.MonkeyPatch, frame: pd.DataFrame, given: Mapping[str, str], note: str = "") -> tuple[str, Settings]:
     monkeypatch.chdir(ROOT)
     (training,) = plan_trainings(
         {"TESS": frame},
@@ -33,9 +34,9 @@ def card_of(monkeypatch: pytest.MonkeyPatch, frame: pd.DataFrame, given: Mapping
         seed=1,
     )
     settings = read_settings(given=given)
-    scores = {name: {**dict.fromkeys(TABLE_SCORES, 0.5), "recall/anger": 0.5} for name in ("", "TESS")}
+    scores = {name: {**dict.fromkeys(TABLE_SCORES, 0.5), "accuracy": 0.25, "recall/anger": 0.5} for name in ("", "TESS")}
     versions = {"TESS": Version(Path("f"), "0" * 32, Path("a"), "1" * 32)}
-    return model_card(training, 0, 1, scores, settings, versions, ""), settings
+    return model_card(training, 0, 1, scores, settings, versions, note), settings
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,41 @@ def test_a_card_names_the_emotions_that_the_model_has_heard_and_warns_of_the_oth
     assert heard
     assert unheard
     assert f"Classifies speech into {', '.join(heard)}. It was trained on no clip of {' or '.join(unheard)}, and an answer" in card
+
+
+@pytest.mark.parametrize(
+    ("model", "base_model", "library"),
+    [
+        ("HuB-LL", "facebook/hubert-large-ll60k", "transformers"),
+        ("someone/theirs", "someone/theirs", "transformers"),
+        ("tests/models", None, "transformers"),
+        ("tiny", None, "transformers"),
+        ("baseline", None, "sklearn"),
+    ],
+)
+def test_the_hub_reads_from_a_card_what_it_was_trained_on_and_how_it_scored(monkeypatch, model, base_model, library):
+    text, _ = card_of(monkeypatch, toy_frame(), {"train.model": model})
+    data = ModelCard(text).data
+    assert (data.base_model, data.library_name, data.pipeline_tag) == (base_model, library, "audio-classification")
+    assert (data.language, data.datasets, data.metrics) == (["en"], ["TESS"], ["recall", "accuracy", "f1"])
+    assert data.license is None
+    assert data.tags == ["speech-emotion-recognition"]
+    results = {result.metric_name: result for result in data.eval_results}
+    assert {name: result.metric_value for name, result in results.items()} == {
+        "UAR (unweighted average recall)": 0.5,
+        "Accuracy (WA)": 0.25,
+        "F1, macro average": 0.5,
+    }
+    for result in results.values():
+        assert (result.task_type, result.dataset_name, result.dataset_split) == ("audio-classification", "TESS", "test")
+        assert result.dataset_args == {"fold": 0}
+    again = ModelCard(f"---\n{data.to_yaml()}\n---\n")
+    assert again.data.to_dict() == data.to_dict()
+
+
+def test_the_hub_is_told_that_a_model_heard_synthetic_sounds(monkeypatch):
+    text, _ = card_of(monkeypatch, toy_frame(), {"train.model": "tiny"}, note="synthetic data")
+    data = ModelCard(text).data
+    assert data.datasets == ["synthetic-TESS"]
+    assert "synthetic" in data.tags
+    assert {(result.dataset_type, result.dataset_name) for result in data.eval_results} == {("synthetic-TESS", "TESS (synthetic)")}

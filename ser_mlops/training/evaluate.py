@@ -13,6 +13,7 @@ from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
+from ser_mlops.models.threads import threads_for
 from ser_mlops.training.batching import Clips, cut_windows, plan_evaluation
 from ser_mlops.training.distributed import World
 from ser_mlops.training.feature_norm import AnyFeatures
@@ -92,6 +93,7 @@ class Evaluation:
         advice = "lower eval_batch_size, or set evaluate_long=windows with max_seconds, or precision=bfloat16"
         with (
             advising("in an evaluation", advice),
+            threads_for(sum(classifier.num_parameters())),
             closing(self.inputs.batches(self.plan)) as batches,
             autocast(self.world.device, self.precision),
         ):

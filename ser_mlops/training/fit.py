@@ -5,7 +5,7 @@ Shape letters: B batch, E emotions.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from ser_mlops.models.adapters import add_lora, merge_lora
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
-from ser_mlops.models.threads import one_thread
+from ser_mlops.models.threads import one_thread, threads_for
 from ser_mlops.scores.metrics import score
 from ser_mlops.seeds import derive
 from ser_mlops.training import checkpoints
@@ -86,7 +86,7 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
     )
     with watching_signals() as stop, advising(f"in round {round.number} with {recipe.batch_size} clips per batch", advice):
         trainer = _Trainer(classifier, round, world, folder, recorder, workers, checkpoint_every)
-        with one_thread() if trainer.inputs.stage == "pooled" else nullcontext():
+        with one_thread() if trainer.inputs.stage == "pooled" else threads_for(sum(classifier.num_parameters())):
             trainer.run(stop)
     history = trainer.state.history
     best = best_epoch(history, recipe.select_by)

@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.comparison import DIFFERS, judge_pairs
 from ser_mlops.scores.intervals import estimate, interval
-from ser_mlops.scores.metrics import NUM_EMOTIONS, SQUARE, scores_of
+from ser_mlops.scores.metrics import scores_of
 from ser_mlops.scores.tables import markdown
 from ser_mlops.scores.units import Units
 
@@ -32,6 +33,7 @@ MARKS = "<!-- coverage:start -->", "<!-- coverage:end -->"
 SCORES = ("uar", "accuracy")
 EASE = np.linspace(-0.2, 1.0, 6)
 TAKES = np.array([10, 6, 6, 6, 4, 4])
+NUM_EMOTIONS = len(EMOTIONS)
 ROUNDS, CONFUSED_WITH = 3, NUM_EMOTIONS - 1
 SPEAKER_SD, SPEAKER_EMOTION_SD, SPEAKER_SYSTEM_SD = 0.5, 0.3, 0.6
 DRAWS = 999
@@ -40,7 +42,7 @@ DRAWS = 999
 def tested(random: np.random.Generator, speakers: int, logits: np.ndarray) -> np.ndarray:
     """Return the sums [U, R, F] of rounds in which clips are answered right with these logits [U, R, E]; else surprise is answered."""
     right = random.binomial(TAKES, expit(logits))
-    sums = np.zeros((speakers, ROUNDS, 2 * SQUARE + 1))
+    sums = np.zeros((speakers, ROUNDS, 2 * NUM_EMOTIONS**2 + 1))
     for label in range(len(EASE)):
         sums[..., label * NUM_EMOTIONS + label] = right[..., label]
         sums[..., label * NUM_EMOTIONS + CONFUSED_WITH] = TAKES[label] - right[..., label]

@@ -32,6 +32,8 @@ def announce(settings: Settings, what: str) -> None:
 def announce_trainings(experiment: "Experiment") -> None:
     """Print who is trained on and who is tested, in clips."""
     trainings = experiment.trainings
+    if experiment.emotions_note:
+        _say(experiment.emotions_note)
     for training in trainings if len(trainings) <= MAX_LINES else ():
         counts = (f"{side} {len(frame)}" for side, frame in training.sides.items())
         _say(f"clips of {training.name}: {', '.join(counts)}")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.data.progress import progress
+from ser_mlops.emotions import Space
 from ser_mlops.errors import SettingsError, TrackingError
 from ser_mlops.experiments.recording import draw
 from ser_mlops.scores.comparison import Comparison, compare
@@ -17,7 +18,17 @@ from ser_mlops.scores.figures.comparison import comparison_figures
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
-from ser_mlops.tracking.store import PREDICTIONS_FOLDER, MlflowClient, Run, children_of, find_run, open_store, parents_tagged, read_artifact
+from ser_mlops.tracking.store import (
+    PREDICTIONS_FOLDER,
+    MlflowClient,
+    Run,
+    children_of,
+    find_run,
+    open_store,
+    parents_tagged,
+    read_artifact,
+    space_of,
+)
 
 NAME_CHARACTERS = 60
 TRAINED_BY = ("train", "baseline")
@@ -112,6 +123,18 @@ def _differing(run: Run, runs: Sequence[Run]) -> str:
     return text if len(text) <= NAME_CHARACTERS // 2 else ""
 
 
+def refuse_mixed(named: Mapping[str, Run]) -> None:
+    """Raise SettingsError where experiments tell different emotions apart: their scores are of different tasks."""
+    spaces: dict[Space, list[str]] = defaultdict(list)
+    for name, run in named.items():
+        spaces[space_of(run)].append(name)
+    if len(spaces) > 1:
+        groups = "; ".join(
+            f"{space}: {', '.join(f'{name} ({named[name].info.run_id})' for name in names)}" for space, names in spaces.items()
+        )
+        raise SettingsError(f"experiments on different emotions cannot be compared, expected those of one line: {groups}")
+
+
 def warning_about(runs: Iterable[Run]) -> str:
     """Return what is said beside everything that comes of such runs: that data are synthetic, if any are."""
     return "synthetic data" if any(run.data.tags.get("data") == "synthetic" for run in runs) else ""
@@ -128,6 +151,7 @@ def conduct_comparison(
     """Compare experiments and log the tables, the page and the `figures` (png, pdf or both) as a run of kind `compare`."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
+    refuse_mixed(named)
     rounds = {name: read_rounds(client, run) for name, run in named.items()}
     with progress(math.comb(len(named), 2) * resamples, "comparing", "permutation") as bar:
         comparison = compare(rounds, seed, resamples, divisions_of(named), bar.update)

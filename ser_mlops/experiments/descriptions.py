@@ -14,10 +14,11 @@ MOST_FAILURES = 6
 """Lines of a description about rounds that learned nothing; the terminal and the table name all."""
 
 
-def describe_summary(name: str, summary: ExperimentSummary, note: str, links: str) -> str:
+def describe_summary(name: str, summary: ExperimentSummary, note: str, links: str, emotions: str = "") -> str:
     """Return the description of a parent: its score, `links`, a table of the test sets, and one of the UAR in every round.
 
-    MLflow would cut a description in the middle of a row, so rows that do not fit are left out and counted.
+    `emotions` is what is said of those that are left out or merged. MLflow would cut a description in the middle of a row, so rows that do
+    not fit are left out and counted.
     """
     rows, summaries, chances = summary.rows, summary.by_test, summary.chances
     headline = name
@@ -30,7 +31,7 @@ def describe_summary(name: str, summary: ExperimentSummary, note: str, links: st
             f"**{headline}**{warning}  ",
             links,
             "",
-            *(f"- {caution}" for caution in [*_shortened(summary.failures), *_cautions(summaries)]),
+            *(f"- {caution}" for caution in [*filter(None, [emotions]), *_shortened(summary.failures), *_cautions(summaries)]),
             "",
             "",
         ]

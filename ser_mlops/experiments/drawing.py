@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.results import Result, cross_table, results_by_test, rounds_of
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
-from ser_mlops.scores.predictions import LOGITS, confusion_of
+from ser_mlops.scores.predictions import LOGIT, confusion_of, emotions_of, logits_of
 from ser_mlops.training.recorder import LAYER_WEIGHT
 
 if TYPE_CHECKING:
@@ -38,11 +37,12 @@ class RoundDrawing:
 
     @classmethod
     def of(cls, result: Result, note: str, figures: str) -> "RoundDrawing":
-        counts = {side: np.bincount(frame["labels"], minlength=len(EMOTIONS)) for side, frame in result.training.sides.items()}
+        emotions = result.training.space.classes
+        counts = {side: np.bincount(frame["labels"], minlength=len(emotions)) for side, frame in result.training.sides.items()}
         title = f"{result.training.name}, round {result.round}"
-        columns = ["labels", "predicted", *LOGITS]
+        columns = ["labels", "predicted", *(f"{LOGIT}{emotion}" for emotion in emotions)]
         tables = {name: table[columns] for name, table in result.tables.items()}
-        return cls(title, result.history, result.best_epoch, pd.DataFrame(counts, index=list(EMOTIONS)), tables, note, figures)
+        return cls(title, result.history, result.best_epoch, pd.DataFrame(counts, index=list(emotions)), tables, note, figures)
 
     @property
     def has_curves(self) -> bool:
@@ -109,6 +109,6 @@ def _test_figures(name: str, table: pd.DataFrame, title: str, note: str, rounds:
     """Draw confusion matrix and reliability of a table that holds every clip once per round."""
     from ser_mlops.scores.figures.testing import confusion, reliability
 
-    bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
-    yield f"confusion_{name}", confusion(confusion_of(table), title, note, rounds)
+    bins = calibration(logits_of(table), table["labels"].to_numpy())
+    yield f"confusion_{name}", confusion(confusion_of(table), emotions_of(table), title, note, rounds)
     yield f"reliability_{name}", reliability(bins, expected_calibration_error(bins), title, note, rounds)

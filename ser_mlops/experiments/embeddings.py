@@ -20,6 +20,7 @@ from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.frames import read_frame
 from ser_mlops.data.lock import Version, read_versions
 from ser_mlops.data.progress import progress
+from ser_mlops.emotions import SEVEN
 from ser_mlops.errors import SettingsError, counted, one_of
 from ser_mlops.experiments.corpora import name_corpora
 from ser_mlops.experiments.experiment import DATA_SECTIONS
@@ -35,11 +36,12 @@ from ser_mlops.seeds import rng
 from ser_mlops.serving.champion import best_round, fetched
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
+from ser_mlops.tracking.names import EMOTIONS_TAG
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
 from ser_mlops.tracking.runlog import RunLog
-from ser_mlops.tracking.store import find_run, open_store
+from ser_mlops.tracking.store import find_run, open_store, space_of
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.embeddings import layer_of, open_layers, outputs_of, pool_every_layer
@@ -156,8 +158,10 @@ def conduct_embedding(settings: Settings) -> Probed:
     params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
     versions = read_versions(choose_corpora(settings), params)
     trained_on = corpora_trained_on(chosen.run_id, versions) if chosen.run_id else ()
+    space = space_of(find_run(open_store(), chosen.run_id)) if chosen.run_id else SEVEN
     warning = "synthetic data" if any(is_synthetic(Path(settings.data.raw), corpus) for corpus in versions) else ""
     tags = {"kind": KIND, "data": "synthetic" if warning else "real", "model": chosen.run_id or chosen.model}
+    tags[EMOTIONS_TAG] = str(space)
     tags |= {f"dvc.{corpus}": version.frame_md5 for corpus, version in versions.items()} | commit_tags() | machine_tags()
     name = f"embed {name_corpora(list(versions))} by {chosen.run_id or chosen.model}"
     with open_notebook(name=name, tags=tags, folder=Path(settings.paths.checkpoints) / OUTBOX) as notebook:
@@ -170,7 +174,7 @@ def conduct_embedding(settings: Settings) -> Probed:
         for corpus, path in tables.items():
             write_embeddings(embedded.frames[corpus], embedded.features, path)
             print(f"{path}: {len(embedded.frames[corpus])} clips, {counted(embedded.num_layers, 'layer')} of {embedded.width} numbers")
-        tasks, notes = plan_probes(embedded.frames, chosen.seed, is_by_speaker=settings.frames.split == "groups")
+        tasks, notes = plan_probes(embedded.frames, chosen.seed, is_by_speaker=settings.frames.split == "groups", space=space)
         probed = Probed(probe_layers(embedded.features, tasks, embedded.num_layers, embedded.width), tuple(notes), trained_on)
         layer = chosen.layer if chosen.layer is not None else probed.best_layer or 0
         page = _page(name, embedded, probed, layer, tables, warning)

@@ -5,7 +5,7 @@ torch, transformers and MLflow are imported only where they are needed, so that 
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from ser_mlops.data.demo.mark import is_synthetic
 from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.frames import read_frame
 from ser_mlops.data.lock import Version, read_versions
+from ser_mlops.data.selection import left_out
+from ser_mlops.emotions import SEVEN
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.corpora import corpora_named, name_corpora
 from ser_mlops.experiments.plan import SPEAKERS, Training, plan_trainings
@@ -25,7 +27,7 @@ from ser_mlops.models.vectors import vectors_named
 from ser_mlops.settings.reading import applicable_settings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
-from ser_mlops.tracking.names import CHILD_KEY_TAG, STUDY_TAG, TITLE_TAG, UAR_TAG, VALIDATION_TAG
+from ser_mlops.tracking.names import CHILD_KEY_TAG, EMOTIONS_TAG, STUDY_TAG, TITLE_TAG, UAR_TAG, VALIDATION_TAG
 from ser_mlops.tracking.provenance import code_hash, commit_tags, machine_tags, slurm_job
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class Experiment:
     trainings: list[Training]
     versions: Mapping[str, Version]
     is_synthetic: bool
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Clips of emotions that it does not train or test on, by corpus and emotion."""
 
     @property
     def note(self) -> str:
@@ -70,7 +74,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """Name the parent run: kind, corpora, model, freezing and, under Slurm, the job."""
+        """Name the parent run: kind, corpora, model, freezing, classes where they are not the seven emotions and, under Slurm, the job."""
         train = self.settings.train
         trained = [corpus for corpus in self.versions if any(corpus in training.train_datasets for training in self.trainings)]
         tested = list(dict.fromkeys(name for training in self.trainings for name in training.tests))
@@ -78,9 +82,24 @@ class Experiment:
         corpora = name_corpora(trained) if is_within else f"{name_corpora(trained)} to {name_corpora(tested)}"
         frozen = "" if self.is_baseline or train.freeze == "none" else f"{train.freeze} frozen"
         adapter = "" if self.is_baseline or train.adapter == "none" else train.adapter
-        words = [train.experiment_type, corpora, train.model, frozen, adapter]
+        classes = "" if train.space == SEVEN else f"{len(train.space.classes)} classes"
+        words = [train.experiment_type, corpora, train.model, frozen, adapter, classes]
         job = slurm_job()
         return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic, f"job {job}" if job else ""]))
+
+    @property
+    def emotions_note(self) -> str:
+        """Which emotions it tells apart, and how many clips of others are left out; empty for all seven."""
+        space = self.settings.train.space
+        if space == SEVEN:
+            return ""
+        counts = [
+            f"{corpus} {', '.join(f'{emotion} {count}' for emotion, count in others.items())}"
+            for corpus, others in self.left_out.items()
+            if others
+        ]
+        left = f"; clips of others, which are left out: {'; '.join(counts)}" if counts else "; no clip is left out"
+        return f"emotions: {space}{left}"
 
     @property
     def run_name(self) -> str:
@@ -136,6 +155,7 @@ class Experiment:
             "calm": settings.catalogue.calm,
             "contempt": settings.catalogue.contempt,
             "labels": settings.catalogue.labels,
+            EMOTIONS_TAG: str(settings.train.space),
             **{f"dvc.{corpus}": version.frame_md5 for corpus, version in self.versions.items()},
             "code": code_hash(),
             **commit_tags(),
@@ -249,8 +269,9 @@ def prepare(settings: Settings) -> Experiment:
         raise SettingsError(f"{asked}: frames.split=stratified holds out one part, expected fold=0")
     params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
     versions = read_versions(corpora, params)
+    frames = {corpus: read_frame(version.frame) for corpus, version in versions.items()}
     trainings = plan_trainings(
-        {corpus: read_frame(version.frame) for corpus, version in versions.items()},
+        frames,
         experiment_type=train.experiment_type,
         train_datasets=train.train_datasets,
         test_dataset=train.test_dataset,
@@ -258,9 +279,11 @@ def prepare(settings: Settings) -> Experiment:
         fold=train.fold,
         validation_share=train.validation_share,
         seed=train.seed,
+        space=train.space,
     )
     synthetic = [corpus for corpus in corpora if is_synthetic(Path(settings.data.raw), corpus)]
-    experiment = Experiment(settings, trainings, versions, bool(synthetic))
+    others = {corpus: left_out(frame, train.space) for corpus, frame in frames.items()}
+    experiment = Experiment(settings, trainings, versions, bool(synthetic), others)
     reserved = {*experiment.own_tags(), *RESERVED_TAGS}
     if taken := sorted(key for key in train.tags if key in reserved or key.startswith("mlflow.")):
         raise SettingsError(f"tags: {', '.join(taken)} cannot be given, as every run has such tags: use another name")
@@ -275,4 +298,9 @@ def prepare(settings: Settings) -> Experiment:
         refuse_changed(versions, train.resume)
         if settings.launch.launcher == "local":
             restore_threads(train.resume)
+    if train.register is not None:
+        from ser_mlops.serving.champion import refuse_other_emotions
+        from ser_mlops.tracking.store import open_store
+
+        refuse_other_emotions(open_store(), train.register, train.space)
     return experiment

@@ -16,7 +16,8 @@ from ser_mlops.data.corpora.base import UNKNOWN
 from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.frames import TEST_PARTS
 from ser_mlops.data.progress import progress
-from ser_mlops.emotions import EMOTIONS
+from ser_mlops.data.selection import within
+from ser_mlops.emotions import SEVEN, Space
 from ser_mlops.models.probes import balanced_accuracy, folds_by_group, folds_within_classes, held_out_answers, side_by_side
 from ser_mlops.scores.predictions import prediction_table
 from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
@@ -83,17 +84,19 @@ class Probed:
         return self.scores[self.scores["layer"] == layer].drop(columns=["layer", "classes"])
 
 
-def plan_probes(frames: Mapping[str, pd.DataFrame], seed: int, *, is_by_speaker: bool) -> tuple[list[Task], list[str]]:
+def plan_probes(
+    frames: Mapping[str, pd.DataFrame], seed: int, *, is_by_speaker: bool, space: Space = SEVEN
+) -> tuple[list[Task], list[str]]:
     """Return what can be read from the clips of corpora, and why the rest cannot.
 
-    `is_by_speaker` says that the frames' folds keep speakers apart; otherwise folds are drawn for it.
+    `is_by_speaker` says that the frames' folds keep speakers apart; otherwise folds are drawn for it. Emotions are those of the space.
     """
     tasks, notes = [], []
     for corpus, frame in frames.items():
-        labels_N = frame["labels"].to_numpy()
-        folds_N = _emotion_folds(frame, seed, is_by_speaker)
+        felt = within(frame, space)
+        labels_N, folds_N = felt["labels"].to_numpy(), _emotion_folds(felt, seed, is_by_speaker)
         if _can_be_probed(labels_N, folds_N):
-            tasks.append(_task(EMOTION, corpus, frame, labels_N, folds_N))
+            tasks.append(_task(EMOTION, corpus, felt, labels_N, folds_N))
         else:
             notes.append(f"emotion in {corpus} is not probed: it has no two folds that share no speaker")
         known = frame[~frame["speaker"].str.endswith(f"/{UNKNOWN}")]
@@ -169,9 +172,10 @@ def _score(task: Task, answers_NC: np.ndarray) -> "dict[str, float] | Summary":
     tested = task.tested_N
     if task.probe != EMOTION:
         return {"score": balanced_accuracy(answers_NC[tested], task.classes_N[tested]), "ci_low": np.nan, "ci_high": np.nan}
-    logits_NE = np.full((int(tested.sum()), len(EMOTIONS)), LEAST_LOGIT)
+    emotions = list(task.frame["emotions"].cat.categories)
+    logits_NE = np.full((int(tested.sum()), len(emotions)), LEAST_LOGIT)
     logits_NE[:, np.unique(task.classes_N)] = np.maximum(answers_NC[tested], LEAST_LOGIT)
-    table = prediction_table(task.frame[tested], logits_NE)
+    table = prediction_table(task.frame[tested], logits_NE, emotions)
     return summarise_rounds([table])
 
 

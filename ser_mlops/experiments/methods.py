@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ser_mlops.data.corpora.registry import corpus_named
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import TrackingError, counted
 from ser_mlops.experiments.artifacts import ENVIRONMENT_FILE, SETTINGS_FILE
 from ser_mlops.experiments.bibliography import ADAMW_KEY, CHECKPOINTS, CORPORA, EGEMAPS_KEY, LORA_KEY, TOOLS, bibliography
@@ -131,7 +130,11 @@ def _data(record: Record) -> str:
         meant = "those that the actors meant" if rules.labels == "acted" else "those that listeners heard"
         sentences.append(f"The emotions of CREMA-D are {meant}.")
     emotions = max(number for _, _, number in record.tests.values())
-    sentences.append(f"The classes are {_listed(list(EMOTIONS))}; the test sets have up to {emotions} of them.")
+    space = record.settings.train.space
+    sentences.append(f"The classes are {_listed(list(space.classes))}; the test sets have up to {emotions} of them.")
+    sentences += [f"{emotion.capitalize()} was counted as {into}." for emotion, into in space.joined]
+    if space.left_out:
+        sentences.append(f"Clips of {_listed(list(space.left_out))} were left out.")
     return " ".join(sentences)
 
 

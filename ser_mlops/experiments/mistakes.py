@@ -10,17 +10,18 @@ import pandas as pd
 
 from ser_mlops.data.facts import read_facts
 from ser_mlops.data.folders import frame_file
+from ser_mlops.data.selection import within
 from ser_mlops.errors import TrackingError
 from ser_mlops.experiments.comparison import each_clip_once, tables_by_round, warning_about
 from ser_mlops.experiments.recording import draw
 from ser_mlops.files import md5_of
 from ser_mlops.scores.mistakes import Mistakes, find_mistakes
 from ser_mlops.scores.mistakes_page import mistakes_page
-from ser_mlops.scores.predictions import LOGITS
+from ser_mlops.scores.predictions import logits_of
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
-from ser_mlops.tracking.store import MlflowClient, Run, children_of, find_run, open_store, parent_id_of
+from ser_mlops.tracking.store import MlflowClient, Run, children_of, find_run, open_store, parent_id_of, space_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ def read_answers(client: MlflowClient, run_id: str) -> Answers:
         raise TrackingError(f"run {run_id} holds no tested rounds: give the id of a finished experiment (the parent run) or of a round")
     rounds = [each_clip_once([table.assign(run_id=tester) for tester, _, table in tested[round]]) for round in sorted(tested)]
     corpora = sorted(rounds[0]["corpus"].astype("str").unique())
-    facts = read_facts(corpora)
+    facts = within(read_facts(corpora), space_of(run))
     return Answers(run, rounds, facts, _changes(run, corpora, rounds[0], facts))
 
 
@@ -136,7 +137,7 @@ def _confidences(rounds: Sequence[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray
     """Return the confidences of right and of wrong answers, of all rounds."""
     from scipy.special import softmax
 
-    logits = np.concatenate([table[list(LOGITS)].to_numpy(dtype=np.float64) for table in rounds])
+    logits = np.concatenate([logits_of(table, np.float64) for table in rounds])
     labels = np.concatenate([table["labels"].to_numpy() for table in rounds])
     is_right = logits.argmax(axis=1) == labels
     confidences = softmax(logits, axis=1).max(axis=1)

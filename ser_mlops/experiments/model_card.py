@@ -8,7 +8,6 @@ import pandas as pd
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.corpora.registry import corpus_named
 from ser_mlops.data.lock import Version
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.experiments.card_metadata import front_matter
 from ser_mlops.experiments.plan import Training
 from ser_mlops.models.aliases import ALIASES, LICENCES
@@ -129,10 +128,15 @@ def _baseline(settings: Settings) -> _About:
 def _emotions(training: Training) -> str:
     """Say which emotions the model has heard, and which it can answer all the same."""
     counts = training.sides["train"]["emotions"].value_counts()
-    heard = [emotion for emotion in EMOTIONS if counts.get(emotion, 0)]
-    unheard = [emotion for emotion in EMOTIONS if emotion not in heard]
+    heard = [emotion for emotion in training.space.classes if counts.get(emotion, 0)]
+    unheard = [emotion for emotion in training.space.classes if emotion not in heard]
     answers = f" It was trained on no clip of {' or '.join(unheard)}, and an answer of that name means nothing." if unheard else ""
-    return f"Classifies speech into {', '.join(heard)}.{answers}"
+    joined = "".join(f" Its {into} is {emotion}, too." for emotion, into in training.space.joined)
+    others = training.space.left_out
+    outside = (
+        f" Clips of {' or '.join(others)} were left out of training and tests: a recording of them gets one of its names." if others else ""
+    )
+    return f"Classifies speech into {', '.join(heard)}.{answers}{joined}{outside}"
 
 
 def _sides(training: Training) -> str:

@@ -34,6 +34,7 @@ def open_inputs(experiment: Experiment, trainings: Sequence[Training], world: Wo
     classifier = load_classifier(
         train.model,
         seed=train.seed,
+        emotions=train.space.classes,
         layers=train.layers,
         attention_mask=train.attention_mask,
         share_encoder=train.freeze == "encoder",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_mlops.experiments.comparison import choose_runs, divisions_of, names_of, read_rounds_by_test, warning_about
+from ser_mlops.experiments.comparison import choose_runs, divisions_of, names_of, read_rounds_by_test, refuse_mixed, warning_about
 from ser_mlops.experiments.recording import draw
 from ser_mlops.scores.figures.overview import overview_points
 from ser_mlops.scores.overview import Overview, lay_out
@@ -23,6 +23,7 @@ def conduct_overview(chosen: TableSettings, checkpoints: Path, figures: str, tag
     """Lay experiments out and log the table (CSV, Markdown, LaTeX, HTML) and its figure as a run of kind `table`, with `tags`."""
     client = open_store()
     named = rows_of(choose_runs(client, chosen.runs, chosen.tag, fewest=1))
+    refuse_mixed(named)
     experiments: dict[str, dict[str, list[pd.DataFrame]]] = {}
     divided_by, ensembles = divisions_of(named), []
     for name, experiment in named.items():

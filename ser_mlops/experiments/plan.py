@@ -11,16 +11,21 @@
 Corpora with official partitions are trained on their train part, validated on their validation part (drawn from the train part where
 there is none) and always tested on their official test sets, each under a name of its own (MSP_PODCAST_test1). `test_split_source` is
 halved into validation and test; with official partitions its validation part validates, and only what lacks one is halved.
+
+The sides are drawn over all clips. Then those outside the space of emotions are left out of each, so that a space changes neither folds nor
+who validates.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ser_mlops.data.frames import NO_FOLD, TEST_PARTS
+from ser_mlops.data.selection import within
 from ser_mlops.data.splits import check_division, draw_validation, halve
+from ser_mlops.emotions import EMOTIONS, SEVEN, Space
 from ser_mlops.errors import DataError, SettingsError
 from ser_mlops.experiments.corpora import MANY, corpora_of, name_corpora
 
@@ -50,6 +55,8 @@ class Training:
     """Test sets by name. Scores are reported for each and, where there are several, over all their clips together."""
     validation_by: Mapping[str, str]
     """Per corpus that validates, what was kept whole: group, text, clip, or part (official)."""
+    space: Space = SEVEN
+    """The emotions that it tells apart; all sides are frames of these classes."""
 
     @property
     def name(self) -> str:
@@ -96,15 +103,20 @@ def plan_trainings(
     fold: int | str,
     validation_share: float,
     seed: int,
+    space: Space = SEVEN,
 ) -> list[Training]:
     """Return the trainings of a command in the order in which they run; `frames` holds the frame of every corpus in use.
 
     Raises:
         SettingsError: a corpus that is not in use, a fold that is empty, a parameter that does not go with the experiment type.
-        DataError: a group, or identical samples, on two sides.
+        DataError: a group, or identical samples, on two sides; or a side without clips of the space.
     """
     roles = _plan_roles(frames, experiment_type, tuple(train_datasets), test_dataset, test_split_source, fold)
-    return [_draw(role, frames, validation_share, seed) for role in roles]
+    for name, frame in frames.items():
+        if within(frame, space).empty:
+            has = ", ".join(emotion for emotion in EMOTIONS if (frame["emotions"] == emotion).any())
+            raise DataError(f"{name} has no clip of {space}, expected some of its emotions: {has}")
+    return [_restrict(_draw(role, frames, validation_share, seed), space) for role in roles]
 
 
 def _plan_roles(
@@ -195,6 +207,22 @@ def _draw(roles: _Roles, frames: Mapping[str, pd.DataFrame], validation_share: f
     check_division(trained, validated, pd.concat(tests.values(), ignore_index=True), drawn_by)
     trained_on = roles.trained_on or name_corpora(roles.train)
     return Training(roles.test_dataset, roles.train, trained_on, roles.fold, trained, validated, tests, by)
+
+
+def _restrict(training: Training, space: Space) -> Training:
+    """Leave the clips outside the space out of every side."""
+    if space == SEVEN:
+        return training
+    train, validation, *tests = (within(side, space).reset_index(drop=True) for side in training.sides.values())
+    restricted = replace(training, space=space, train=train, validation=validation, tests=dict(zip(training.tests, tests, strict=True)))
+    for side, clips in restricted.sides.items():
+        if clips.empty:
+            had = training.sides[side]["emotions"].value_counts()
+            found = ", ".join(f"{emotion} {count}" for emotion, count in had.items() if count)
+            raise DataError(f"{training.name} has no {side} clip of {space}, expected some of what it has: {found}")
+    if len(heard := train["emotions"].unique()) < 2:
+        raise DataError(f"{training.name}: every training clip is {heard[0]}, expected emotions of which it has two or more")
+    return restricted
 
 
 def _divide(name: str, side: pd.DataFrame, validation_share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, str]:

@@ -103,7 +103,9 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
     with run.model(f"{result.training.name} round {result.round} {settings.train.model}") as folder:
         save_pyfunc(folder, settings.serving.model_dump(exclude={"window_seconds"}), model)
         weights = folder / folder_of(model)
-        save_model_folder(model, weights, Terms(served_window(settings), settings.audio.min_seconds, note, serving_obstacle(settings)))
+        joined = dict(settings.train.space.joined)
+        terms = Terms(served_window(settings), settings.audio.min_seconds, note, serving_obstacle(settings), joined)
+        save_model_folder(model, weights, terms)
         card = model_card(result.training, result.round, result.best_epoch, result.scores, settings, versions, note)
         (weights / CARD).write_text(card, encoding="utf-8")
 
@@ -134,10 +136,10 @@ def draw_missing(client: "MlflowClient", run: RunLog, result: Result, note: str,
         draw(run, round_figures(drawing), figures)
 
 
-def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str, links: str, figures: str) -> str:
+def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str, links: str, figures: str, emotions: str = "") -> str:
     """Log means, spreads and intervals over the rounds, and their figures; return the table of rounds as text.
 
-    The run's description says the same, beginning with the UAR, and holds `links`.
+    The run's description says the same, beginning with the UAR, and holds `links` and what is said of the `emotions`.
     """
     summary = summarise(results)
     run.metrics(summary.metrics)
@@ -150,5 +152,5 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str,
         run.tags({"learned": f"nothing in {sum(bool(result.failure) for result in results)} of {len(results)} rounds"})
     if summary.leading is not None:
         run.tags({UAR_TAG: format_mean(summary.leading.table.loc["uar"])})
-    run.describe(describe_summary(name, summary, note, links))
+    run.describe(describe_summary(name, summary, note, links, emotions))
     return format_summary(summary)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ser_mlops.experiments.plan import Training
 from ser_mlops.scores.metrics import METRICS, TABLE_SCORES, score
-from ser_mlops.scores.predictions import LOGITS, ensemble_of
+from ser_mlops.scores.predictions import emotions_of, ensemble_of, logits_of
 from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Result:
         return {"": self._score(self.pooled)} | {name: self._score(table) for name, table in self.tables.items()}
 
     def _score(self, table: pd.DataFrame) -> dict[str, float]:
-        return score(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy(), self.trained_labels)
+        return score(logits_of(table), table["labels"].to_numpy(), self.trained_labels, emotions_of(table))
 
     @property
     def failure(self) -> str:
@@ -136,7 +136,7 @@ def summarise(results: Sequence[Result]) -> ExperimentSummary:
 def _ensemble_scores(rounds: Sequence[pd.DataFrame], trained: frozenset[int]) -> dict[str, float]:
     """Return the scores of the ensemble of some rounds, without recalls and chance."""
     table = ensemble_of(rounds)
-    scores = score(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy(), trained)
+    scores = score(logits_of(table), table["labels"].to_numpy(), trained, emotions_of(table))
     return {name: value for name, value in scores.items() if name in METRICS and name != "chance"}
 
 

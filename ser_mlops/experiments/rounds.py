@@ -150,7 +150,8 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
             results.append(result)
             bar.update()
         links = links_to_rounds(notebook.experiment_id, notebook.parent.run_id, [run.run_id for run in runs])
-        return record_summary(notebook.parent, experiment.name, results, experiment.note, links, experiment.settings.drawing.figures)
+        figures, emotions = experiment.settings.drawing.figures, experiment.emotions_note
+        return record_summary(notebook.parent, experiment.name, results, experiment.note, links, figures, emotions)
 
 
 def conduct_round(task: RoundTask, run: RunLog, artist: DrawingProcess | None = None) -> Result:
@@ -184,7 +185,7 @@ def train_round(task: RoundTask, run: RunLog | None) -> Result:
         round=task.number,
         best_epoch=fitted.best_epoch,
         history=pd.DataFrame([{"epoch": epoch, **metrics} for epoch, metrics in enumerate(fitted.history, start=1)]),
-        tables={name: prediction_table(frame, logits[name]) for name, frame in tests.items()},
+        tables={name: prediction_table(frame, logits[name], task.training.space.classes) for name, frame in tests.items()},
         fitted=fitted,
         seconds=time.perf_counter() - started,
         is_baseline=task.experiment.is_baseline,

@@ -187,4 +187,6 @@ def _as_word(value: object) -> str:
     """Write a value as the command line reads it."""
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={word}" for key, word in value.items())
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -39,7 +39,8 @@ def record_end(parent: RunLog, sweep: Sweep, study: Study, best: dict[str, Any],
     parent.text(END_FILE, text + "\n")
     note = f" — **{sweep.experiment.note}, proves nothing**" if sweep.experiment.note else ""
     value = f"validation {sweep.metric} {study.best().value:.3f}"
-    head = f"**best of {len(study.trials())} trials: {describe_values(best)}** ({value}){note}\n\n"
+    emotions = f"\n\n{sweep.experiment.emotions_note}" if sweep.experiment.emotions_note else ""
+    head = f"**best of {len(study.trials())} trials: {describe_values(best)}** ({value}){note}{emotions}\n\n"
     tail = f"\nThe best settings, tested:\n\n```\n{table}\n```\n\nTo train with them:\n\n```\n{command}\n```\n"
     parent.describe(head + aligned(_ranked_trials(study, sweep.metric), MAX_TAG_CHARACTERS - len(head) - len(tail), "in trials.csv") + tail)
     return text

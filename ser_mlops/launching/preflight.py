@@ -83,7 +83,9 @@ def check_caches(experiment: Experiment) -> bool:
     if experiment.is_baseline:
         source = VectorSource(experiment.settings.baseline.features)
     else:
-        classifier = load_classifier(train.model, seed=train.seed, layers=train.layers, attention_mask=train.attention_mask)
+        classifier = load_classifier(
+            train.model, seed=train.seed, emotions=train.space.classes, layers=train.layers, attention_mask=train.attention_mask
+        )
         source = FrozenPart(classifier, train.freeze, train.cache_precision, torch.device("cuda" if slurm.gpus else "cpu"))
     absent, obstacle = look_ahead(source, corpora, Path(experiment.settings.paths.cache))
     if obstacle:

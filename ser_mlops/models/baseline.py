@@ -6,14 +6,14 @@ probability 1 / (N + 1) of being seen next, N training clips after which it has 
 
 Files of a saved baseline, none of them a pickle: `pipeline.skops` (scikit-learn's objects, as skops writes them) and `baseline.json`.
 
-Shape letters: N clips, D numbers of a clip, E emotions, K emotions that training clips have.
+Shape letters: N clips, D numbers of a clip, E classes, K classes that training clips have.
 """
 
 import json
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,14 +60,16 @@ class Baseline:
     num_clips: int
     """That it was trained on."""
     temperature: float = 1.0
+    emotions: tuple[str, ...] = EMOTIONS
+    """The names of the classes, whose numbers are the labels."""
 
     def logits(self, vectors_ND: np.ndarray) -> np.ndarray:
         """Return logits_NE, float32: the logarithms of the probabilities."""
         scaled_NK = log_softmax(self._scores(vectors_ND) / self.temperature, axis=1)
         unseen = 1 / (self.num_clips + 1)
         seen_K = self._labels()
-        num_unseen = len(EMOTIONS) - len(seen_K)
-        logits_NE = np.full((len(vectors_ND), len(EMOTIONS)), np.log(unseen))
+        num_unseen = len(self.emotions) - len(seen_K)
+        logits_NE = np.full((len(vectors_ND), len(self.emotions)), np.log(unseen))
         logits_NE[:, seen_K] = scaled_NK + np.log1p(-num_unseen * unseen)
         return logits_NE.astype(np.float32)
 
@@ -83,7 +85,7 @@ class Baseline:
             return float(-log_softmax(scores_NK / np.exp(log_temperature), axis=1)[np.arange(len(places_N)), places_N].mean())
 
         found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
-        return Baseline(self.pipeline, self.features, self.num_clips, float(np.exp(found.x)))
+        return replace(self, temperature=float(np.exp(found.x)))
 
     @property
     def num_parameters(self) -> int:
@@ -107,11 +109,25 @@ class Baseline:
 
         folder.mkdir(parents=True, exist_ok=True)
         io.dump(self.pipeline, folder / PIPELINE_FILE)
-        facts = {"features": self.features, "training_clips": self.num_clips, "temperature": self.temperature}
+        facts = {
+            "features": self.features,
+            "training_clips": self.num_clips,
+            "temperature": self.temperature,
+            "emotions": list(self.emotions),
+        }
         write_text(folder / BASELINE_FACTS, json.dumps(facts, indent=2) + "\n")
 
 
-def fit_baseline(vectors_ND: np.ndarray, labels_N: np.ndarray, *, features: str, classifier: str, C: float, gamma: float | str) -> Baseline:
+def fit_baseline(
+    vectors_ND: np.ndarray,
+    labels_N: np.ndarray,
+    emotions: Sequence[str] = EMOTIONS,
+    *,
+    features: str,
+    classifier: str,
+    C: float,
+    gamma: float | str,
+) -> Baseline:
     """Fit standardisation and classifier to training clips. The same clips in the same order give the same numbers.
 
     Raises:
@@ -119,7 +135,7 @@ def fit_baseline(vectors_ND: np.ndarray, labels_N: np.ndarray, *, features: str,
     """
     present = np.unique(labels_N)
     if len(present) < 2:
-        raise TrainingError(f"every training clip is {EMOTIONS[present[0]]}: {classifier} needs two emotions")
+        raise TrainingError(f"every training clip is {emotions[present[0]]}: {classifier} needs two emotions")
     pipeline = make_pipeline(StandardScaler(), CLASSIFIERS[classifier](C, gamma))
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -127,7 +143,7 @@ def fit_baseline(vectors_ND: np.ndarray, labels_N: np.ndarray, *, features: str,
             pipeline.fit(vectors_ND.astype(np.float64), labels_N)
         except ConvergenceWarning as warning:
             raise TrainingError(f"{classifier} with C={C:g} does not converge in {MAX_ITERATIONS} iterations: lower C") from warning
-    return Baseline(pipeline, features, len(labels_N))
+    return Baseline(pipeline, features, len(labels_N), emotions=tuple(emotions))
 
 
 def open_baseline(folder: Path) -> Baseline:
@@ -142,7 +158,8 @@ def open_baseline(folder: Path) -> Baseline:
     try:
         facts = json.loads((folder / BASELINE_FACTS).read_text(encoding="utf-8"))
         pipeline = io.load(folder / PIPELINE_FILE, trusted=[])
-        return Baseline(pipeline, str(facts["features"]), int(facts["training_clips"]), float(facts["temperature"]))
+        emotions = tuple(map(str, facts.get("emotions", EMOTIONS)))  # older ones have none
+        return Baseline(pipeline, str(facts["features"]), int(facts["training_clips"]), float(facts["temperature"]), emotions)
     except UntrustedTypesFoundException as error:
         raise ModelError(f"{folder / PIPELINE_FILE} holds types that no baseline has: {error}") from error
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:

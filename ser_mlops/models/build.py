@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from ser_mlops.emotions import EMOTIONS, LABELS
+from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import ModelError
 from ser_mlops.models.aliases import TINY, TINY_LAYERS
 from ser_mlops.models.classifier import EmotionClassifier, quiet
@@ -34,9 +34,15 @@ LAYERS = {"checkpoint": None, "last": False, "all": True}
 
 
 def load_classifier(
-    model: str, *, seed: int, layers: str = "checkpoint", attention_mask: bool = True, share_encoder: bool = False
+    model: str,
+    *,
+    seed: int,
+    emotions: tuple[str, ...] = EMOTIONS,
+    layers: str = "checkpoint",
+    attention_mask: bool = True,
+    share_encoder: bool = False,
 ) -> EmotionClassifier:
-    """Load an alias, a hub id or a local folder as a classifier of the seven emotions, ready to be trained.
+    """Load an alias, a hub id or a local folder as a classifier of some of the seven emotions, ready to be trained.
 
     A head that the checkpoint lacks, or that is of other classes, is drawn from `seed`; the global random state stays as it
     was. The same model and seed give the same weights. `layers` is a key of LAYERS.
@@ -48,30 +54,30 @@ def load_classifier(
         ModelError: the name is unknown, files are out of reach or unreadable, or the checkpoint is incomplete.
     """
     if share_encoder:
-        net, extractor, new = _open_shared(model, layers, _version_of(model))
+        net, extractor, new = _open_shared(model, emotions, layers, _version_of(model))
         base = families()[net.config.model_type].base(net)
         shared = {id(weight): weight for weight in (*base.parameters(), *base.buffers())}
         net, extractor = copy.deepcopy((net, extractor), shared)
     else:
-        net, extractor, new = _open(model, layers)
+        net, extractor, new = _open(model, emotions, layers)
     _initialise(net, new, seed)
     return EmotionClassifier(net, extractor, attention_mask=attention_mask)
 
 
-def _open(model: str, layers: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+def _open(model: str, emotions: tuple[str, ...], layers: str) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
     """Return network, feature extractor and the keys that are to be drawn."""
     if model == TINY:
-        net, extractor = _tiny(bool(LAYERS[layers]))
+        net, extractor = _tiny(emotions, bool(LAYERS[layers]))
         return net, extractor, {key for key, _ in net.named_parameters() if key.startswith(NEW_KEYS)}
-    return _read(folder_of(model), model, LAYERS[layers])
+    return _read(folder_of(model), model, emotions, LAYERS[layers])
 
 
 @lru_cache(maxsize=1)
 def _open_shared(
-    model: str, layers: str, version: tuple[tuple[str, int], ...]
+    model: str, emotions: tuple[str, ...], layers: str, version: tuple[tuple[str, int], ...]
 ) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
     """Open a model whose encoder is shared; what is new below the head (a SpecAugment vector, unused while frozen) is drawn once."""
-    net, extractor, new = _open(model, layers)
+    net, extractor, new = _open(model, emotions, layers)
     below = {key for key in new if key.startswith(f"{families()[net.config.model_type].base_name(net)}.")}
     _initialise(net, below, 0)
     return net, extractor, new - below
@@ -84,25 +90,29 @@ def _version_of(model: str) -> tuple[tuple[str, int], ...]:
 
 
 def open_classifier(folder: Path) -> EmotionClassifier:
-    """Open what `EmotionClassifier.save` wrote; a head that was not trained for the seven emotions is refused."""
+    """Open what `EmotionClassifier.save` wrote; a head that was not trained for some of the seven emotions is refused."""
     check_local(folder, str(folder))
-    net, extractor, new = _read(folder, str(folder), None)
+    net, extractor, new = _read(folder, str(folder), None, None)
     if new:
         raise ModelError(f"{folder} is no trained emotion classifier: its {', '.join(sorted(new))} would be new")
     return EmotionClassifier(net, extractor, attention_mask=extractor.return_attention_mask)
 
 
-def _read(folder: Path, model: str, weighs_layers: bool | None) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
-    """Return network, feature extractor and the keys that the checkpoint did not bring."""
+def _read(
+    folder: Path, model: str, emotions: tuple[str, ...] | None, weighs_layers: bool | None
+) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
+    """Return network, feature extractor and the keys that the checkpoint did not bring; without `emotions`, those of its own head stay."""
     with quiet(), torch.random.fork_rng(devices=[]):
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
             _check(config, model)
-            is_same_head = [config.id2label.get(label) for label in range(config.num_labels)] == list(EMOTIONS)
+            own = tuple(config.id2label.get(label) for label in range(config.num_labels))
+            emotions = emotions or (own if _is_space(own) else EMOTIONS)
+            is_same_head = own == emotions
             if weighs_layers is not None:
                 config.use_weighted_layer_sum = weighs_layers
-            config.id2label, config.label2id = dict(enumerate(EMOTIONS)), dict(LABELS)
+            config.id2label, config.label2id = _labels(emotions)
             net, found = AutoModelForAudioClassification.from_pretrained(
                 folder,
                 config=config,
@@ -126,6 +136,16 @@ def _read(folder: Path, model: str, weighs_layers: bool | None) -> tuple[PreTrai
         new |= {"classifier.weight", "classifier.bias"}
     _align(net)
     return net.eval(), extractor, new
+
+
+def _is_space(names: Sequence[str | None]) -> bool:
+    """Say whether classes are two or more of the seven emotions, in their order."""
+    return len(names) > 1 and list(names) == [emotion for emotion in EMOTIONS if emotion in names]
+
+
+def _labels(emotions: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
+    """Return id2label and label2id of a config."""
+    return dict(enumerate(emotions)), {emotion: label for label, emotion in enumerate(emotions)}
 
 
 def _align(net: PreTrainedModel) -> None:
@@ -159,8 +179,9 @@ def _initialise(net: PreTrainedModel, keys: Collection[str], seed: int) -> None:
                 weight.normal_(std=std, generator=generator)
 
 
-def _tiny(weighs_layers: bool) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+def _tiny(emotions: tuple[str, ...], weighs_layers: bool) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     """Build a HuBERT of 24,000 random weights with HuB-LL's norms and 20 ms steps; filters of 20 ms see pitch from the first layer."""
+    id2label, label2id = _labels(emotions)
     config = HubertConfig(
         hidden_size=24,
         num_hidden_layers=TINY_LAYERS,
@@ -182,8 +203,8 @@ def _tiny(weighs_layers: bool) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtracto
         layerdrop=0.0,
         apply_spec_augment=False,
         use_weighted_layer_sum=weighs_layers,
-        id2label=dict(enumerate(EMOTIONS)),
-        label2id=dict(LABELS),
+        id2label=id2label,
+        label2id=label2id,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(TINY_BODY_SEED)

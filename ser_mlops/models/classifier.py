@@ -55,6 +55,11 @@ class EmotionClassifier(nn.Module):
         return self.net.config
 
     @property
+    def emotions(self) -> tuple[str, ...]:
+        """The names of its classes, in the order of the logits."""
+        return tuple(self.config.id2label[label] for label in range(self.config.num_labels))
+
+    @property
     def base(self) -> Any:
         """Everything below the head."""
         return self.family.base(self.net)

@@ -26,7 +26,7 @@ from ser_mlops.errors import DataError, counted
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.intervals import ALPHA, Estimate, estimate, interval
 from ser_mlops.scores.metrics import SELECTABLE, scores_of
-from ser_mlops.scores.predictions import LOGITS, in_one_order
+from ser_mlops.scores.predictions import emotions_of, in_one_order, logits_of
 from ser_mlops.scores.summary import MORE_SPEAKERS, Summary, summarise_rounds
 from ser_mlops.scores.units import Units, unit_sums, units_of
 from ser_mlops.seeds import rng
@@ -125,6 +125,7 @@ def judge_pairs(
 def _in_common(experiments: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[str, list[pd.DataFrame]], tuple[str, ...]]:
     """Return the rounds and clips that all experiments have, in one order, and notes on what was left out."""
     ordered = {name: in_one_order(tables, name) for name, tables in experiments.items()}
+    _refuse_other_emotions(ordered)
     paths = set.intersection(*({*tables[0]["path"]} for tables in ordered.values()))
     num_rounds = min(len(tables) for tables in ordered.values())
     if len(paths) < 2:
@@ -147,6 +148,18 @@ def _in_common(experiments: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[
                 "experiments under different label rules cannot be compared"
             )
     return kept, tuple(notes)
+
+
+def _refuse_other_emotions(experiments: Mapping[str, Sequence[pd.DataFrame]]) -> None:
+    """Raise DataError where experiments tell different emotions apart: their scores are of different tasks."""
+    baseline, *others = experiments
+    emotions = {name: emotions_of(tables[0]) for name, tables in experiments.items()}
+    for name in others:
+        if emotions[name] != emotions[baseline]:
+            raise DataError(
+                f"{name} tells {', '.join(emotions[name])} apart, {baseline} {', '.join(emotions[baseline])}: experiments on different "
+                "emotions cannot be compared"
+            )
 
 
 def _fewest_to_swap(num_pairs: int) -> int:
@@ -287,9 +300,7 @@ def _with_interval(of: Estimate, name: str) -> dict[str, float]:
 def _score_rows(rounds: Mapping[str, Sequence[pd.DataFrame]], summaries: Mapping[str, Summary]) -> pd.DataFrame:
     tables = []
     for name, summary in summaries.items():
-        eces = pd.Series(
-            [expected_calibration_error(calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())) for table in rounds[name]]
-        )
+        eces = pd.Series([expected_calibration_error(calibration(logits_of(table), table["labels"].to_numpy())) for table in rounds[name]])
         scores = summary.table.loc[list(SELECTABLE)]
         scores.loc["ece", ["mean", "sd"]] = [eces.mean(), eces.std(ddof=1)]
         tables.append(scores.reset_index().assign(experiment=name, clips=len(rounds[name][0]), rounds=len(rounds[name])))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.metrics import LOWER_IS_BETTER, scores_of, supports_of
 
 ALPHA = 0.05
@@ -61,12 +62,12 @@ class Estimate:
         )
 
 
-def estimate(sums: np.ndarray, strata_U: np.ndarray, names: Sequence[str]) -> Estimate:
-    """Return the named scores of sums [U, R, F]."""
+def estimate(sums: np.ndarray, strata_U: np.ndarray, names: Sequence[str], emotions: Sequence[str] = EMOTIONS) -> Estimate:
+    """Return the named scores of sums [U, R, F]; `emotions` are the names of the classes."""
     total = sums.sum(axis=0)
-    by_round_MR = scores_of(total, names)
-    left_out_MU = scores_of(_left_out(sums, strata_U), names).mean(axis=-1)
-    supports = (supports_of(sums[:, 0], name) for name in names)
+    by_round_MR = scores_of(total, names, emotions)
+    left_out_MU = scores_of(_left_out(sums, strata_U), names, emotions).mean(axis=-1)
+    supports = (supports_of(sums[:, 0], name, emotions) for name in names)
     shares_MU = np.stack([_shares(counts_UC, strata_U) for counts_UC in supports])
     return Estimate(tuple(names), by_round_MR.mean(axis=-1), left_out_MU, (by_round_MR,), shares_MU, strata_U)
 

@@ -1,10 +1,11 @@
 """The scores of a test (or validation) set: one table of definitions, computed over all clips of the set with a fixed label list.
 
-N clips, E = 7 emotions, G sets of clips, F = 2 * E * E + 1 sums. Every score is a function of *sums* over the clips of a set: the confusion
-counts over all emotions, the confusion counts over the shared emotions (those that both training and test have), and the loss. Sums add up
-and can be subtracted, so a set without one speaker, or with two models' answers swapped, is scored by the same definitions.
+N clips, E emotions (all seven, or the classes of another space), G sets of clips, F = 2 * E * E + 1 sums. Every score is a function of
+*sums* over the clips of a set: the confusion counts over all emotions, the confusion counts over the shared emotions (those that both
+training and test have), and the loss. Sums add up and can be subtracted, so a set without one speaker, or with two models' answers
+swapped, is scored by the same definitions.
 
-- uar: mean recall over the emotions present in the set (balanced accuracy, "UA"); argmax over all seven.
+- uar: mean recall over the emotions present in the set (balanced accuracy, "UA"); argmax over all E.
 - uar_shared: the same over the clips whose emotion both training and test have, argmax restricted to those emotions;
   chance: 1 / their number.
 - accuracy: share of clips that are right ("WA").
@@ -16,29 +17,37 @@ and can be subtracted, so a set without one speaker, or with two models' answers
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isqrt
 
 import numpy as np
 from scipy.special import log_softmax
 
 from ser_mlops.emotions import EMOTIONS
 
-NUM_EMOTIONS = len(EMOTIONS)
-SQUARE = NUM_EMOTIONS**2
 NONE_SHARED = np.array([], dtype=np.int64)
 
 
-def _confusion(sums: np.ndarray) -> np.ndarray:
-    """Return the confusion counts [..., E, E], true labels in rows."""
-    return sums[..., :SQUARE].reshape(*sums.shape[:-1], NUM_EMOTIONS, NUM_EMOTIONS)
+def num_classes_of(sums: np.ndarray) -> int:
+    """Return E of sums [..., F], which hold two squares of it and few other numbers."""
+    return isqrt(sums.shape[-1] // 2)
 
 
-def _supports(sums: np.ndarray) -> np.ndarray:
-    return _confusion(sums).sum(axis=-1)
+def _confusion(sums: np.ndarray, *, is_shared: bool = False) -> np.ndarray:
+    """Return the confusion counts [..., E, E], true labels in rows; those over the shared emotions where `is_shared`."""
+    count = num_classes_of(sums)
+    first = count**2 if is_shared else 0
+    return sums[..., first : first + count**2].reshape(*sums.shape[:-1], count, count)
 
 
-def _recalls(sums: np.ndarray) -> np.ndarray:
+def _supports(sums: np.ndarray, *, is_shared: bool = False) -> np.ndarray:
+    return _confusion(sums, is_shared=is_shared).sum(axis=-1)
+
+
+def _recalls(sums: np.ndarray, *, is_shared: bool = False) -> np.ndarray:
     """Return the recalls [..., E]; that of an emotion without clips is nan."""
-    return np.diagonal(_confusion(sums), axis1=-2, axis2=-1) / _supports(sums)
+    counts = _confusion(sums, is_shared=is_shared)
+    return np.diagonal(counts, axis1=-2, axis2=-1) / counts.sum(axis=-1)
 
 
 def _f1s(sums: np.ndarray) -> np.ndarray:
@@ -47,9 +56,9 @@ def _f1s(sums: np.ndarray) -> np.ndarray:
     return np.where(support > 0, 2 * np.diagonal(counts, axis1=-2, axis2=-1) / (support + counts.sum(axis=-2)), 0)
 
 
-def _over_present(values: np.ndarray, sums: np.ndarray) -> np.ndarray:
+def _over_present(values: np.ndarray, sums: np.ndarray, *, is_shared: bool = False) -> np.ndarray:
     """Return the mean over the emotions that have clips."""
-    present = _supports(sums) > 0
+    present = _supports(sums, is_shared=is_shared) > 0
     return np.where(present, values, 0).sum(axis=-1) / present.sum(axis=-1)
 
 
@@ -57,13 +66,8 @@ def _per_clip(total: np.ndarray, sums: np.ndarray) -> np.ndarray:
     return total / _supports(sums).sum(axis=-1)
 
 
-def _uar(sums: np.ndarray) -> np.ndarray:
-    return _over_present(_recalls(sums), sums)
-
-
-def _shared(sums: np.ndarray) -> np.ndarray:
-    """Return the sums with the shared emotions' confusion counts in front."""
-    return sums[..., SQUARE:]
+def _uar(sums: np.ndarray, *, is_shared: bool = False) -> np.ndarray:
+    return _over_present(_recalls(sums, is_shared=is_shared), sums, is_shared=is_shared)
 
 
 def _clips(sums: np.ndarray) -> np.ndarray:
@@ -88,12 +92,12 @@ class Metric:
 
 METRICS = {
     "uar": Metric(_uar, _supports),
-    "uar_shared": Metric(lambda sums: _uar(_shared(sums)), lambda sums: _supports(_shared(sums)), needs_training=True),
-    "chance": Metric(lambda sums: 1 / (_supports(_shared(sums)) > 0).sum(axis=-1), needs_training=True, in_summary=False),
+    "uar_shared": Metric(partial(_uar, is_shared=True), partial(_supports, is_shared=True), needs_training=True),
+    "chance": Metric(lambda sums: 1 / (_supports(sums, is_shared=True) > 0).sum(axis=-1), needs_training=True, in_summary=False),
     "accuracy": Metric(lambda sums: _per_clip(np.trace(_confusion(sums), axis1=-2, axis2=-1), sums)),
     "f1_macro": Metric(lambda sums: _over_present(_f1s(sums), sums), _supports),
     "f1_weighted": Metric(lambda sums: _per_clip((_f1s(sums) * _supports(sums)).sum(axis=-1), sums), in_tables=False, in_summary=False),
-    "loss": Metric(lambda sums: _per_clip(sums[..., -1], sums), lower_is_better=True, in_summary=False),
+    "loss": Metric(lambda sums: _per_clip(sums[..., 2 * num_classes_of(sums) ** 2], sums), lower_is_better=True, in_summary=False),
 }
 """Every score but the recalls. The lists below follow from it; the setting `select_by` names the selectable ones and a test compares."""
 SELECTABLE = tuple(name for name, metric in METRICS.items() if not metric.needs_training)
@@ -103,11 +107,13 @@ SUMMARY_SCORES = tuple(name for name, metric in METRICS.items() if metric.in_sum
 RECALL = "recall/"
 
 
-def score(logits_NE: np.ndarray, labels_N: np.ndarray, trained_labels: Collection[int]) -> dict[str, float]:
+def score(
+    logits_NE: np.ndarray, labels_N: np.ndarray, trained_labels: Collection[int], emotions: Sequence[str] = EMOTIONS
+) -> dict[str, float]:
     """Return every score of a test (or validation) set; definitions in the module's docstring.
 
-    `trained_labels` are the labels that the training clips have. Where the two sides share no emotion, `uar_shared` and
-    `chance` are left out.
+    `trained_labels` are the labels that the training clips have, `emotions` the names of the classes. Where the two sides share no
+    emotion, `uar_shared` and `chance` are left out.
 
     >>> logits = np.log(np.array([[8, 1, 1, 1, 1, 1, 1], [1, 8, 1, 1, 1, 1, 1], [8, 1, 1, 1, 1, 1, 1]]))
     >>> scores = score(logits, np.array([0, 1, 1]), {0, 1})
@@ -117,11 +123,11 @@ def score(logits_NE: np.ndarray, labels_N: np.ndarray, trained_labels: Collectio
     logits_NE = np.asarray(logits_NE, dtype=np.float64)
     labels_N = np.asarray(labels_N)
     assert len(labels_N) > 0
-    assert logits_NE.shape == (len(labels_N), NUM_EMOTIONS)
+    assert logits_NE.shape == (len(labels_N), len(emotions))
     shared = shared_labels(labels_N, trained_labels)
     sums = sums_of(logits_NE, labels_N, shared, np.zeros(len(labels_N), dtype=np.int64), 1)[0]
-    names = score_names(labels_N, shared, with_chance=True)
-    return dict(zip(names, map(float, scores_of(sums, names)), strict=True))
+    names = score_names(labels_N, shared, emotions, with_chance=True)
+    return dict(zip(names, map(float, scores_of(sums, names, emotions)), strict=True))
 
 
 def shared_labels(labels_N: np.ndarray, trained_labels: Collection[int]) -> np.ndarray:
@@ -129,10 +135,10 @@ def shared_labels(labels_N: np.ndarray, trained_labels: Collection[int]) -> np.n
     return np.intersect1d(labels_N, np.fromiter(trained_labels, dtype=np.int64))
 
 
-def score_names(labels_N: np.ndarray, shared: np.ndarray, *, with_chance: bool = False) -> list[str]:
+def score_names(labels_N: np.ndarray, shared: np.ndarray, emotions: Sequence[str] = EMOTIONS, *, with_chance: bool = False) -> list[str]:
     """Return the scores that a set with these labels has; chance, which no answer changes, only where it is asked for."""
     plain = [name for name, metric in METRICS.items() if len(shared) or not metric.needs_training]
-    recalls = [f"{RECALL}{EMOTIONS[label]}" for label in np.unique(labels_N)]
+    recalls = [f"{RECALL}{emotions[label]}" for label in np.unique(labels_N)]
     return [name for name in plain if name != "chance" or with_chance] + recalls
 
 
@@ -141,37 +147,41 @@ def sums_of(logits_NE: np.ndarray, labels_N: np.ndarray, shared: np.ndarray, set
     losses_N = -log_softmax(logits_NE, axis=1)[np.arange(len(labels_N)), labels_N]
     # numpy's own sum rounds less than bincount, which adds clip by clip
     losses = losses_N.sum(keepdims=True) if num_sets == 1 else np.bincount(sets_N, weights=losses_N, minlength=num_sets)
-    every = np.arange(NUM_EMOTIONS)
+    every = np.arange(logits_NE.shape[1])
     counts = [_confusions(logits_NE, labels_N, among, sets_N, num_sets) for among in (every, shared)]
     return np.column_stack([*counts, losses])
 
 
 def _confusions(logits_NE: np.ndarray, labels_N: np.ndarray, among: np.ndarray, sets_N: np.ndarray, num_sets: int) -> np.ndarray:
     """Return [G, E * E]: the confusion counts of each set's clips that have one of the labels, argmax restricted to these."""
-    kept = np.isin(labels_N, among)
+    count, kept = logits_NE.shape[1], np.isin(labels_N, among)
     if not kept.any():
-        return np.zeros((num_sets, SQUARE))
+        return np.zeros((num_sets, count**2))
     predicted = among[logits_NE[kept][:, among].argmax(axis=1)]
-    cells = (sets_N[kept] * NUM_EMOTIONS + labels_N[kept]) * NUM_EMOTIONS + predicted
-    return np.bincount(cells, minlength=num_sets * SQUARE).reshape(num_sets, SQUARE)
+    cells = (sets_N[kept] * count + labels_N[kept]) * count + predicted
+    return np.bincount(cells, minlength=num_sets * count**2).reshape(num_sets, count**2)
 
 
-def scores_of(sums: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Return [M, ...]: the named scores of sums [..., F]; an emotion without clips has no recall (nan)."""
+def scores_of(sums: np.ndarray, names: Sequence[str], emotions: Sequence[str] = EMOTIONS) -> np.ndarray:
+    """Return [M, ...]: the named scores of sums [..., F]; an emotion without clips has no recall (nan).
+
+    `emotions` are the names of the classes, by which recalls are found.
+    """
+    assert len(emotions) == num_classes_of(sums) or not any(name.startswith(RECALL) for name in names)
     with np.errstate(invalid="ignore", divide="ignore"):
         recalls = _recalls(sums)
         return np.stack(
             [
-                recalls[..., EMOTIONS.index(name.removeprefix(RECALL))] if name.startswith(RECALL) else METRICS[name].of(sums)
+                recalls[..., emotions.index(name.removeprefix(RECALL))] if name.startswith(RECALL) else METRICS[name].of(sums)
                 for name in names
             ]
         )
 
 
-def supports_of(sums: np.ndarray, name: str) -> np.ndarray:
+def supports_of(sums: np.ndarray, name: str, emotions: Sequence[str] = EMOTIONS) -> np.ndarray:
     """Return the clips [..., C] of the classes that a score of sums [..., F] is a mean over; one class, or one per emotion."""
     if name.startswith(RECALL):
-        label = EMOTIONS.index(name.removeprefix(RECALL))
+        label = emotions.index(name.removeprefix(RECALL))
         return _supports(sums)[..., label : label + 1]
     return METRICS[name].supports(sums)
 

@@ -6,7 +6,8 @@ taken from prediction tables, whose rows hold the paths of their clips, and fact
 - A share of wrong answers is a mean over clips and rounds.
 - `agreement` is the share of clips to which two rounds give the same answer, a mean over all pairs of rounds; `kappa` is that of Fleiss
   (1971), the agreement beyond the one that the rounds' answers would have by chance.
-- Listeners' votes are the columns VOTES of the facts: how many listeners heard each emotion, or another one, which counts and may lead.
+- Listeners' votes are columns of the facts (`vote_columns`): how many listeners heard each emotion, or another one, which counts and may
+  lead.
 """
 
 from collections import Counter
@@ -18,9 +19,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from ser_mlops.emotions import EMOTIONS, VOTES
-from ser_mlops.scores.metrics import NUM_EMOTIONS
-from ser_mlops.scores.predictions import LOGITS, in_one_order
+from ser_mlops.emotions import vote_columns
+from ser_mlops.scores.predictions import emotions_of, in_one_order, logits_of
 from ser_mlops.scores.raters import fleiss_kappa
 
 OF_ROUNDS = ("path", "corpus", "speaker", "gender", "language")
@@ -88,59 +88,60 @@ def find_mistakes(rounds: Sequence[pd.DataFrame], facts: pd.DataFrame) -> Mistak
         facts: one row per clip, found by `path`; columns that the prediction tables have too are taken from those.
     """
     ordered = in_one_order(rounds, "rounds")
-    logits_RNE = np.stack([table[list(LOGITS)].to_numpy(dtype=np.float64) for table in ordered])
+    logits_RNE = np.stack([logits_of(table, np.float64) for table in ordered])
     probabilities_RNE = softmax(logits_RNE, axis=2)
     answers_RN = logits_RNE.argmax(axis=2)
     labels_N = ordered[0]["labels"].to_numpy()
-    described = _describe(ordered[0], facts)
-    clips = _clips(described, labels_N, probabilities_RNE, answers_RN)
-    agreement, kappa = _agreement(answers_RN)
+    names_E = np.asarray(emotions_of(ordered[0]), dtype=object)
+    described = _describe(ordered[0], names_E, facts)
+    clips = _clips(described, names_E, labels_N, probabilities_RNE, answers_RN)
+    agreement, kappa = _agreement(answers_RN, len(names_E))
     return Mistakes(
         clips,
-        _wrong_answers(described, labels_N, probabilities_RNE, answers_RN),
-        _pairs(labels_N, probabilities_RNE, answers_RN),
-        _groups(described, labels_N, answers_RN),
+        _wrong_answers(described, names_E, labels_N, probabilities_RNE, answers_RN),
+        _pairs(names_E, labels_N, probabilities_RNE, answers_RN),
+        _groups(described, names_E, labels_N, answers_RN),
         _stability(labels_N, answers_RN),
-        _listeners(described, labels_N, answers_RN),
+        _listeners(described, names_E, labels_N, answers_RN),
         len(rounds),
         agreement,
         kappa,
     )
 
 
-def _describe(table: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+def _describe(table: pd.DataFrame, names_E: np.ndarray, facts: pd.DataFrame) -> pd.DataFrame:
     """Return what is known about each clip of a prediction table, in its order; a clip without facts has empty ones."""
-    known = table[list(OF_ROUNDS)].assign(emotion=_named(table["labels"].to_numpy()))
+    known = table[list(OF_ROUNDS)].assign(emotion=names_E[table["labels"].to_numpy()])
     new = [column for column in facts.columns if column not in (*known.columns, "labels", "emotions")]
     return known.merge(facts[["path", *new]], on="path", how="left", validate="one_to_one")
-
-
-def _named(labels: np.ndarray) -> np.ndarray:
-    return np.asarray(EMOTIONS, dtype=object)[labels]
 
 
 def _of_labels(probabilities_NE: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
     return probabilities_NE[np.arange(len(labels_N)), labels_N]
 
 
-def _clips(described: pd.DataFrame, labels_N: np.ndarray, probabilities_RNE: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
+def _clips(
+    described: pd.DataFrame, names_E: np.ndarray, labels_N: np.ndarray, probabilities_RNE: np.ndarray, answers_RN: np.ndarray
+) -> pd.DataFrame:
     mean_NE = probabilities_RNE.mean(axis=0)
     answers_N = mean_NE.argmax(axis=1)
     return described.assign(
-        answer=_named(answers_N),
+        answer=names_E[answers_N],
         confidence=_of_labels(mean_NE, answers_N),
         p_emotion=_of_labels(mean_NE, labels_N),
         wrong=(answers_RN != labels_N).sum(axis=0),
-        **{f"answer_{number}": _named(answers) for number, answers in enumerate(answers_RN)},
+        **{f"answer_{number}": names_E[answers] for number, answers in enumerate(answers_RN)},
     )
 
 
-def _wrong_answers(described: pd.DataFrame, labels_N: np.ndarray, probabilities_RNE: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
+def _wrong_answers(
+    described: pd.DataFrame, names_E: np.ndarray, labels_N: np.ndarray, probabilities_RNE: np.ndarray, answers_RN: np.ndarray
+) -> pd.DataFrame:
     tables = []
     for number, (probabilities_NE, answers_N) in enumerate(zip(probabilities_RNE, answers_RN, strict=True)):
         table = described[["path", "corpus", "speaker", "emotion"]].assign(
             round=number,
-            answer=_named(answers_N),
+            answer=names_E[answers_N],
             confidence=_of_labels(probabilities_NE, answers_N),
             p_emotion=_of_labels(probabilities_NE, labels_N),
         )
@@ -149,10 +150,10 @@ def _wrong_answers(described: pd.DataFrame, labels_N: np.ndarray, probabilities_
     return pd.concat(tables)[columns].sort_values(["confidence", "path", "round"], ascending=[False, True, True], ignore_index=True)
 
 
-def _pairs(labels_N: np.ndarray, probabilities_RNE: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
-    num_rounds = len(answers_RN)
-    supports = np.bincount(labels_N, minlength=NUM_EMOTIONS)
-    counts = np.bincount((labels_N * NUM_EMOTIONS + answers_RN).ravel(), minlength=NUM_EMOTIONS**2).reshape(NUM_EMOTIONS, NUM_EMOTIONS)
+def _pairs(names_E: np.ndarray, labels_N: np.ndarray, probabilities_RNE: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
+    num_rounds, num_names = len(answers_RN), len(names_E)
+    supports = np.bincount(labels_N, minlength=num_names)
+    counts = np.bincount((labels_N * num_names + answers_RN).ravel(), minlength=num_names**2).reshape(num_names, num_names)
     shares = np.divide(counts / num_rounds, supports[:, None], out=np.full(counts.shape, np.nan), where=supports[:, None] > 0)
     confidences_RN = np.stack([_of_labels(table, answers) for table, answers in zip(probabilities_RNE, answers_RN, strict=True)])
     rows = []
@@ -160,11 +161,11 @@ def _pairs(labels_N: np.ndarray, probabilities_RNE: np.ndarray, answers_RN: np.n
         if label != answer:
             chosen = (labels_N == label) & (answers_RN == answer)
             values = (counts[label, answer] / num_rounds, shares[label, answer], confidences_RN[chosen].mean(), shares[answer, label])
-            rows.append((EMOTIONS[label], EMOTIONS[answer], *values))
+            rows.append((names_E[label], names_E[answer], *values))
     return pd.DataFrame(rows, columns=PAIR_COLUMNS).sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def _groups(described: pd.DataFrame, labels_N: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
+def _groups(described: pd.DataFrame, names_E: np.ndarray, labels_N: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
     wrong_RN = answers_RN != labels_N
     rows = []
     for grouping, column in GROUPINGS.items():
@@ -176,7 +177,7 @@ def _groups(described: pd.DataFrame, labels_N: np.ndarray, answers_RN: np.ndarra
         for value, places in values.groupby(values, observed=True, sort=True).indices.items():
             by_round_R = wrong_RN[:, places].mean(axis=1)
             sd = float(by_round_R.std(ddof=1)) if len(by_round_R) > 1 else np.nan
-            usual = _usual_mistake(labels_N[places], answers_RN[:, places])
+            usual = _usual_mistake(names_E, labels_N[places], answers_RN[:, places])
             speakers = described["speaker"].iloc[places].nunique()
             rows.append((grouping, str(value), len(places), speakers, by_round_R.mean(), sd, usual))
     return pd.DataFrame(rows, columns=GROUP_COLUMNS)
@@ -204,20 +205,20 @@ def _quarters(values: pd.Series, text: str) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(quarters.fillna(-1).astype(int), categories=names, ordered=True), index=values.index)
 
 
-def _usual_mistake(labels_N: np.ndarray, answers_RN: np.ndarray) -> str:
+def _usual_mistake(names_E: np.ndarray, labels_N: np.ndarray, answers_RN: np.ndarray) -> str:
     labels = labels_N.tolist()
     counted = Counter(pair for answers in answers_RN.tolist() for pair in zip(labels, answers, strict=True))
     found = [(count, pair) for pair, count in counted.items() if pair[0] != pair[1]]
     if not found:
         return ""
     _, (label, answer) = max(found, key=lambda item: (item[0], -item[1][0], -item[1][1]))
-    return f"{EMOTIONS[label]} → {EMOTIONS[answer]}"
+    return f"{names_E[label]} → {names_E[answer]}"
 
 
 def _stability(labels_N: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
     wrong_RN = answers_RN != labels_N
     counts_N = wrong_RN.sum(axis=0)
-    highest, lowest = np.where(wrong_RN, answers_RN, -1).max(axis=0), np.where(wrong_RN, answers_RN, NUM_EMOTIONS).min(axis=0)
+    highest, lowest = np.where(wrong_RN, answers_RN, -1).max(axis=0), np.where(wrong_RN, answers_RN, answers_RN.max() + 1).min(axis=0)
     rows = []
     for number in range(len(answers_RN) + 1):
         chosen = counts_N == number
@@ -226,21 +227,22 @@ def _stability(labels_N: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _agreement(answers_RN: np.ndarray) -> tuple[float, float]:
+def _agreement(answers_RN: np.ndarray, num_emotions: int) -> tuple[float, float]:
     """Return the agreement of the rounds and Fleiss' kappa; nan for a single round, and no kappa where all answers are one emotion."""
     num_rounds, num_clips = answers_RN.shape
     if num_rounds < 2:
         return np.nan, np.nan
-    counts_NE = np.stack([np.bincount(answers, minlength=NUM_EMOTIONS) for answers in answers_RN.T])
+    counts_NE = np.stack([np.bincount(answers, minlength=num_emotions) for answers in answers_RN.T])
     pairs = (counts_NE * (counts_NE - 1)).sum() / (num_clips * num_rounds * (num_rounds - 1))
     return float(pairs), fleiss_kappa(counts_NE)
 
 
-def _listeners(described: pd.DataFrame, labels_N: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
-    present = [column for column in VOTES if column in described]
+def _listeners(described: pd.DataFrame, names_E: np.ndarray, labels_N: np.ndarray, answers_RN: np.ndarray) -> pd.DataFrame:
+    columns = list(vote_columns(list(names_E)))
+    present = [column for column in columns if column in described]
     if not present:
         return pd.DataFrame()
-    votes_NE = described.reindex(columns=list(VOTES)).fillna(0).to_numpy(dtype=np.float64)
+    votes_NE = described.reindex(columns=columns).fillna(0).to_numpy(dtype=np.float64)
     has_votes = votes_NE.sum(axis=1) > 0
     if not has_votes.any():
         return pd.DataFrame()
@@ -252,7 +254,7 @@ def _listeners(described: pd.DataFrame, labels_N: np.ndarray, answers_RN: np.nda
     wrong_RV = answers_RV != labels
     sides = {"wrong_where_heard": for_label > 0.5, "wrong_elsewhere": for_label <= 0.5}
     rows = []
-    for name, chosen in [("all", np.ones(len(labels), bool)), *((EMOTIONS[label], labels == label) for label in np.unique(labels))]:
+    for name, chosen in [("all", np.ones(len(labels), bool)), *((names_E[label], labels == label) for label in np.unique(labels))]:
         row = {"emotion": name, "clips": int(chosen.sum()), "votes_for_label": for_label[chosen].mean()}
         row |= {"votes_for_answer": for_answer_RV[:, chosen].mean(), "answer_is_first_choice": is_first_RV[:, chosen].mean()}
         row |= {side: wrong_RV[:, chosen & where].mean() if (chosen & where).any() else np.nan for side, where in sides.items()}

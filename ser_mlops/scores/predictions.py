@@ -8,26 +8,38 @@ from scipy.special import log_softmax, logsumexp
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
-from ser_mlops.scores.metrics import NUM_EMOTIONS
 
-LOGITS = tuple(f"logit_{emotion}" for emotion in EMOTIONS)
-
-
+LOGIT = "logit_"
 CLIP_COLUMNS = ("path", "corpus", "speaker", "gender", "language", "labels")
 
 
-def prediction_table(clips: pd.DataFrame, logits_NE: np.ndarray) -> pd.DataFrame:
-    """Return the prediction table of tested clips (rows of a frame) and their logits, in their order."""
+def prediction_table(clips: pd.DataFrame, logits_NE: np.ndarray, emotions: Sequence[str] = EMOTIONS) -> pd.DataFrame:
+    """Return the prediction table of tested clips (rows of a frame) and their logits, in their order.
+
+    `emotions` are the names of the classes, whose numbers are the labels of the clips.
+    """
     table = clips[list(CLIP_COLUMNS)].reset_index(drop=True)
-    predicted = np.asarray(EMOTIONS, dtype=object)[np.asarray(logits_NE).argmax(axis=1)]
-    return table.assign(predicted=pd.Categorical(predicted, categories=list(EMOTIONS))).join(pd.DataFrame(logits_NE, columns=list(LOGITS)))
+    predicted = np.asarray(emotions, dtype=object)[np.asarray(logits_NE).argmax(axis=1)]
+    logits = pd.DataFrame(logits_NE, columns=[f"{LOGIT}{emotion}" for emotion in emotions])
+    return table.assign(predicted=pd.Categorical(predicted, categories=list(emotions))).join(logits)
+
+
+def emotions_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the names of the classes of a prediction table, in the order of their labels."""
+    return tuple(column.removeprefix(LOGIT) for column in map(str, table.columns) if column.startswith(LOGIT))
+
+
+def logits_of(table: pd.DataFrame, dtype: type | None = None) -> np.ndarray:
+    """Return the logits [N, E] of a prediction table, of the type that they have there or of another."""
+    return table[[f"{LOGIT}{emotion}" for emotion in emotions_of(table)]].to_numpy(dtype=dtype)
 
 
 def confusion_of(table: pd.DataFrame) -> np.ndarray:
     """Count the clips of a prediction table by true label (rows) and predicted label (columns)."""
-    predicted_N = table[list(LOGITS)].to_numpy().argmax(axis=1)
-    cells = np.bincount(table["labels"] * NUM_EMOTIONS + predicted_N, minlength=NUM_EMOTIONS**2)
-    return cells.reshape(NUM_EMOTIONS, NUM_EMOTIONS)
+    logits_NE = logits_of(table)
+    count = logits_NE.shape[1]
+    cells = np.bincount(table["labels"] * count + logits_NE.argmax(axis=1), minlength=count**2)
+    return cells.reshape(count, count)
 
 
 def in_one_order(rounds: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame]:
@@ -45,5 +57,5 @@ def in_one_order(rounds: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame
 def ensemble_of(rounds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the prediction table of an ensemble of rounds: its probabilities are the mean of theirs, its logits their logarithms."""
     tables = in_one_order(rounds, "rounds")
-    log_probabilities_RNE = np.stack([log_softmax(table[list(LOGITS)].to_numpy(dtype=np.float64), axis=1) for table in tables])
-    return prediction_table(tables[0], logsumexp(log_probabilities_RNE, axis=0) - np.log(len(tables)))
+    log_probabilities_RNE = np.stack([log_softmax(logits_of(table, np.float64), axis=1) for table in tables])
+    return prediction_table(tables[0], logsumexp(log_probabilities_RNE, axis=0) - np.log(len(tables)), emotions_of(tables[0]))

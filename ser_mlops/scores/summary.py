@@ -8,7 +8,7 @@ import pandas as pd
 
 from ser_mlops.scores.intervals import Estimate, estimate, interval, mean_of
 from ser_mlops.scores.metrics import METRICS, score_names, shared_labels
-from ser_mlops.scores.predictions import in_one_order
+from ser_mlops.scores.predictions import emotions_of, in_one_order
 from ser_mlops.scores.units import UNKNOWN, Units, unit_sums, units_of
 
 MORE_SPEAKERS = "to test more, use another corpus, or `fold=all` where one fold is held out"
@@ -43,7 +43,8 @@ def summarise_rounds(rounds: Sequence[pd.DataFrame], trained_labels: Collection[
     units = units_of(rounds[0])
     labels_N = rounds[0]["labels"].to_numpy()
     shared = shared_labels(labels_N, trained_labels)
-    of = estimate(unit_sums(rounds, units, shared), units.corpora_U, score_names(labels_N, shared))
+    emotions = emotions_of(rounds[0])
+    of = estimate(unit_sums(rounds, units, shared), units.corpora_U, score_names(labels_N, shared, emotions), emotions)
     return _summary(of, interval_notes(units, of))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.scores.metrics import NONE_SHARED, sums_of
-from ser_mlops.scores.predictions import LOGITS
+from ser_mlops.scores.predictions import logits_of
 
 UNKNOWN = "/unknown"
 """How the name of a speaker ends whom nobody knows."""
@@ -48,8 +48,5 @@ def units_of(table: pd.DataFrame) -> Units:
 
 def unit_sums(rounds: Sequence[pd.DataFrame], units: Units, shared: np.ndarray = NONE_SHARED) -> np.ndarray:
     """Return the sums [U, R, F] of every unit and round; R prediction tables over the same clips."""
-    by_round = [
-        sums_of(table[list(LOGITS)].to_numpy(dtype=np.float64), table["labels"].to_numpy(), shared, units.codes_N, units.count)
-        for table in rounds
-    ]
+    by_round = [sums_of(logits_of(table, np.float64), table["labels"].to_numpy(), shared, units.codes_N, units.count) for table in rounds]
     return np.stack(by_round, axis=1)

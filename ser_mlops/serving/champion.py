@@ -18,19 +18,21 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from ser_mlops.errors import ModelError, TrackingError
+from ser_mlops.emotions import SEVEN, Space
+from ser_mlops.errors import ModelError, SettingsError, TrackingError
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.scores.summary import NO_INTERVAL
 from ser_mlops.scores.tables import points, points_between
 from ser_mlops.serving.predictor import BASELINE_FOLDER, NETWORK_FOLDER, weights_in
 from ser_mlops.serving.pyfunc import FOLDER, Limits
-from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact
+from ser_mlops.tracking.names import EMOTIONS_TAG
+from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact, space_of
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
 UNKNOWN_CODES = frozenset(map(ErrorCode.Name, (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)))
 """Error codes of stores that have no such model, or no such alias of it."""
-KEPT_TAGS: tuple[str, ...] = ("data", "model", "test_dataset", "split")
+KEPT_TAGS: tuple[str, ...] = ("data", "model", "test_dataset", "split", EMOTIONS_TAG)
 """Tags of a round that are copied to its version."""
 
 
@@ -159,12 +161,14 @@ def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
     experiment, and returned as a line.
 
     Raises:
+        SettingsError: it tells other emotions apart than the versions there are.
         TrackingError: the store cannot be used.
     """
     try:
         client = open_store()
         parent = find_run(client, parent_id)
         best = best_round(client, parent)
+        refuse_other_emotions(client, name, space_of(best))
         version = _version_of(client, name, best)
         champion = _champion_of(client, name)
         verdict = judge(client, best, version, champion, seed, resamples)
@@ -178,6 +182,17 @@ def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
             f"try again with `mlflow run . -P resume={parent_id} -P register={name}`"
         ) from error
     return _summary(version, verdict)
+
+
+def refuse_other_emotions(client: MlflowClient, name: str, space: Space) -> None:
+    """Raise SettingsError where versions of a registered model tell other emotions apart: who asks it expects the same answers."""
+    for version in client.search_model_versions(f"name = '{name}'"):
+        own = version.tags.get(EMOTIONS_TAG) or str(SEVEN)  # older versions have no such tag
+        if own != str(space):
+            raise SettingsError(
+                f"register={name}: version {version.version} of it tells {own} apart, this experiment {space}: give another name, such as "
+                f"{name}-{len(space.classes)}"
+            )
 
 
 def _version_of(client: MlflowClient, name: str, best: Run) -> ModelVersion:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.figures.recordings import over_time
 from ser_mlops.scores.figures.style import EMOTION_COLOURS, save
 from ser_mlops.serving.predictor import Predictor
@@ -60,7 +59,7 @@ def _summary(rows: pd.DataFrame) -> str:
 
 def _table(rows: pd.DataFrame) -> str:
     seconds, share = "{:.2f}".format, "{:.4f}".format
-    formats = {"start": seconds, "end": seconds} | dict.fromkeys(EMOTIONS, share)
+    formats = {"start": seconds, "end": seconds} | {column: share for column in rows if column in EMOTION_COLOURS}
     return f'<div class="ser-rows">{rows.to_html(index=False, border=0, formatters=formats)}</div>'
 
 

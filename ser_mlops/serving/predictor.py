@@ -10,7 +10,7 @@ Shape letters: W windows, E emotions.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,7 +24,6 @@ from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.data.audio.format import AUDIO_SUFFIXES, SAMPLE_RATE
 from ser_mlops.data.corpora.base import walk
 from ser_mlops.data.progress import progress
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError, ModelError, SettingsError, one_of
 from ser_mlops.files import replacing, write_text
 from ser_mlops.models.build import open_classifier
@@ -57,6 +56,8 @@ class Terms:
     """What everyone who uses the model must know, for example that it was trained on synthetic data."""
     obstacle: str = ""
     """Why the model cannot classify a recording by itself; empty if it can."""
+    joined: Mapping[str, str] = field(default_factory=dict)
+    """Emotions that it was taught to call by another name: fear -> surprise."""
 
 
 Model: TypeAlias = "EmotionClassifier | Baseline"
@@ -65,7 +66,7 @@ Model: TypeAlias = "EmotionClassifier | Baseline"
 def preprocessing_of(model: Model) -> dict[str, object]:
     """Return what this version of the code does to a recording, in the form of a contract."""
     decoded: dict[str, object] = {
-        "emotions": list(EMOTIONS),
+        "emotions": list(model.emotions),
         "sample_rate": SAMPLE_RATE,
         "channels": "mean of all",
         "resampling": "soxr HQ",
@@ -134,7 +135,7 @@ class Predictor:
         for name, value in preprocessing_of(model).items():
             if contract.get(name) != value:
                 raise ModelError(f"{folder / CONTRACT}: {name} is {contract.get(name)!r}, this version of ser_mlops has {value!r}")
-        terms = Terms(**{field.name: contract[field.name] for field in fields(Terms) if field.name in contract})
+        terms = Terms(**{each.name: contract[each.name] for each in fields(Terms) if each.name in contract})
         if terms.obstacle:
             raise ModelError(f"{folder}: {terms.obstacle}")
         return cls(model, replace(terms, window_seconds=window_seconds or terms.window_seconds), batch_size)
@@ -148,7 +149,8 @@ class Predictor:
             ModelError: a probability is not finite.
         """
         first_W, end_W, clip_W = window_bounds(np.array([len(wave) for wave in waves], dtype=np.int64), self.max_samples)
-        probabilities_WE = np.zeros((len(clip_W), len(EMOTIONS)))
+        emotions = self.model.emotions
+        probabilities_WE = np.zeros((len(clip_W), len(emotions)))
         for batch in plan_evaluation(end_W - first_W, self.batch_size):
             pieces = [waves[clip_W[i]][first_W[i] : end_W[i]] for i in batch]
             probabilities_WE[batch] = self.probabilities_of(pieces)
@@ -156,8 +158,8 @@ class Predictor:
         if not np.isfinite(probabilities_WE).all():
             raise ModelError("the model's weights produce probabilities that are not finite")
         table = pd.DataFrame({"clip": clip_W, "start": first_W / SAMPLE_RATE, "end": end_W / SAMPLE_RATE})
-        table["emotion"] = np.array(EMOTIONS, dtype=object)[probabilities_WE.argmax(axis=1)]
-        return table.join(pd.DataFrame(probabilities_WE, columns=list(EMOTIONS)))
+        table["emotion"] = np.array(emotions, dtype=object)[probabilities_WE.argmax(axis=1)]
+        return table.join(pd.DataFrame(probabilities_WE, columns=list(emotions)))
 
 
 @torch.inference_mode()
@@ -180,7 +182,7 @@ def _read_contract(folder: Path) -> Mapping[str, Any]:
         raise ModelError(f"{folder} has no {CONTRACT}, expected the folder `transformers` or `baseline` of a logged model") from None
     except ValueError as error:
         raise ModelError(f"{folder / CONTRACT} is not valid JSON: {error}") from None
-    missing = [field.name for field in fields(Terms) if field.name not in contract and field.default is MISSING]
+    missing = [each.name for each in fields(Terms) if each.name not in contract and each.default is each.default_factory is MISSING]
     if missing:
         raise ModelError(f"{folder / CONTRACT} lacks {', '.join(missing)}")
     return contract

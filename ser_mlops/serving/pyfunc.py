@@ -27,11 +27,10 @@ from mlflow.models import ModelSignature, set_model
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import scoring_server
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from mlflow.types.schema import ColSpec, DataType, Schema
+from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from ser_mlops.data.audio.decode import decode
 from ser_mlops.data.audio.format import SAMPLE_RATE
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.vectors import EGEMAPS
@@ -40,18 +39,6 @@ from ser_mlops.serving.predictor import Model, Predictor, folder_of, weights_in
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it reports that the example fits the signature
 
 COLUMN = "audio"
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.binary, COLUMN)]),
-    outputs=Schema(
-        [
-            ColSpec(DataType.long, "clip"),
-            ColSpec(DataType.double, "start"),
-            ColSpec(DataType.double, "end"),
-            ColSpec(DataType.string, "emotion"),
-            *(ColSpec(DataType.double, emotion) for emotion in EMOTIONS),
-        ]
-    ),
-)
 PACKAGES = ("huggingface_hub", "mlflow", "numpy", "pandas", "safetensors", "soundfile", "soxr", "torch", "transformers")
 """What this file needs, directly and through the package."""
 BASELINE_PACKAGES = ("scikit-learn", "scipy", "skops", "threadpoolctl")
@@ -158,7 +145,7 @@ def _line_of(message: str) -> str:
 
 def save_pyfunc(folder: Path, limits: Mapping[str, float], model: Model) -> None:
     """Make a folder an MLflow model: write MLmodel, requirements, this file and the package; `save_model_folder` adds the model."""
-    shutil.copytree(_saved_pyfunc(tuple(limits.items()), _packages_of(model), folder_of(model)).name, folder)
+    shutil.copytree(_saved_pyfunc(tuple(limits.items()), _packages_of(model), folder_of(model), model.emotions).name, folder)
 
 
 def _packages_of(model: Model) -> tuple[str, ...]:
@@ -169,7 +156,7 @@ def _packages_of(model: Model) -> tuple[str, ...]:
 
 @cache
 def _saved_pyfunc(
-    limits: tuple[tuple[str, float], ...], packages: tuple[str, ...], model_folder: str
+    limits: tuple[tuple[str, float], ...], packages: tuple[str, ...], model_folder: str, emotions: tuple[str, ...]
 ) -> "tempfile.TemporaryDirectory[str]":
     """Save the parts of a model that are the same for every round, once per process: MLflow checks requirements for 0.8 s."""
     saved = tempfile.TemporaryDirectory()
@@ -177,13 +164,25 @@ def _saved_pyfunc(
         saved.name,
         python_model=__file__,
         code_paths=[str(Path(__file__).parents[1])],
-        signature=SIGNATURE,
+        signature=_signature(emotions),
         pip_requirements=[f"{package}=={version(package)}" for package in packages],
         model_config=dict(limits),
         metadata={FOLDER: model_folder},
         input_example=pd.DataFrame({COLUMN: [_example()]}),
     )
     return saved
+
+
+def _signature(emotions: Sequence[str]) -> ModelSignature:
+    """Return the columns of a request and of its answer."""
+    answer: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.long, "clip"),
+        ColSpec(DataType.double, "start"),
+        ColSpec(DataType.double, "end"),
+        ColSpec(DataType.string, "emotion"),
+        *(ColSpec(DataType.double, emotion) for emotion in emotions),
+    ]
+    return ModelSignature(inputs=Schema([ColSpec(DataType.binary, COLUMN)]), outputs=Schema(answer))
 
 
 def _example() -> bytes:

@@ -4,8 +4,10 @@ import re
 from enum import Enum, auto
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from ser_mlops.emotions import LABELS
 
 
 def split_commas(value: object) -> object:
@@ -34,6 +36,11 @@ def split_tags(value: object) -> object:
     return tags
 
 
+def _in_class_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Put emotions into the order of EMOTIONS; unknown ones come last."""
+    return tuple(sorted(names, key=lambda name: LABELS.get(name, len(LABELS))))
+
+
 def _freezing(value: object) -> object:
     """Read what is frozen; `true` is the CNN alone."""
     named = {"true": "feature_encoder", "false": "none"}
@@ -44,6 +51,7 @@ def _freezing(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Emotions = Annotated[Names, AfterValidator(_in_class_order)]
 OptionalName = Annotated[str | None, BeforeValidator(none_if_blank)]
 OptionalModelName = Annotated[Annotated[str, Field(pattern=r"^\w[\w .-]*$")] | None, BeforeValidator(none_if_blank)]
 OptionalWord = Annotated[Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None, BeforeValidator(none_if_blank)]
@@ -52,6 +60,7 @@ Tags = Annotated[dict[Annotated[str, Field(pattern=r"^\w[\w./ -]*$")], str], Bef
 SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Freeze = Annotated[str, BeforeValidator(_freezing)]
+Merge = Annotated[dict[str, str], BeforeValidator(split_tags)]
 Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(split_commas)]
 LoraTarget = Literal["query", "key", "value", "output", "feed_forward"]
 LoraTargets = Annotated[tuple[LoraTarget, ...], Field(min_length=1), BeforeValidator(split_commas)]

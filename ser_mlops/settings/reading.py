@@ -11,12 +11,15 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import SettingsError
 from ser_mlops.settings.fields import fields_of, inapplicable, near_names
 from ser_mlops.settings.recipes import apply_recipe
 from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Settings
 
 PARAMS_FILE = Path("params.yaml")
+ADDED_LATER: Mapping[str, Mapping[str, Any]] = {"train": {"emotions": list(EMOTIONS), "merge": {}}}
+"""Settings that the settings.yaml of older runs lacks, with the values that those runs were trained by."""
 
 
 def read_settings(path: Path = PARAMS_FILE, given: Mapping[str, str] | None = None) -> Settings:
@@ -38,6 +41,8 @@ def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = Non
         content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise SettingsError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+    if is_resolved and isinstance(content, dict):
+        _fill_up(content)
     if not isinstance(content, dict):
         raise SettingsError(f"{origin} is not a mapping, expected the sections: {', '.join(Settings.model_fields)}")
     for section in content:
@@ -58,7 +63,15 @@ def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = Non
         raise SettingsError("; ".join(_explain(group, origin, given or {}, origins) for group in problems.values())) from None
     _refuse_inapplicable(settings, given or {}, origins)
     _refuse_idle(settings, given or {})
+    _ = settings.train.space  # which refuses emotions that make no classes
     return settings
+
+
+def _fill_up(content: dict[str, Any]) -> None:
+    """Give the settings of an older run those that came later, as it was trained."""
+    for section, added in ADDED_LATER.items():
+        if isinstance(content.get(section), dict):
+            content[section] = {**added, **content[section]}
 
 
 def _refuse_inapplicable(settings: Settings, given: Mapping[str, str], of_recipe: Collection[str]) -> None:

@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ser_mlops.emotions import Space
 from ser_mlops.settings.kinds import (
     Augmentations,
+    Emotions,
     Freeze,
     LoraTargets,
     Mark,
+    Merge,
     Names,
     OptionalModelName,
     OptionalName,
@@ -36,6 +39,10 @@ class TrainSettings(Section):
     """Corpus to test on, needed by indep; where it has official test sets (MSP_PODCAST), each is reported alone."""
     test_split_source: OptionalName
     """With indep: this corpus is not trained on, its groups are halved into validation and test (official parts serve as they are)."""
+    emotions: Emotions
+    """Emotions to train and test on; clips of others are left out of both (folds stay as they are)."""
+    merge: Merge
+    """Emotions that count as another: fear=surprise,disgust=angry; the class has the other's name."""
     model: Annotated[str, Field(min_length=1)]
     """An alias (HuB-LL, HuB-ER, W2V2-base, WavLM-base+, Whisper-small, …: docs/models.md lists them), a hub id, a folder, or baseline."""
     recipe: OptionalName
@@ -125,6 +132,11 @@ class TrainSettings(Section):
     """Processes that read waveforms; 0: the training process itself."""
     checkpoint_every: Annotated[int, Field(ge=0), Mark.FREE, Mark.NETWORK]
     """Optimiser steps between saved states, besides epoch ends; 0: epoch ends only."""
+
+    @property
+    def space(self) -> Space:
+        """The classes that `emotions` and `merge` make; refuses what makes none, as `Space.of` says."""
+        return Space.of(self.emotions, self.merge)
 
 
 class BaselineSettings(Section):

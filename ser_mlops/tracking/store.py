@@ -29,10 +29,11 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from ser_mlops.emotions import SEVEN, Space
 from ser_mlops.errors import TrackingError
 from ser_mlops.files import DISK_FULL
 from ser_mlops.tracking.address import StoreError, check_address
-from ser_mlops.tracking.names import CHILD_KEY_TAG
+from ser_mlops.tracking.names import CHILD_KEY_TAG, EMOTIONS_TAG
 from ser_mlops.tracking.views import experiment_tags
 
 EXPERIMENT = "ser"
@@ -196,3 +197,8 @@ def is_outage(error: MlflowException | OSError) -> bool:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in RETRIED_HTTP_CODES
     return isinstance(error, requests.RequestException | ConnectionError | TimeoutError) or error.errno in DISK_FULL
+
+
+def space_of(run: Run) -> Space:
+    """Return the emotions that an experiment or a round tells apart: all seven where it is of an older commit, without this setting."""
+    return Space.parse(run.data.tags[EMOTIONS_TAG]) if "train.emotions" in run.data.params else SEVEN

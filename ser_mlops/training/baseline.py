@@ -37,10 +37,10 @@ def fit_baseline_round(recipe: BaselineRecipe, train: Clips, validation: Clips, 
         TrainingError: all training clips have one emotion, or the fit does not converge.
     """
     started = time.perf_counter()
-    baseline = fit_baseline(vectors_of(vectors, train), train.labels, **asdict(recipe))
+    baseline = fit_baseline(vectors_of(vectors, train), train.labels, train.emotions, **asdict(recipe))
     validated_ND = vectors_of(vectors, validation)
     baseline = baseline.calibrated(validated_ND, validation.labels)
-    scores = score(baseline.logits(validated_ND), validation.labels, set(train.labels.tolist()))
+    scores = score(baseline.logits(validated_ND), validation.labels, set(train.labels.tolist()), train.emotions)
     metrics: Mapping[str, float] = {
         **{f"val/{name}": value for name, value in scores.items()},
         "temperature": baseline.temperature,

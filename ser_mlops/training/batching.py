@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ser_mlops.emotions import EMOTIONS
 from ser_mlops.seeds import rng
 
 LENGTH_JITTER = 0.1
@@ -36,10 +37,12 @@ class Clips:
     speakers: np.ndarray
     audio: Mapping[str, Path]
     """Corpus -> its decoded audio: 1-D int16 .npy, clips end to end."""
+    emotions: tuple[str, ...] = EMOTIONS
+    """The names of the classes, whose numbers are the labels."""
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, audio_folder: Path) -> "Clips":
-        """Take the clips of a frame (one or more corpora), whose audio files are in one folder."""
+        """Take the clips of a frame (one or more corpora), whose audio files are in one folder; without `emotions` they are all seven."""
         corpora = frame["corpus"].to_numpy(dtype=object)
         return cls(
             corpora=corpora,
@@ -49,6 +52,7 @@ class Clips:
             paths=frame["path"].to_numpy(dtype=object),
             speakers=frame["speaker"].to_numpy(dtype=object),
             audio={corpus: audio_folder / f"{corpus}.npy" for corpus in dict.fromkeys(corpora)},
+            emotions=tuple(frame["emotions"].cat.categories) if "emotions" in frame else EMOTIONS,
         )
 
     def __len__(self) -> int:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ser_mlops.data.audio.format import SAMPLE_RATE
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import Interrupted, TrainingError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.memory import advising
@@ -89,7 +88,7 @@ class Evaluation:
             TrainingError: a logit is not finite, or memory ran out.
         """
         classifier.eval()
-        logits_WE = torch.zeros(len(self.owners_W), len(EMOTIONS), device=self.world.device)
+        logits_WE = torch.zeros(len(self.owners_W), len(classifier.emotions), device=self.world.device)
         advice = "lower eval_batch_size, or set evaluate_long=windows with max_seconds, or precision=bfloat16"
         with (
             advising("in an evaluation", advice),
@@ -104,7 +103,7 @@ class Evaluation:
         return self._average(self.world.sum(logits_WE).cpu().numpy())
 
     def _average(self, logits_WE: np.ndarray) -> np.ndarray:
-        sums_NE = np.zeros((len(self.clips), len(EMOTIONS)))
+        sums_NE = np.zeros((len(self.clips), logits_WE.shape[1]))
         np.add.at(sums_NE, self.owners_W, logits_WE)
         logits_NE = (sums_NE / np.bincount(self.owners_W)[:, None]).astype(np.float32)
         is_finite_N = np.isfinite(logits_NE).all(axis=1)

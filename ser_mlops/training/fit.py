@@ -70,6 +70,7 @@ def fit_round(round: Round, folder: Path, recorder: Recorder, *, workers: int = 
     classifier = load_classifier(
         round.model,
         seed=derive(round.seed, "head", round.number),
+        emotions=round.train.emotions,
         layers=recipe.layers,
         attention_mask=recipe.attention_mask,
         share_encoder=recipe.freeze == "encoder" or recipe.adapter == "lora",
@@ -128,7 +129,7 @@ class _Trainer:
         self.evaluation = Evaluation(classifier, round.validation, recipe.evaluation, validation, world, workers)
         self.parameters = {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
         self.optimizer = AdamW(parameter_groups(classifier, self.parameters, recipe), lr=recipe.lr, fused=True)
-        weights_E = recipe.weigh_classes(train.labels)
+        weights_E = recipe.weigh_classes(train.labels, len(train.emotions))
         self.clip_weights = weights_E[train.labels]
         self.weights_E = torch.tensor(weights_E, dtype=torch.float32, device=world.device)
         self.labels = torch.tensor(train.labels, device=world.device)
@@ -244,7 +245,8 @@ class _Trainer:
         self.unseen_losses.clear()
 
     def _evaluate(self, stop: Stop) -> dict[str, float]:
-        return score(self.evaluation.logits(self.classifier, stop), self.evaluation.clips.labels, set(self.train.labels.tolist()))
+        clips = self.evaluation.clips
+        return score(self.evaluation.logits(self.classifier, stop), clips.labels, set(self.train.labels.tolist()), clips.emotions)
 
     def _end_epoch(self, scores: Mapping[str, float]) -> None:
         recipe, state, head = self.recipe, self.state, self.recipe.head_lr

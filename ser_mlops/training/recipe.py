@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ser_mlops.data.audio.format import SAMPLE_RATE
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.models.adapters import Lora
 from ser_mlops.training.batching import Clips
 
@@ -103,7 +102,7 @@ class Recipe:
         progress = (step - num_warmup) / (num_steps - num_warmup)
         return peak * {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[self.schedule]
 
-    def weigh_classes(self, labels_N: np.ndarray) -> np.ndarray:
+    def weigh_classes(self, labels_N: np.ndarray, num_emotions: int) -> np.ndarray:
         """Return the weight of every emotion in the loss.
 
         Proportional to clips of the emotion ** -exponent (none: 0, balanced: 1), so that the mean weight of a clip is 1; 0 where there are
@@ -111,8 +110,8 @@ class Recipe:
         """
         exponent = {"none": 0.0, "balanced": 1.0}.get(str(self.class_weights), self.class_weights)
         if exponent == 0:
-            return np.ones(len(EMOTIONS))
-        counts_E = np.bincount(labels_N, minlength=len(EMOTIONS))
+            return np.ones(num_emotions)
+        counts_E = np.bincount(labels_N, minlength=num_emotions)
         present_E = np.maximum(counts_E, 1)
         total = (counts_E / present_E**exponent).sum()
         return np.where(counts_E > 0, len(labels_N) / (total * present_E**exponent), 0.0)

@@ -39,6 +39,7 @@ class Round:
             "model": self.model,
             "seed": str(self.seed),
             "round": str(self.number),
+            "emotions": ", ".join(self.train.emotions),
             "training clips": _digest(self.train),
             "validation clips": _digest(self.validation),
             "inputs": "waveforms" if self.features is None else f"outputs of the frozen {self.features.mode}",

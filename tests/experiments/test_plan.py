@@ -5,6 +5,7 @@ import pytest
 
 from ser_mlops.data.frames import NO_FOLD
 from ser_mlops.data.splits import stratified_folds
+from ser_mlops.emotions import SEVEN, Space
 from ser_mlops.errors import DataError, SettingsError
 from ser_mlops.experiments.corpora import corpora_of
 from ser_mlops.experiments.plan import APART, PERHAPS_SHARED, POOLED, SHARED, Training, plan_trainings
@@ -496,3 +497,34 @@ def test_a_command_reads_the_corpora_that_it_needs(given, expected):
 def test_the_builders_make_frames_with_and_without_folds():
     assert (OFFICIAL["fold"] == NO_FOLD).all()
     assert (A["part"] == "").all()
+
+
+# Some of the emotions
+
+
+FIVE = Space.of(["neutral", "happy", "sad", "fear", "surprise"], {"fear": "surprise"})
+EVERY = {name: tiny_frame(name, {f"{name}{fold}{twin}": fold for fold in range(3) for twin in "ab"}, labels=range(7)) for name in "XY"}
+
+
+@pytest.mark.parametrize("given", [{"test_dataset": "X"}, {"experiment_type": "cross"}, {"test_split_source": "Y"}])
+def test_a_space_changes_neither_folds_nor_who_validates(given) -> None:
+    for whole, restricted in zip(plan(EVERY, **given), plan(EVERY, **given, space=FIVE), strict=True):
+        assert (restricted.space, whole.space) == (FIVE, SEVEN)
+        assert restricted.validation_by == whole.validation_by
+        for side, clips in restricted.sides.items():
+            kept = whole.sides[side][~whole.sides[side]["emotions"].isin(FIVE.left_out)]
+            assert clips["path"].tolist() == kept["path"].tolist()
+            assert set(clips["emotions"]) == set(FIVE.classes)
+
+
+@pytest.mark.parametrize(
+    ("frame", "space", "message"),
+    [
+        (A, ["angry", "disgust"], "A has no clip of angry, disgust, expected some of its emotions: neutral, happy, sad"),
+        (A, ["sad", "disgust"], "A fold 0: every training clip is sad, expected emotions of which it has two or more"),
+        (A[(A["fold"] != 0) | (A["labels"] == 0)], ["happy", "sad"], r"A fold 0 has no test A clip of happy, sad, expected .*: neutral 4"),
+    ],
+)
+def test_a_space_of_which_a_corpus_has_too_little_is_refused(frame, space, message) -> None:
+    with pytest.raises(DataError, match=message):
+        plan({"A": frame}, test_dataset="A", space=Space.of(space, {}))

@@ -5,7 +5,7 @@ import pandas as pd
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores import metrics
-from ser_mlops.scores.predictions import LOGITS, prediction_table
+from ser_mlops.scores.predictions import logits_of, prediction_table
 
 
 def answered(speakers: str, labels: list[int], predicted: list[int], confidence: float = 0.9) -> pd.DataFrame:
@@ -26,4 +26,4 @@ def answered(speakers: str, labels: list[int], predicted: list[int], confidence:
 
 
 def scored(table: pd.DataFrame, trained: range = range(7)) -> dict[str, float]:
-    return metrics.score(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy(), trained)
+    return metrics.score(logits_of(table), table["labels"].to_numpy(), trained)

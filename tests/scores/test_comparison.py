@@ -5,9 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 from ser_mlops.scores.comparison import DIFFERS, MAY_BE_DIVISION, MAY_BE_SEED, _rounds_p, compare
-from ser_mlops.scores.predictions import LOGITS
+from ser_mlops.scores.predictions import LOGIT
 from tests.builders import tiny_predictions
 from tests.scores.builders import answered, scored
 
@@ -28,8 +29,9 @@ def test_p_over_speakers_is_that_of_all_swaps_done_one_by_one() -> None:
     changes = []
     for swaps in product([False, True], repeat=6):
         is_swapped = np.array(swaps)[numbers][:, None]
-        one = first.assign(**dict(zip(LOGITS, np.where(is_swapped, second[list(LOGITS)], first[list(LOGITS)]).T, strict=True)))
-        other = first.assign(**dict(zip(LOGITS, np.where(is_swapped, first[list(LOGITS)], second[list(LOGITS)]).T, strict=True)))
+        columns = [f"{LOGIT}{emotion}" for emotion in EMOTIONS]
+        one = first.assign(**dict(zip(columns, np.where(is_swapped, second[columns], first[columns]).T, strict=True)))
+        other = first.assign(**dict(zip(columns, np.where(is_swapped, first[columns], second[columns]).T, strict=True)))
         changes.append(scored(other)["uar"] - scored(one)["uar"])
     changes = np.array(changes)
     expected = min(1.0, 2 * min(np.mean(changes >= changes[0] - 1e-12), np.mean(changes <= changes[0] + 1e-12)))
@@ -152,3 +154,10 @@ def test_groups_say_who_is_served_how_well() -> None:
     assert served["speakers"].to_dict() == {"female": 1, "male": 1}
     gap = comparison.gaps.query("grouping == 'gender' and experiment == 'one'").iloc[0]
     assert (gap["best"], gap["worst"], gap["gap"]) == ("female", "male", 0.5)
+
+
+def test_experiments_that_tell_other_emotions_apart_are_refused_by_name() -> None:
+    seven = tiny_predictions(1.0, 0)
+    four = seven.drop(columns=["logit_fear", "logit_disgust", "logit_surprise"])
+    with pytest.raises(DataError, match=r"few tells neutral, happy, sad, angry apart, all neutral, .*: experiments on different emotions"):
+        compare({"all": [seven], "few": [four]}, seed=1)

@@ -25,7 +25,7 @@ from ser_mlops.scores.figures.style import EMOTION_COLOURS, save
 from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
 from ser_mlops.scores.figures.testing import confusion, cross_corpus, reliability
 from ser_mlops.scores.figures.training import round_curves, rounds_curves
-from ser_mlops.scores.predictions import LOGITS, confusion_of
+from ser_mlops.scores.predictions import confusion_of, logits_of
 from tests.builders import tiny_predictions
 
 NOTE = "synthetic data"
@@ -55,7 +55,7 @@ def trials(count: int) -> pd.DataFrame:
 def drawn(name: str) -> Figure:
     """Draw one of the figures from small but realistic tables."""
     table = tiny_predictions(1, 0)
-    bins = calibration(table[list(LOGITS)].to_numpy(), table["labels"].to_numpy())
+    bins = calibration(logits_of(table), table["labels"].to_numpy())
     corpora = ["CAFE", "CREMA", "MSP_PODCAST"]
     uar = pd.DataFrame([[0.7, 0.3, 0.2], [0.4, 0.8, np.nan], [0.2, 0.3, 0.6]], index=corpora, columns=corpora)
     cells = uar.set_axis(["CAFE", "MSP_PODCAST_test1", "MSP_PODCAST_test2"], axis=1)
@@ -65,9 +65,7 @@ def drawn(name: str) -> Figure:
     summary = pd.DataFrame({"mean": values.mean(axis=1), "ci_low": [0.45, 0.15], "ci_high": [0.62, 0.25]})
     reports = pd.DataFrame({"number": [0, 0, 1, 1, 2], "step": [0, 1, 0, 1, 0], "value": [0.3, 0.4, 0.5, 0.6, 0.1]})
     reports["is_pruned"] = reports["number"] == 2
-    windows = pd.DataFrame(softmax(table[list(LOGITS)].to_numpy()[:4], axis=1), columns=list(EMOTIONS)).assign(
-        start=range(4), end=range(1, 5)
-    )
+    windows = pd.DataFrame(softmax(logits_of(table)[:4], axis=1), columns=list(EMOTIONS)).assign(start=range(4), end=range(1, 5))
     sound = np.sin(np.arange(64_000) / 9) * np.linspace(0.1, 0.6, 64_000)
     draw = {
         "round": lambda: round_curves(history(20), 14, "CREMA · HuB-LL · round 0", NOTE),
@@ -75,7 +73,7 @@ def drawn(name: str) -> Figure:
         "rounds": lambda: rounds_curves(
             {("CREMA", 0): history(5), ("CREMA", 1): history(7)}, {("CREMA", 0): 3, ("CREMA", 1): 7}, "CREMA", NOTE
         ),
-        "confusion": lambda: confusion(confusion_of(table), "CREMA", NOTE),
+        "confusion": lambda: confusion(confusion_of(table), EMOTIONS, "CREMA", NOTE),
         "reliability": lambda: reliability(bins, expected_calibration_error(bins), "CREMA", NOTE),
         "distribution": lambda: distribution(sides, "CREMA", NOTE),
         "rounds comparison": lambda: rounds_comparison(values, summary, "test UAR", "CREMA", NOTE, chance=1 / 6),
@@ -98,7 +96,9 @@ def drawn(name: str) -> Figure:
         ),
         "left out": lambda: cross_corpus(left_out, left_out + 0.1, left_out * 0 + 1 / 6, LONG, NOTE),
         "one training": lambda: cross_corpus(cells[:1], cells[:1] * np.nan, cells[:1] * 0 + 1 / 6, "Cross", NOTE),
-        "all rounds": lambda: confusion(3 * confusion_of(table) + np.eye(7, dtype=int), "CREMA, mean of 3 rounds", NOTE, rounds=3),
+        "all rounds": lambda: confusion(
+            3 * confusion_of(table) + np.eye(7, dtype=int), EMOTIONS, "CREMA, mean of 3 rounds", NOTE, rounds=3
+        ),
         "long rows": lambda: cross_corpus(uar.set_axis([LONG, "CREMA", "TESS"]), uar * np.nan, uar * np.nan, LONG, NOTE),
         "long compared": lambda: rounds_comparison(values.set_axis([LONG, "b"]), summary.set_axis([LONG, "b"]), "UAR", LONG, NOTE),
     }
@@ -179,7 +179,7 @@ def test_a_comparison_has_a_figure_for_every_grouping_with_several_values() -> N
 def test_a_confusion_matrix_has_the_emotions_present_as_rows_and_all_as_columns() -> None:
     counts = np.zeros((7, 7), dtype=int)
     counts[1, 1], counts[1, 6], counts[3, 3] = 3, 1, 1200
-    axes = confusion(counts, "CREMA").axes[0]
+    axes = confusion(counts, EMOTIONS, "CREMA").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["happy (4)", "angry (1,200)"]
     assert [label.get_text() for label in axes.get_xticklabels()] == list(EMOTIONS)
     cells = [text.get_text() for text in axes.texts]
@@ -260,7 +260,7 @@ def test_rounds_of_one_training_share_a_colour_and_trainings_have_their_own() ->
 def test_a_confusion_matrix_over_rounds_counts_clips_once() -> None:
     counts = np.zeros((7, 7), dtype=int)
     counts[1, 1], counts[1, 6] = 50, 10
-    axes = confusion(counts, "CREMA", rounds=3).axes[0]
+    axes = confusion(counts, EMOTIONS, "CREMA", rounds=3).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["happy (20)"]
     assert {"16.7", "3.3", "83 %"} <= {text.get_text() for text in axes.texts}
 

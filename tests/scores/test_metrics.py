@@ -171,3 +171,33 @@ def test_scores_agree_with_scikit_learn_on_random_predictions() -> None:
         assert scores["uar"] == pytest.approx(recall_score(labels, predicted, labels=present, average="macro", zero_division=0))
         assert scores["f1_macro"] == pytest.approx(f1_score(labels, predicted, labels=present, average="macro", zero_division=0))
         assert scores["f1_weighted"] == pytest.approx(f1_score(labels, predicted, labels=present, average="weighted", zero_division=0))
+
+
+# Other classes than the seven
+
+FOUR = ("neutral", "happy", "sad", "surprise")
+
+
+@given(clips, st.sets(st.sampled_from(range(4))))
+@settings(max_examples=60, deadline=None)
+def test_scores_over_four_classes_are_those_of_scikit_learn(clips, trained):
+    labels, logits = np.array([label % 4 for label, _ in clips]), np.array([row[:4] for _, row in clips], dtype=np.float64)
+    scores = score(logits, labels, trained, FOUR)
+    present = np.unique(labels)
+    assert scores["uar"] == pytest.approx(recall_score(labels, logits.argmax(axis=1), labels=present, average="macro"))
+    assert scores["f1_macro"] == pytest.approx(f1_score(labels, logits.argmax(axis=1), labels=present, average="macro"))
+    assert scores["loss"] == pytest.approx(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+    assert {name.removeprefix("recall/") for name in scores if name.startswith("recall/")} == {FOUR[label] for label in present}
+    shared = np.intersect1d(labels, list(trained)).astype(int)
+    if len(shared):
+        kept = np.isin(labels, shared)
+        answers = shared[logits[kept][:, shared].argmax(axis=1)]
+        assert scores["uar_shared"] == pytest.approx(recall_score(labels[kept], answers, labels=shared, average="macro"))
+        assert scores["chance"] == 1 / len(shared)
+
+
+def test_an_emotion_that_is_never_answered_and_never_tested_changes_no_score_when_its_class_goes():
+    whole, labels = logits_for([NEUTRAL, HAPPY, SAD, SAD], second=HAPPY), np.array([NEUTRAL, HAPPY, SAD, HAPPY])
+    whole[:, [ANGRY, FEAR, DISGUST, SURPRISE]] = -np.inf
+    fewer = score(whole[:, :3], labels, {NEUTRAL, HAPPY}, EMOTIONS[:3])
+    assert fewer == pytest.approx(score(whole, labels, {NEUTRAL, HAPPY}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ser_mlops.scores.predictions import LOGITS, confusion_of, ensemble_of
+from ser_mlops.scores.predictions import confusion_of, ensemble_of, logits_of
 from tests.builders import tiny_predictions
 from tests.scores.builders import answered
 
@@ -18,8 +18,8 @@ def test_an_ensembles_probabilities_are_the_mean_of_those_of_its_rounds() -> Non
     rounds = [tiny_predictions(1, seed) for seed in range(3)]
     shuffled = [rounds[0], rounds[1].sample(frac=1, random_state=1), rounds[2]]
     ensemble = ensemble_of(shuffled).set_index("path").loc[rounds[0]["path"]]
-    expected = np.mean([softmax(table[list(LOGITS)].to_numpy(), axis=1) for table in rounds], axis=0)
-    assert np.exp(ensemble[list(LOGITS)].to_numpy()) == pytest.approx(expected, abs=1e-12)
+    expected = np.mean([softmax(logits_of(table), axis=1) for table in rounds], axis=0)
+    assert np.exp(logits_of(ensemble)) == pytest.approx(expected, abs=1e-12)
     assert ensemble["labels"].tolist() == rounds[0]["labels"].tolist()
 
 

@@ -26,7 +26,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.scores.predictions import LOGITS
+from ser_mlops.scores.predictions import logits_of
 from ser_mlops.serving.pyfunc import Limits
 from tests.data.audio.sounds import encoded, noise, tone, with_sizes
 from tests.project import Project, mlflow_run
@@ -161,7 +161,7 @@ def test_evaluation_predict_server_and_plain_transformers_agree(trained, server)
         (folder / f"{number:03}.wav").write_bytes(file.read_bytes())
     trained.project.run_here("pipelines.predict", model_uri="models:/ser@champion", audio="tested", output="tested.csv")
 
-    evaluated = softmax(tested[list(LOGITS)].to_numpy(dtype=float), axis=1)
+    evaluated = softmax(logits_of(tested, float), axis=1)
     predicted = probabilities(pd.read_csv(trained.project.root / "tested.csv"))
     served = probabilities(server.ask(*(file.read_bytes() for file in files)))
     plain = np.stack([plain_transformers(trained.model_folder / "transformers", file) for file in files])

@@ -5,7 +5,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.figures.style import BLUE, EMOTION_COLOURS, PERCENT, legend_above, styled, titled
 
 
@@ -21,7 +20,8 @@ def over_time(wave: np.ndarray, sample_rate: int, windows: pd.DataFrame, title: 
     sound, stack = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     _waveform(sound, wave, sample_rate)
     below = np.zeros(len(windows))
-    for emotion, colour in EMOTION_COLOURS.items():
+    colours = {emotion: colour for emotion, colour in EMOTION_COLOURS.items() if emotion in windows}
+    for emotion, colour in colours.items():
         stack.bar(
             windows["start"],
             windows[emotion],
@@ -40,7 +40,7 @@ def over_time(wave: np.ndarray, sample_rate: int, windows: pd.DataFrame, title: 
     stack.yaxis.set_major_formatter(PERCENT)
     stack.set_xlabel("time (s)")
     stack.grid(False)
-    legend_above(stack, columns=len(EMOTIONS))
+    legend_above(stack, columns=len(colours))
     return figure
 
 

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.figures.style import (
     BLUE,
     FAINT,
@@ -29,23 +28,24 @@ from ser_mlops.scores.figures.style import (
 
 
 @styled
-def confusion(counts_EE: np.ndarray, title: str, note: str = "", rounds: int = 1) -> Figure:
+def confusion(counts_EE: np.ndarray, emotions: Sequence[str], title: str, note: str = "", rounds: int = 1) -> Figure:
     """Draw a confusion matrix: the share of each emotion's clips by colour and number, the count below.
 
     Args:
-        counts_EE: clips by true label (rows) and predicted label (columns), all seven of each; rows without clips are left out.
+        counts_EE: clips by true label (rows) and predicted label (columns); rows without clips are left out.
+        emotions: the names of the classes.
         rounds: how often every clip was counted; the numbers are means per round, so that they add up to the clips.
     """
     counts_EE = np.asarray(counts_EE) / rounds
     present = counts_EE.sum(axis=1) > 0
     counts = counts_EE[present]
     shares = counts / counts.sum(axis=1, keepdims=True)
-    names = [emotion for emotion, is_present in zip(EMOTIONS, present, strict=True) if is_present]
+    names = [emotion for emotion, is_present in zip(emotions, present, strict=True) if is_present]
     figure = titled(7.4, 1.9 + 0.62 * len(names), title, note)
     axes = figure.subplots()
-    image = _shaded(axes, shares, [f"{name} ({total:,.0f})" for name, total in zip(names, counts.sum(axis=1), strict=True)], EMOTIONS)
+    image = _shaded(axes, shares, [f"{name} ({total:,.0f})" for name, total in zip(names, counts.sum(axis=1), strict=True)], emotions)
     for row, column in np.ndindex(*shares.shape):
-        is_right = names[row] == EMOTIONS[column]
+        is_right = names[row] == emotions[column]
         _write_in_cell(axes, row, column, percent(shares[row, column], 0), _count(counts[row, column]), shares[row, column], is_right)
     axes.set_xlabel("predicted emotion")
     axes.set_ylabel("true emotion (clips)")

@@ -146,6 +146,7 @@ def test_a_contract_says_what_happens_to_a_recording(model_folder):
         "min_seconds": 0.1,
         "note": "",
         "obstacle": "",
+        "joined": {},
     }
 
 

@@ -34,6 +34,7 @@ OWNERS = {
     "gradio": {"serving.listen_page", "serving.local_page", "serving.page"},
     "matplotlib": {"scores.figures", "data.figures"},
     "mlflow": {"tracking", "serving", "pipelines.setup"},
+    "onnxruntime": {"serving.onnx_export"},
     "openpyxl": {"data.corpora", "data.demo.scripts"},
     "opensmile": {"models.vectors"},
     "peft": {"models.adapters"},

@@ -23,7 +23,7 @@ NOT_RUN = {
     r"mlflow run \. -P test_dataset=CREMA( -P register=ser)?": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
     re.escape(TRAINING): "test_the_training_of_the_readme_learns",
     r"mlflow run \. -e (import_frames|prepare_msp) .*": "needs other people's files (tests/data/test_importing.py)",
-    r"mlflow run \. -e (sweep|compare|reproduce|predict|errors|embed) .*": "has tests of its own",
+    r"mlflow run \. -e (sweep|compare|reproduce|predict|export_onnx|errors|embed) .*": "has tests of its own",
     r"(MLFLOW_PYFUNC_INFERENCE_CONFIG=\S+ \S+ )?mlflow models serve .*": "tests/serving/test_pyfunc.py serves and calls",
     r"(python )?examples/client\.(sh|py) .*": "tests/serving/test_pyfunc.py serves and calls",
 }

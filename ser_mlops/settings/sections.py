@@ -113,6 +113,13 @@ class PredictSettings(Section):
     """Windows computed together (sorted by length)."""
 
 
+class ExportOnnxSettings(Section):
+    model_uri: OptionalName
+    """models:/NAME@champion (or a version), the id of a round, of an experiment (then its best round on validation), or a folder."""
+    output: Annotated[str, Field(min_length=1)]
+    """Folder for model.onnx and its contract."""
+
+
 class TryPageSettings(Section):
     model_uri: Annotated[str, Field(min_length=1)]
     """models:/NAME@champion (or a version), the id of a round, of an experiment (then its best round on validation), or a folder."""
@@ -163,6 +170,8 @@ class Settings(Section):
     """What is reproduced"""
     predict: PredictSettings
     """What is predicted"""
+    export_onnx: ExportOnnxSettings
+    """What is exported"""
     try_page: TryPageSettings
     """The page"""
     errors: ErrorsSettings

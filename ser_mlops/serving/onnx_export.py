@@ -1,0 +1,183 @@
+"""Exports a network to ONNX, for whoever serves without Python: `model.onnx` with its contract beside it, equal to the predictor's answers.
+
+The graph takes what the feature extractor makes of a batch (`input_values`, or `input_features` for log-mel) and, where the model masks
+padding, `attention_mask`; it gives `logits`. Everything before that is said in `contract.json`.
+
+Shape letters: B batch, V values that the feature extractor makes of a clip, E emotions.
+"""
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ser_mlops.data.audio.format import FULL_SCALE, SAMPLE_RATE
+from ser_mlops.errors import ModelError, SettingsError
+from ser_mlops.files import write_text
+from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.seeds import rng
+from ser_mlops.serving.predictor import CARD, CONTRACT, Predictor, preprocessing_of
+from ser_mlops.training.batching import collate
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+GRAPH = "model.onnx"
+OPSET = 18
+TOLERANCE = 1e-4
+"""By which a probability of the graph may differ from the predictor's."""
+CHECKED_SECONDS = (0.35, 1.0, 1.6, 2.9)
+"""Lengths of the clips that a graph is checked on, alone and as one batch."""
+COPIED = ("config.json", "preprocessor_config.json", CARD)
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+REFUSED: dict[str, str] = {}
+"""Family -> why it cannot be exported."""
+
+
+class _Graph(nn.Module):
+    """The classifier from the batch on."""
+
+    def __init__(self, classifier: EmotionClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, values_BV: Tensor, mask_BV: Tensor | None = None) -> Tensor:
+        """Return logits_BE."""
+        model = self.classifier
+        lengths_B = torch.full_like(values_BV.flatten(1)[:, 0], values_BV.shape[1]).long() if mask_BV is None else mask_BV.sum(dim=1)
+        hidden_BTC = model.family.cnn(model.base, values_BV, lengths_B)
+        return model.logits(model.pooled(hidden_BTC, model.family.num_steps(model.config, lengths_B)))
+
+
+def check_installed() -> None:
+    """Raise SettingsError if what exports and runs a graph is not installed."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise SettingsError(f"{missing[0]} is not installed, which export_onnx needs: pip install -e .[onnx]")
+
+
+def export_onnx(folder: Path, target: Path) -> float:
+    """Export a model folder into `target`; return the largest difference of a probability on the clips that the graph is checked on.
+
+    Raises:
+        ModelError: the model is no network, its family cannot be exported, or the graph gives other answers.
+        SettingsError: what exports a graph is not installed.
+    """
+    check_installed()
+    predictor = Predictor.open(folder)
+    classifier = predictor.model
+    if not isinstance(classifier, EmotionClassifier):
+        raise ModelError(f"{folder} holds a baseline, a pipeline of scikit-learn: only networks are exported to ONNX")
+    kind = classifier.config.model_type
+    if kind in REFUSED:
+        raise ModelError(f"models of the family {kind} cannot be exported to ONNX: {REFUSED[kind]}")
+    target.mkdir(parents=True, exist_ok=True)
+    expected = np.concatenate([predictor.probabilities_of([wave]) for wave in _clips()])
+    _write_graph(classifier.cpu(), target / GRAPH)
+    worst = _worst_difference(classifier, target / GRAPH, expected)
+    if not worst <= TOLERANCE:
+        raise ModelError(f"{target / GRAPH} differs from the model by {worst:.1e} in a probability, expected at most {TOLERANCE:g}")
+    for name in COPIED:
+        if (folder / name).is_file():
+            shutil.copy2(folder / name, target / name)
+    write_text(target / CONTRACT, json.dumps(_contract(predictor, classifier), indent=2) + "\n")
+    return worst
+
+
+def _takes_mask(classifier: EmotionClassifier) -> bool:
+    """Say whether clips of a batch may differ in length; Whisper's are all filled up to one."""
+    return classifier.attention_mask and not _is_of_one_length(classifier)
+
+
+def _is_of_one_length(classifier: EmotionClassifier) -> bool:
+    return classifier.family.max_seconds(classifier.config) is not None
+
+
+def _inputs_of(classifier: EmotionClassifier, waves: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    """Return a batch as the graph takes it."""
+    batch = collate([(i, classifier.prepare(wave)) for i, wave in enumerate(waves)])
+    inputs = {classifier.extractor.model_input_names[0]: batch.values}
+    if _takes_mask(classifier):
+        inputs["attention_mask"] = (torch.arange(batch.values.shape[1]) < batch.lengths_B[:, None]).long()
+    return inputs
+
+
+def _write_graph(classifier: EmotionClassifier, file: Path) -> None:
+    takes_mask, is_of_one_length = _takes_mask(classifier), _is_of_one_length(classifier)
+    is_alone = not takes_mask and not is_of_one_length
+    inputs = _inputs_of(classifier, _clips()[2:] if not is_alone else _clips()[2:3])
+    axes: dict[int, Any] = {} if is_alone else {0: Dim("clips")}
+    if not is_of_one_length:
+        axes[1] = Dim("values", min=classifier.family.min_values(classifier.config))
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                _Graph(classifier).eval(),
+                tuple(inputs.values()),
+                file,
+                input_names=list(inputs),
+                output_names=["logits"],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=tuple(axes for _ in inputs),
+                verbose=False,
+            )
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _worst_difference(classifier: EmotionClassifier, file: Path, expected: np.ndarray) -> float:
+    """Return the largest difference between the graph's probabilities, of clips alone and as one batch, and those expected."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    waves = _clips()
+    alone = np.concatenate([_answer(session, classifier, [wave]) for wave in waves])
+    answers = [alone]
+    if _takes_mask(classifier) or _is_of_one_length(classifier):
+        answers.append(_answer(session, classifier, waves))
+    return max(float(np.abs(answer - expected).max()) for answer in answers)
+
+
+def _answer(session: "InferenceSession", classifier: EmotionClassifier, waves: Sequence[np.ndarray]) -> np.ndarray:
+    inputs = {name: tensor.numpy() for name, tensor in _inputs_of(classifier, waves).items()}
+    probabilities: np.ndarray = softmax(session.run(["logits"], inputs)[0].astype(np.float64), axis=1)
+    return probabilities
+
+
+def _clips() -> list[np.ndarray]:
+    """Return noise at the level of speech, int16."""
+    random = rng(0, "onnx")
+    return [(0.1 * FULL_SCALE * random.standard_normal(round(seconds * SAMPLE_RATE))).astype(np.int16) for seconds in CHECKED_SECONDS]
+
+
+def _contract(predictor: Predictor, classifier: EmotionClassifier) -> dict[str, object]:
+    """Return the contract of the model folder, and what the graph takes and gives."""
+    return {
+        **preprocessing_of(classifier),
+        **asdict(predictor.terms),
+        "graph": {
+            "file": GRAPH,
+            "opset": OPSET,
+            "inputs": list(_inputs_of(classifier, _clips()[:1])),
+            "output": "logits, clips x emotions in the order of `emotions`; their softmax is the answer",
+            "min_samples": classifier.min_samples,
+        },
+    }

@@ -25,7 +25,7 @@ from ser_mlops.scores.summary import NO_INTERVAL
 from ser_mlops.scores.tables import points, points_between
 from ser_mlops.serving.predictor import BASELINE_FOLDER, NETWORK_FOLDER, weights_in
 from ser_mlops.serving.pyfunc import FOLDER, Limits
-from ser_mlops.tracking.names import EMOTIONS_TAG
+from ser_mlops.tracking.names import EMOTIONS_TAG, FREED_TAG
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact, space_of
 
 CHAMPION = "champion"
@@ -117,8 +117,17 @@ def _check_champion(client: MlflowClient, name: str) -> None:
 
 def model_of(client: MlflowClient, run: Run) -> str:
     """Return the id of the logged model of a round, or of the best round of an experiment."""
-    models = _models_of(run) or _models_of(best_round(client, run))
-    return models[0]
+    own = run if _models_of(run) else best_round(client, run)
+    refuse_freed(own)
+    return _models_of(own)[0]
+
+
+def refuse_freed(run: Run) -> None:
+    """Raise ModelError where the model of a round was removed to free space."""
+    if day := run.data.tags.get(FREED_TAG):
+        raise ModelError(
+            f"the model of run {run.info.run_id} was freed on {day}: `mlflow run . -e reproduce -P run_id=PARENT_RUN_ID` trains it again"
+        )
 
 
 def _models_of(run: Run) -> list[str]:
@@ -163,6 +172,7 @@ def register_best(parent_id: str, name: str, seed: int, resamples: int) -> str:
     Raises:
         SettingsError: it tells other emotions apart than the versions there are.
         TrackingError: the store cannot be used.
+        ModelError: the model of the best round was freed.
     """
     try:
         client = open_store()
@@ -199,6 +209,7 @@ def _version_of(client: MlflowClient, name: str, best: Run) -> ModelVersion:
     """Return the version that holds a round, created if there is none."""
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="Speech emotion recognition; `champion` is what to serve.")
+    refuse_freed(best)
     run_id, model_id = best.info.run_id, _models_of(best)[0]
     found = client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'")
     if found:

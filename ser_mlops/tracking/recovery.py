@@ -47,7 +47,7 @@ def experiment_in_use(checkpoints: Path, run_id: str) -> Iterator[None]:
             path.parent.rmdir()
 
 
-def _has_died(path: Path) -> bool:
+def has_died(path: Path) -> bool:
     """Whether the command that held a lock of `experiment_in_use` is gone without having released it."""
     if not path.exists():
         return False
@@ -74,7 +74,7 @@ def recover_outboxes(client: MlflowClient, sender: Sender, outboxes: Path, resum
 
     def close(outbox: Path) -> None:
         run_id, is_writer, _ = outbox.name.partition(WRITER)
-        if run_id != resuming and (not is_writer or _has_died(outboxes.parent.parent / run_id / IN_USE)):
+        if run_id != resuming and (not is_writer or has_died(outboxes.parent.parent / run_id / IN_USE)):
             _close_abandoned(client, run_id)
 
     drained = drain(outboxes, sender.deliver, close)

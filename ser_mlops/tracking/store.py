@@ -141,6 +141,22 @@ def children_of(client: MlflowClient, run: Run) -> list[Run]:
             return found
 
 
+def parents_of(client: MlflowClient) -> list[Run]:
+    """Return every experiment (parent run) of the store in use that is not deleted, oldest first."""
+    experiment = find_experiment(client)
+    assert experiment is not None
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], "", ViewType.ACTIVE_ONLY, 1000, order_by=["attributes.start_time ASC"], page_token=token
+        )
+        found.extend(run for run in page if MLFLOW_PARENT_RUN_ID not in run.data.tags)
+        token = page.token
+        if not token:
+            return found
+
+
 def parents_tagged(client: MlflowClient, key: str, value: str, *, only_finished: bool = True) -> list[Run]:
     """Return the experiments (parent runs) with a tag, oldest first."""
     experiment = find_experiment(client)

@@ -14,11 +14,18 @@ def main() -> None:
     settings = read_settings()
     from ser_mlops.data.audio.listing import write_listing
     from ser_mlops.data.corpora.catalogue import catalogue
-    from ser_mlops.data.corpora.registry import corpus_named
+    from ser_mlops.data.corpora.registry import CORPORA, all_corpora, corpus_named
     from ser_mlops.data.corpora.scan import scan
     from ser_mlops.data.folders import catalogue_file, listing_file
+    from ser_mlops.errors import SettingsError, one_of
     from ser_mlops.files import replacing
 
+    chosen = settings.catalogue.labels
+    if not_of_the_seven := [] if isinstance(chosen, str) else [named for named in chosen if named not in CORPORA]:
+        known = all_corpora(settings.data.own_corpora)
+        for named in not_of_the_seven:
+            if named not in known:
+                raise SettingsError(f"catalogue.labels: {one_of('corpus', named, known)}")
     corpus = corpus_named(name, settings.data.own_corpora)
     scanned = scan(Path(settings.data.raw), corpus)
     table = catalogue(corpus, scanned, settings.catalogue.model_dump())

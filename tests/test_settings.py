@@ -59,6 +59,17 @@ def refusal_of_text(old: str, new: str) -> str:
         ("epochs: 20", "epochs: 2.5", "params.yaml: train.epochs: 2.5 is not accepted, expected a valid integer"),
         ("validation_share: 0.15", "validation_share: 1", "params.yaml: train.validation_share: 1 is not accepted, expected less than 1"),
         ("calm: neutral", "calm: happy", "params.yaml: catalogue.calm: happy is not accepted, expected 'neutral' or 'drop'"),
+        (
+            "labels: acted ",
+            "labels: heard ",
+            "catalogue.labels: heard is not accepted, expected acted, perceived or votes, or one of them by",
+        ),
+        (
+            "labels: acted ",
+            "labels: {CREMA: vote} ",
+            "labels: {'CREMA': 'vote'} is not accepted, expected acted, perceived or votes, or one",
+        ),
+        ("ties: drop", "ties: keep", "params.yaml: catalogue.ties: keep is not accepted, expected 'drop', 'acted' or 'both'"),
         ("split: groups", "split: random", "params.yaml: frames.split: random is not accepted, expected 'groups' or 'stratified'"),
         ("augment: []", "augment: [speed, echo]", "params.yaml: train.augment: echo is not accepted, expected 'speed', 'noise' or 'gain'"),
         ("fold: 0", "fold: some", "params.yaml: train.fold: some is not accepted, expected a valid integer or 'all'"),
@@ -228,6 +239,20 @@ def test_what_a_run_has_recorded_is_resolved_and_stays_when_it_is_read_again():
     given = {"train.recipe": "own", "train.lr": "1e-4"}
     settings = parse_settings(recipes_text(OWN), "params.yaml", given)
     assert parse_settings(dump_settings(settings), "settings.yaml", is_resolved=True) == settings
+
+
+def test_what_an_older_run_has_recorded_is_filled_up_with_what_it_was_made_by():
+    recorded = "\n".join(line for line in dump_settings(settings_of()).splitlines() if not line.strip().startswith("ties:"))
+    assert parse_settings(recorded, "settings.yaml", is_resolved=True) == settings_of()
+    with pytest.raises(SettingsError, match=r"no catalogue\.ties"):
+        parse_settings(recorded, "params.yaml")
+
+
+def test_the_rule_on_labels_is_one_for_all_corpora_or_by_corpus():
+    by_corpus = parse_settings(TEXT.replace("labels: acted ", "labels: {CREMA: votes, MSP_PODCAST: perceived} "), "params.yaml").catalogue
+    assert [by_corpus.labels_of(corpus) for corpus in ("CREMA", "MSP_PODCAST", "TESS")] == ["votes", "perceived", "acted"]
+    assert by_corpus.labels_in_words == "CREMA: votes, MSP_PODCAST: perceived (ties: drop)"
+    assert settings_of().catalogue.labels_in_words == "acted"
 
 
 def test_the_recipes_that_are_shipped_are_what_their_page_says():

@@ -18,6 +18,7 @@ One row per clip, stored as parquet:
 | start | int64 | first sample in the corpus's audio file |
 | num_samples | int64 | at 16 kHz |
 | sha256 | str | of the decoded int16 samples |
+| num_labels | int64 | emotions that count as its label: 1, or another number where listeners disagree (docs/labels.md) |
 | votes_neutral … votes_surprise | int64 | listeners who heard each of EMOTIONS; 0 where nobody was asked |
 | votes_other | int64 | listeners who heard something else |
 | num_votes | int64 | all of them |
@@ -47,6 +48,7 @@ COLUMNS = {
     "start": "int64",
     "num_samples": "int64",
     "sha256": "str",
+    "num_labels": "int64",
     **dict.fromkeys((*VOTES, "num_votes"), "int64"),
 }
 GENDERS = ("female", "male", "unknown")
@@ -56,8 +58,12 @@ NO_FOLD = -1
 
 
 def conform(table: pd.DataFrame, origin: str) -> pd.DataFrame:
-    """Return the table with the schema's columns, order and types, checked; see `check`. A table without votes gets zeros."""
+    """Return the table with the schema's columns, order and types, checked; see `check`.
+
+    A table without votes gets zeros, one without `num_labels` a label for every clip.
+    """
     table = table.assign(**{column: 0 for column in VOTES if column not in table.columns})
+    table = table if "num_labels" in table.columns else table.assign(num_labels=1)
     table = table.assign(num_votes=table[list(VOTES)].sum(axis=1))
     missing = [column for column in COLUMNS if column not in table.columns and column != "emotions"]
     if missing:
@@ -103,6 +109,9 @@ def check(frame: pd.DataFrame, origin: str) -> None:
     _refuse(frame, ~frame["sha256"].str.fullmatch("[0-9a-f]{64}"), "sha256", "64 hex digits", origin)
     for column in VOTES:
         _refuse(frame, frame[column] < 0, column, "0 or more", origin)
+    _refuse(frame, frame["num_labels"] < 0, "num_labels", "0 or more", origin)
+    was_heard = frame[list(VOTES[: len(EMOTIONS)])].any(axis=1)
+    _refuse(frame, (frame["num_labels"] != 1) & ~was_heard, "num_labels", "1 where nobody heard one of the seven emotions", origin)
     _refuse(frame, frame["num_votes"] != frame[list(VOTES)].sum(axis=1), "num_votes", "the sum of its votes", origin)
     for column in ("corpus", "speaker", "group", "language"):
         _refuse(frame, frame[column] == "", column, "a value", origin)

@@ -16,6 +16,8 @@ from ser_mlops.errors import DataError
 
 LEFT_OUT_COLUMNS = ("path", "reason", "twin")
 DUPLICATE = "duplicate samples"
+WITHOUT_LABEL = "not one label"
+"""Clips on which listeners disagree."""
 CONTRADICTION = "duplicate samples with another label"
 
 
@@ -134,10 +136,13 @@ def refuse_empty(kept: pd.DataFrame, left_out: pd.DataFrame, folder: Path) -> No
 
 
 def class_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count per fold (or official part): clips by emotion in class order and in all, clips by gender, known speakers."""
+    """Count per fold (or official part): clips by emotion in class order (and those without one label) and in all, by gender; speakers."""
     side = frame["part"].where(frame["part"] != "", frame["fold"].astype("str"))
-    counts = pd.crosstab(side, frame["emotions"]).reindex(columns=list(EMOTIONS), fill_value=0)
+    has_one = frame["num_labels"] == 1
+    counts = pd.crosstab(side, frame["emotions"].where(has_one)).reindex(index=np.unique(side), columns=list(EMOTIONS), fill_value=0)
     counts.columns = counts.columns.astype("str")
+    if not has_one.all():
+        counts[WITHOUT_LABEL] = (~has_one).groupby(side).sum()
     counts["clips"] = counts.sum(axis=1)
     for gender, clips in pd.crosstab(side, frame["gender"]).reindex(columns=list(GENDERS), fill_value=0).items():
         counts["unknown gender" if gender == UNKNOWN else str(gender)] = clips

@@ -15,7 +15,7 @@ from ser_mlops.data.corpora.base import Corpus
 from ser_mlops.data.figures import genders, heard, spread
 from ser_mlops.data.folders import index_file, left_out_file
 from ser_mlops.data.frames import GENDERS
-from ser_mlops.data.quality import Quality, class_counts, count_quality, known_speakers, speaker_counts
+from ser_mlops.data.quality import WITHOUT_LABEL, Quality, class_counts, count_quality, known_speakers, speaker_counts
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.files import write_text
 from ser_mlops.scores.figures.emotions import distribution
@@ -71,6 +71,8 @@ def write_report(reports: list[CorpusReport], folder: Path) -> None:
 def plot_tables(reports: list[CorpusReport]) -> dict[str, pd.DataFrame]:
     """Return the tables that `dvc plots` and the page show, all with the column corpus first."""
     classes = _stack((report.corpus.name, class_counts(report.frame)) for report in reports)
+    if WITHOUT_LABEL in classes:
+        classes = classes.fillna({WITHOUT_LABEL: 0}).astype({WITHOUT_LABEL: "int64"})
     return {
         "folds": classes,
         "emotions": classes.groupby("corpus", sort=False)[list(EMOTIONS)]
@@ -161,7 +163,7 @@ def _corpus_section(report: CorpusReport, quality: Quality, folds: pd.DataFrame)
     size = f" The release has {quality.release_clips:,} clips, this copy {quality.clips:,}." if quality.release_clips else ""
     lines = [f"## {corpus.name}{' (SYNTHETIC)' if report.is_synthetic else ''}", "", f"{corpus.title}; {corpus.licence}.{size}", ""]
     own = folds[folds["corpus"] == corpus.name].drop(columns="corpus")
-    lines += [markdown(own), ""]
+    lines += [markdown(own.drop(columns=WITHOUT_LABEL) if WITHOUT_LABEL in own and not own[WITHOUT_LABEL].any() else own), ""]
     changed = report.catalogue.loc[(report.catalogue["rule"] != "") & (report.catalogue["reason"] == ""), "rule"]
     counted = {
         "left out": quality.left_out,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.experiments.results import MEAN, ExperimentSummary
-from ser_mlops.scores.metrics import SUMMARY_SCORES
+from ser_mlops.scores.metrics import SUMMARY_SCORES, VOTE_SCORES
 from ser_mlops.scores.summary import NO_INTERVAL, Summary, format_bounds
 from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
 
@@ -92,18 +92,18 @@ def _cautions(summaries: Mapping[str, Summary]) -> list[str]:
 
 
 def _format_rounds(rows: pd.DataFrame) -> str:
-    return rows.drop(columns="loss").to_string(index=False, float_format=lambda value: f"{value:.3f}")
+    return rows.drop(columns=["loss", *VOTE_SCORES], errors="ignore").to_string(index=False, float_format=lambda value: f"{value:.3f}")
 
 
 def _format_means(summaries: Mapping[str, Summary]) -> str:
     names = {test: _test_name(test, summaries) for test in summaries}
-    width = max(map(len, names.values()))
-    return "\n".join(
-        f"{names[test]:<{width}}  {score:<10}  {format_mean(summary.table.loc[score])}   {_format_interval(summary, score)}"
-        for test, summary in summaries.items()
-        for score in SUMMARY_SCORES
-        if score in summary.table.index
-    )
+    shown = [(test, score) for test, summary in summaries.items() for score in SUMMARY_SCORES if score in summary.table.index]
+    rows = [
+        (names[test], score, format_mean(summaries[test].table.loc[score]), _format_interval(summaries[test], score))
+        for test, score in shown
+    ]
+    width, wide = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{test:<{width}}  {score:<{wide}}  {mean}   {bounds}" for test, score, mean, bounds in rows)
 
 
 def format_mean(row: pd.Series) -> str:

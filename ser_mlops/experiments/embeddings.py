@@ -99,6 +99,7 @@ def embed(settings: Settings, versions: Mapping[str, Version]) -> Embedded:
     chosen, cache = settings.embed, Path(settings.paths.cache)
     audio = {corpus: version.audio for corpus, version in versions.items()}
     frames = {corpus: read_frame(version.frame) for corpus, version in versions.items()}
+    frames = {corpus: frame[frame["num_labels"] == 1].reset_index(drop=True) for corpus, frame in frames.items()}
     with _model_folder(chosen.run_id) as folder:
         kind = _vectors_of(chosen.model, folder)
         if kind is not None:

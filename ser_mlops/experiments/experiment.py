@@ -154,7 +154,7 @@ class Experiment:
             "split": f"{settings.frames.split} ({min((training.speakers for training in self.trainings), key=SPEAKERS.index)})",
             "calm": settings.catalogue.calm,
             "contempt": settings.catalogue.contempt,
-            "labels": settings.catalogue.labels,
+            "labels": settings.catalogue.labels_in_words,
             EMOTIONS_TAG: str(settings.train.space),
             **{f"dvc.{corpus}": version.frame_md5 for corpus, version in self.versions.items()},
             "code": code_hash(),

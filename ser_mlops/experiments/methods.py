@@ -29,6 +29,12 @@ PROTOCOLS = {
     "within": "Each corpus was used alone: every fold was held out in turn, so that every clip was tested once",
 }
 
+TIES = {"drop": "", "acted": ", of several with as many votes the acted one", "both": ", of several with as many votes each of them"}
+NO_MAJORITY = {
+    "perceived": "clips about which they disagree otherwise were left out",
+    "votes": "clips about which they disagree otherwise have no label, and only clips with one label were tested",
+}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -126,20 +132,33 @@ def _data(record: Record) -> str:
         sentences.append(f"Calm speech of RAVDESS was {'counted as neutral' if rules.calm == 'neutral' else 'left out'}.")
     if "EMOFILM" in record.corpora:
         sentences.append(f"Contempt in EmoFilm was {'left out' if rules.contempt == 'drop' else 'counted as disgust'}.")
-    if "CREMA" in record.corpora:
-        meant = "those that the actors meant" if rules.labels == "acted" else "those that listeners heard"
-        sentences.append(f"The emotions of CREMA-D are {meant}.")
+    sentences += [_labels(record, name) for name in record.corpora]
     emotions = max(number for _, _, number in record.tests.values())
     space = record.settings.train.space
     sentences.append(f"The classes are {_listed(list(space.classes))}; the test sets have up to {emotions} of them.")
     sentences += [f"{emotion.capitalize()} was counted as {into}." for emotion, into in space.joined]
     if space.left_out:
         sentences.append(f"Clips of {_listed(list(space.left_out))} were left out.")
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
+
+
+def _labels(record: Record, name: str) -> str:
+    """Say whose word the labels of a corpus are, where listeners of it were asked."""
+    rules, corpus = record.settings.catalogue, corpus_named(name, record.settings.data.own_corpora)
+    choice, title = rules.labels_of(name), _title(record, name)
+    if choice == "acted":
+        return f"The emotions of {title} are those that the actors meant." if corpus.rule == "labels" else ""
+    if isinstance(rules.labels, str) and not corpus.votes_files:
+        return ""
+    return f"The emotions of {title} are those that most listeners heard{TIES[rules.ties]}; {NO_MAJORITY[choice]}."
+
+
+def _title(record: Record, name: str) -> str:
+    return corpus_named(name, record.settings.data.own_corpora).title.partition(" (")[0]
 
 
 def _corpus(record: Record, name: str) -> str:
-    title = corpus_named(name, record.settings.data.own_corpora).title.partition(" (")[0]
+    title = _title(record, name)
     version = f"version {record.tags[f'dvc.{name}'][:8]} of our frame"
     return f"{title} [[{CORPORA[name]}]] ({version})" if name in CORPORA else f"{title} ({version})"
 

@@ -157,7 +157,7 @@ def _split(training: Training, settings: Settings) -> str:
     return (
         f"Split by {settings.frames.split} ({training.speakers}); "
         f"fold held out: {'none' if training.fold is None else training.fold}; kept whole in validation: {kept}; "
-        f"calm: {rules.calm}, contempt: {rules.contempt}, labels: {rules.labels}."
+        f"calm: {rules.calm}, contempt: {rules.contempt}, labels: {rules.labels_in_words}."
     )
 
 

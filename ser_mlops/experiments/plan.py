@@ -14,6 +14,8 @@ halved into validation and test; with official partitions its validation part va
 
 The sides are drawn over all clips. Then those outside the space of emotions are left out of each, so that a space changes neither folds nor
 who validates.
+
+Only clips with one label are tested. Those without any, on which listeners disagree, are trained and validated on where targets are soft.
 """
 
 from collections.abc import Mapping, Sequence
@@ -104,13 +106,18 @@ def plan_trainings(
     validation_share: float,
     seed: int,
     space: Space = SEVEN,
+    with_unlabelled: bool = False,
 ) -> list[Training]:
     """Return the trainings of a command in the order in which they run; `frames` holds the frame of every corpus in use.
+
+    Clips without a label (`num_labels` 0) take part in training and validation `with_unlabelled`, else not at all.
 
     Raises:
         SettingsError: a corpus that is not in use, a fold that is empty, a parameter that does not go with the experiment type.
         DataError: a group, or identical samples, on two sides; or a side without clips of the space.
     """
+    if not with_unlabelled:
+        frames = {name: frame[frame["num_labels"] > 0] for name, frame in frames.items()}
     roles = _plan_roles(frames, experiment_type, tuple(train_datasets), test_dataset, test_split_source, fold)
     for name, frame in frames.items():
         if within(frame, space).empty:
@@ -252,6 +259,16 @@ def _divide_source(name: str, frame: pd.DataFrame, roles: _Roles, seed: int) -> 
 
 
 def _test_sets(name: str, frame: pd.DataFrame, roles: _Roles) -> dict[str, pd.DataFrame]:
+    """Return the test sets that a corpus gives, by name: their clips that have one label."""
+    sets = _whole_test_sets(name, frame, roles)
+    tested = {test: clips[clips["num_labels"] == 1] for test, clips in sets.items()}
+    for test, clips in tested.items():
+        if clips.empty:
+            raise DataError(f"{test}: none of its {len(sets[test])} clips has one label, which a test needs: listeners disagree about all")
+    return tested
+
+
+def _whole_test_sets(name: str, frame: pd.DataFrame, roles: _Roles) -> dict[str, pd.DataFrame]:
     if _has_parts(frame):
         parts = [part for part in TEST_PARTS if (frame["part"] == part).any()]
         if not parts:

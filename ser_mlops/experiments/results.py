@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.experiments.plan import Training
-from ser_mlops.scores.metrics import METRICS, TABLE_SCORES, score
-from ser_mlops.scores.predictions import emotions_of, ensemble_of, logits_of
+from ser_mlops.scores.metrics import METRICS, TABLE_SCORES, VOTE_SCORES, score
+from ser_mlops.scores.predictions import emotions_of, ensemble_of, logits_of, votes_of
 from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Result:
         return {"": self._score(self.pooled)} | {name: self._score(table) for name, table in self.tables.items()}
 
     def _score(self, table: pd.DataFrame) -> dict[str, float]:
-        return score(logits_of(table), table["labels"].to_numpy(), self.trained_labels, emotions_of(table))
+        return score(logits_of(table), table["labels"].to_numpy(), self.trained_labels, emotions_of(table), votes_of(table))
 
     @property
     def failure(self) -> str:
@@ -57,7 +57,8 @@ class Result:
         answers = self.pooled["predicted"].unique()
         if len(answers) == 1:
             return f"it answers {answers[0]} for every test clip"
-        num_emotions = self.training.validation["labels"].nunique()
+        validation = self.training.validation
+        num_emotions = validation.loc[validation["num_labels"] == 1, "labels"].nunique()
         (uar,) = self.history.loc[self.history["epoch"] == self.best_epoch, "val/uar"]
         if num_emotions > 1 and uar <= 1 / num_emotions + 1e-9:
             return f"its best UAR on validation, {uar:.3f}, is not above chance ({1 / num_emotions:.3f})"
@@ -136,7 +137,7 @@ def summarise(results: Sequence[Result]) -> ExperimentSummary:
 def _ensemble_scores(rounds: Sequence[pd.DataFrame], trained: frozenset[int]) -> dict[str, float]:
     """Return the scores of the ensemble of some rounds, without recalls and chance."""
     table = ensemble_of(rounds)
-    scores = score(logits_of(table), table["labels"].to_numpy(), trained, emotions_of(table))
+    scores = score(logits_of(table), table["labels"].to_numpy(), trained, emotions_of(table), votes_of(table))
     return {name: value for name, value in scores.items() if name in METRICS and name != "chance"}
 
 
@@ -156,7 +157,10 @@ def scores_as_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, fl
 
 
 def rounds_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Return one row per training, round and test set; a column `learned` marks rounds that learned nothing, if there are any."""
+    """Return one row per training, round and test set.
+
+    A column `learned` marks rounds that learned nothing, if there are any; the scores of distributions are there if listeners voted.
+    """
     rows = []
     for result in results:
         for test, scores in result.scores.items():
@@ -164,7 +168,8 @@ def rounds_table(results: Sequence[Result]) -> pd.DataFrame:
                 row = {"training": result.training.name, "round": result.round, "best_epoch": result.best_epoch, "test": test or "pooled"}
                 rows.append(row | {name: scores.get(name, np.nan) for name in TABLE_SCORES} | {"learned": "nothing" * bool(result.failure)})
     table = pd.DataFrame(rows)
-    return table if table["learned"].any() else table.drop(columns="learned")
+    empty = [name for name in VOTE_SCORES if table[name].isna().all()]
+    return table.drop(columns=empty if table["learned"].any() else [*empty, "learned"])
 
 
 def results_by_test(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -25,8 +25,8 @@ from statsmodels.stats.multitest import multipletests
 from ser_mlops.errors import DataError, counted
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.intervals import ALPHA, Estimate, estimate, interval
-from ser_mlops.scores.metrics import SELECTABLE, scores_of
-from ser_mlops.scores.predictions import emotions_of, in_one_order, logits_of
+from ser_mlops.scores.metrics import METRICS, comparable_scores, scores_of
+from ser_mlops.scores.predictions import emotions_of, in_one_order, logits_of, vote_columns_of, votes_of
 from ser_mlops.scores.summary import MORE_SPEAKERS, Summary, summarise_rounds
 from ser_mlops.scores.units import Units, unit_sums, units_of
 from ser_mlops.seeds import rng
@@ -116,7 +116,7 @@ def judge_pairs(
     """Return `Comparison.differences` of experiments given as their sums [U, R, F] over the same clips; other arguments as in `compare`."""
     pairs = list(combinations(sums, 2))
     fewest = _fewest_to_swap(len(pairs))
-    estimates = {name: estimate(of, units.corpora_U, SELECTABLE) for name, of in sums.items()}
+    estimates = {name: estimate(of, units.corpora_U, comparable_scores(of)) for name, of in sums.items()}
     draws = resamples if units.count >= fewest else 0
     differences = pd.concat([_difference(pair, sums, estimates, seed, draws, each_swap) for pair in pairs], ignore_index=True)
     return _judged(differences, divided_by, too_few=_too_few(units, fewest))
@@ -147,6 +147,12 @@ def _in_common(experiments: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[
                 f"{name}: clip {baseline['path'][disagrees].iloc[0]!r} has another label there ({disagrees.sum()} such); "
                 "experiments under different label rules cannot be compared"
             )
+    every = [table for tables in kept.values() for table in tables]
+    votes = [votes_of(table) for table in every]
+    if any(
+        of is None or not np.array_equal(of, votes[0] if votes[0] is not None else ()) for of in votes
+    ):  # some were made before there were votes
+        kept = {name: [table.drop(columns=vote_columns_of(table)) for table in tables] for name, tables in kept.items()}
     return kept, tuple(notes)
 
 
@@ -194,12 +200,14 @@ def _difference(
     baseline, experiment = pair
     change = estimates[experiment] - estimates[baseline]
     low, high = interval(change)
-    p_units = _swap_p(sums[baseline], sums[experiment], seed, resamples, each_swap) if resamples else np.full(len(SELECTABLE), np.nan)
+    p_units = np.full(len(change.names), np.nan)
+    if resamples:
+        p_units = _swap_p(sums[baseline], sums[experiment], change.names, seed, resamples, each_swap)
     return pd.DataFrame(
         {
             "baseline": baseline,
             "experiment": experiment,
-            "score": SELECTABLE,
+            "score": change.names,
             "difference": change.mean_M,
             "ci_low": low,
             "ci_high": high,
@@ -210,9 +218,14 @@ def _difference(
 
 
 def _swap_p(
-    first: np.ndarray, second: np.ndarray, seed: int, resamples: int, each_swap: Callable[[int], object] = lambda number: None
+    first: np.ndarray,
+    second: np.ndarray,
+    names: Sequence[str],
+    seed: int,
+    resamples: int,
+    each_swap: Callable[[int], object] = lambda number: None,
 ) -> np.ndarray:
-    """Return the two-sided permutation p of every score's difference: each unit's rounds are swapped, all together, or not."""
+    """Return the two-sided permutation p of every named score's difference: each unit's rounds are swapped, all together, or not."""
     num_units = len(first)
     change = second - first
 
@@ -220,8 +233,8 @@ def _swap_p(
         is_swapped = np.atleast_2d(left) >= num_units
         moved = np.tensordot(is_swapped.astype(np.float64), change, axes=1)
         each_swap(len(is_swapped))
-        after, before = scores_of(second.sum(axis=0) - moved, SELECTABLE), scores_of(first.sum(axis=0) + moved, SELECTABLE)
-        return (after - before).mean(axis=-1).T.reshape(*left.shape[:-1], len(SELECTABLE))
+        after, before = scores_of(second.sum(axis=0) - moved, names), scores_of(first.sum(axis=0) + moved, names)
+        return (after - before).mean(axis=-1).T.reshape(*left.shape[:-1], len(names))
 
     units = np.arange(num_units)
     return stats.permutation_test(
@@ -301,7 +314,7 @@ def _score_rows(rounds: Mapping[str, Sequence[pd.DataFrame]], summaries: Mapping
     tables = []
     for name, summary in summaries.items():
         eces = pd.Series([expected_calibration_error(calibration(logits_of(table), table["labels"].to_numpy())) for table in rounds[name]])
-        scores = summary.table.loc[list(SELECTABLE)]
+        scores = summary.table[summary.table.index.isin(METRICS)].copy()
         scores.loc["ece", ["mean", "sd"]] = [eces.mean(), eces.std(ddof=1)]
         tables.append(scores.reset_index().assign(experiment=name, clips=len(rounds[name][0]), rounds=len(rounds[name])))
     columns = ["experiment", "score", "clips", "rounds", "mean", "sd", "ci_low", "ci_high"]

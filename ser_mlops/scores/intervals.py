@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ser_mlops.emotions import EMOTIONS
-from ser_mlops.scores.metrics import LOWER_IS_BETTER, scores_of, supports_of
+from ser_mlops.scores.metrics import UNBOUNDED, scores_of, supports_of
 
 ALPHA = 0.05
 ROUNDING = 1e-12
@@ -177,7 +177,7 @@ def _half_width(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def _within_scale(names: Sequence[str], low_M: np.ndarray, high_M: np.ndarray, *, is_difference: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Cut bounds at the ends of the scale: 0 and 1, -1 and 1 for a difference, and for a loss 0 alone."""
-    is_loss = np.isin(names, list(LOWER_IS_BETTER))
-    least = np.where(is_loss, -np.inf, -1.0) if is_difference else np.zeros(len(names))
-    return np.maximum(low_M, least), np.minimum(high_M, np.where(is_loss, np.inf, 1.0))
+    """Cut bounds at the ends of the scale: 0 and 1, -1 and 1 for a difference, and for a cross-entropy (the loss) 0 alone."""
+    is_unbounded = np.isin(names, list(UNBOUNDED))
+    least = np.where(is_unbounded, -np.inf, -1.0) if is_difference else np.zeros(len(names))
+    return np.maximum(low_M, least), np.minimum(high_M, np.where(is_unbounded, np.inf, 1.0))

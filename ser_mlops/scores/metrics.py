@@ -1,9 +1,9 @@
 """The scores of a test (or validation) set: one table of definitions, computed over all clips of the set with a fixed label list.
 
-N clips, E emotions (all seven, or the classes of another space), G sets of clips, F = 2 * E * E + 1 sums. Every score is a function of
-*sums* over the clips of a set: the confusion counts over all emotions, the confusion counts over the shared emotions (those that both
-training and test have), and the loss. Sums add up and can be subtracted, so a set without one speaker, or with two models' answers
-swapped, is scored by the same definitions.
+N clips, E emotions (all seven, or the classes of another space), V = E + 1 counts of votes, G sets of clips, F = 2 * E * E + 1 sums, 4 more
+where there are votes. Every score is a function of *sums* over the clips of a set: the confusion counts over all emotions, the confusion
+counts over the shared emotions (those that both training and test have), the loss, and the totals of `distributions`. Sums add up and can
+be subtracted, so a set without one speaker, or with two models' answers swapped, is scored by the same definitions.
 
 - uar: mean recall over the emotions present in the set (balanced accuracy, "UA"); argmax over all E.
 - uar_shared: the same over the clips whose emotion both training and test have, argmax restricted to those emotions;
@@ -13,6 +13,7 @@ swapped, is scored by the same definitions.
   was predicted, so a model cannot change what it is averaged over.
 - recall/<emotion>: per emotion present in the set.
 - loss: mean cross-entropy over clips, in nats, unweighted and without smoothing.
+- js_divergence, cross_entropy, cosine: means over the clips that have votes, of which there need be none; see `distributions`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -24,6 +25,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from ser_mlops.emotions import EMOTIONS
+from ser_mlops.scores.distributions import COSINE, CROSS_ENTROPY, JS_DIVERGENCE, WITH_VOTES, distances
 
 NONE_SHARED = np.array([], dtype=np.int64)
 
@@ -31,6 +33,11 @@ NONE_SHARED = np.array([], dtype=np.int64)
 def num_classes_of(sums: np.ndarray) -> int:
     """Return E of sums [..., F], which hold two squares of it and few other numbers."""
     return isqrt(sums.shape[-1] // 2)
+
+
+def _loss(sums: np.ndarray) -> int:
+    """Return the place of the loss among the sums; the totals of `distributions` follow it."""
+    return 2 * num_classes_of(sums) ** 2
 
 
 def _confusion(sums: np.ndarray, *, is_shared: bool = False) -> np.ndarray:
@@ -74,6 +81,19 @@ def _clips(sums: np.ndarray) -> np.ndarray:
     return _supports(sums).sum(axis=-1, keepdims=True)
 
 
+def _of_votes(sums: np.ndarray, total: int) -> np.ndarray:
+    """Return one of the totals [...] of clips with votes."""
+    return sums[..., _loss(sums) + 1 + total]
+
+
+def _with_votes(sums: np.ndarray) -> np.ndarray:
+    return _of_votes(sums, WITH_VOTES)[..., None]
+
+
+def _per_clip_with_votes(total: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda sums: _of_votes(sums, total) / _of_votes(sums, WITH_VOTES)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A score: how it follows from the sums [..., F] of a set, and where it is shown."""
@@ -83,7 +103,11 @@ class Metric:
     """The clips [..., C] of the C classes that the score is a mean over: all clips as one class, or those of every emotion."""
     needs_training: bool = False
     """It depends on which emotions the training clips have: it cannot choose an epoch, and is left out where the sides share none."""
+    needs_votes: bool = False
+    """It compares with what listeners heard: it is left out where no clip of the set has votes, and cannot choose an epoch."""
     lower_is_better: bool = False
+    is_bounded: bool = True
+    """It is never above 1."""
     in_tables: bool = True
     """A column of the tables of rounds, of the matrix and of the model card."""
     in_summary: bool = True
@@ -97,23 +121,33 @@ METRICS = {
     "accuracy": Metric(lambda sums: _per_clip(np.trace(_confusion(sums), axis1=-2, axis2=-1), sums)),
     "f1_macro": Metric(lambda sums: _over_present(_f1s(sums), sums), _supports),
     "f1_weighted": Metric(lambda sums: _per_clip((_f1s(sums) * _supports(sums)).sum(axis=-1), sums), in_tables=False, in_summary=False),
-    "loss": Metric(lambda sums: _per_clip(sums[..., 2 * num_classes_of(sums) ** 2], sums), lower_is_better=True, in_summary=False),
+    "loss": Metric(lambda sums: _per_clip(sums[..., _loss(sums)], sums), lower_is_better=True, is_bounded=False, in_summary=False),
+    "js_divergence": Metric(_per_clip_with_votes(JS_DIVERGENCE), _with_votes, needs_votes=True, lower_is_better=True),
+    "cross_entropy": Metric(_per_clip_with_votes(CROSS_ENTROPY), _with_votes, needs_votes=True, lower_is_better=True, is_bounded=False),
+    "cosine": Metric(_per_clip_with_votes(COSINE), _with_votes, needs_votes=True),
 }
 """Every score but the recalls. The lists below follow from it; the setting `select_by` names the selectable ones and a test compares."""
-SELECTABLE = tuple(name for name, metric in METRICS.items() if not metric.needs_training)
+SELECTABLE = tuple(name for name, metric in METRICS.items() if not (metric.needs_training or metric.needs_votes))
+VOTE_SCORES = tuple(name for name, metric in METRICS.items() if metric.needs_votes)
 LOWER_IS_BETTER = frozenset(name for name, metric in METRICS.items() if metric.lower_is_better)
+UNBOUNDED = frozenset(name for name, metric in METRICS.items() if not metric.is_bounded)
 TABLE_SCORES = tuple(name for name, metric in METRICS.items() if metric.in_tables)
 SUMMARY_SCORES = tuple(name for name, metric in METRICS.items() if metric.in_summary)
 RECALL = "recall/"
 
 
 def score(
-    logits_NE: np.ndarray, labels_N: np.ndarray, trained_labels: Collection[int], emotions: Sequence[str] = EMOTIONS
+    logits_NE: np.ndarray,
+    labels_N: np.ndarray,
+    trained_labels: Collection[int],
+    emotions: Sequence[str] = EMOTIONS,
+    votes_NV: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return every score of a test (or validation) set; definitions in the module's docstring.
 
     `trained_labels` are the labels that the training clips have, `emotions` the names of the classes. Where the two sides share no
-    emotion, `uar_shared` and `chance` are left out.
+    emotion, `uar_shared` and `chance` are left out. `votes_NV` are the votes of listeners; without them the scores of distributions are
+    left out.
 
     >>> logits = np.log(np.array([[8, 1, 1, 1, 1, 1, 1], [1, 8, 1, 1, 1, 1, 1], [8, 1, 1, 1, 1, 1, 1]]))
     >>> scores = score(logits, np.array([0, 1, 1]), {0, 1})
@@ -125,8 +159,8 @@ def score(
     assert len(labels_N) > 0
     assert logits_NE.shape == (len(labels_N), len(emotions))
     shared = shared_labels(labels_N, trained_labels)
-    sums = sums_of(logits_NE, labels_N, shared, np.zeros(len(labels_N), dtype=np.int64), 1)[0]
-    names = score_names(labels_N, shared, emotions, with_chance=True)
+    sums = sums_of(logits_NE, labels_N, shared, np.zeros(len(labels_N), dtype=np.int64), 1, votes_NV)[0]
+    names = score_names(labels_N, shared, emotions, with_chance=True, with_votes=votes_NV is not None)
     return dict(zip(names, map(float, scores_of(sums, names, emotions)), strict=True))
 
 
@@ -135,21 +169,41 @@ def shared_labels(labels_N: np.ndarray, trained_labels: Collection[int]) -> np.n
     return np.intersect1d(labels_N, np.fromiter(trained_labels, dtype=np.int64))
 
 
-def score_names(labels_N: np.ndarray, shared: np.ndarray, emotions: Sequence[str] = EMOTIONS, *, with_chance: bool = False) -> list[str]:
+def score_names(
+    labels_N: np.ndarray, shared: np.ndarray, emotions: Sequence[str] = EMOTIONS, *, with_chance: bool = False, with_votes: bool = False
+) -> list[str]:
     """Return the scores that a set with these labels has; chance, which no answer changes, only where it is asked for."""
-    plain = [name for name, metric in METRICS.items() if len(shared) or not metric.needs_training]
+    plain = [
+        name for name, metric in METRICS.items() if (len(shared) or not metric.needs_training) and (with_votes or not metric.needs_votes)
+    ]
     recalls = [f"{RECALL}{emotions[label]}" for label in np.unique(labels_N)]
     return [name for name in plain if name != "chance" or with_chance] + recalls
 
 
-def sums_of(logits_NE: np.ndarray, labels_N: np.ndarray, shared: np.ndarray, sets_N: np.ndarray, num_sets: int) -> np.ndarray:
+def comparable_scores(sums: np.ndarray) -> tuple[str, ...]:
+    """Return the scores that two experiments over the clips of sums [..., F] can be compared in."""
+    return SELECTABLE + VOTE_SCORES * (sums.shape[-1] > _loss(sums) + 1)
+
+
+def sums_of(
+    logits_NE: np.ndarray,
+    labels_N: np.ndarray,
+    shared: np.ndarray,
+    sets_N: np.ndarray,
+    num_sets: int,
+    votes_NV: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the sums [G, F] of every set of clips, by the set that each clip is in."""
+
+    def add_up(values_N: np.ndarray) -> np.ndarray:
+        # numpy's own sum rounds less than bincount, which adds clip by clip
+        return values_N.sum(keepdims=True) if num_sets == 1 else np.bincount(sets_N, weights=values_N, minlength=num_sets)
+
     losses_N = -log_softmax(logits_NE, axis=1)[np.arange(len(labels_N)), labels_N]
-    # numpy's own sum rounds less than bincount, which adds clip by clip
-    losses = losses_N.sum(keepdims=True) if num_sets == 1 else np.bincount(sets_N, weights=losses_N, minlength=num_sets)
     every = np.arange(logits_NE.shape[1])
     counts = [_confusions(logits_NE, labels_N, among, sets_N, num_sets) for among in (every, shared)]
-    return np.column_stack([*counts, losses])
+    totals = [] if votes_NV is None else [add_up(totals_N) for totals_N in distances(logits_NE, votes_NV).T]
+    return np.column_stack([*counts, add_up(losses_N), *totals])
 
 
 def _confusions(logits_NE: np.ndarray, labels_N: np.ndarray, among: np.ndarray, sets_N: np.ndarray, num_sets: int) -> np.ndarray:

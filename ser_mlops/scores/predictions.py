@@ -1,4 +1,7 @@
-"""Prediction tables: one row per tested clip, with its true label and one logit per emotion."""
+"""Prediction tables: one row per tested clip, with its true label and one logit per emotion.
+
+Where listeners voted on any of the clips, the columns that count them are there, too.
+"""
 
 from collections.abc import Sequence
 
@@ -8,6 +11,10 @@ from scipy.special import log_softmax, logsumexp
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
+from ser_mlops.scores.distributions import vote_shares
+
+VOTES_FOR = "votes_"
+"""How the columns begin that count listeners: one per emotion and last `votes_other`, as in frames."""
 
 LOGIT = "logit_"
 CLIP_COLUMNS = ("path", "corpus", "speaker", "gender", "language", "labels")
@@ -18,7 +25,8 @@ def prediction_table(clips: pd.DataFrame, logits_NE: np.ndarray, emotions: Seque
 
     `emotions` are the names of the classes, whose numbers are the labels of the clips.
     """
-    table = clips[list(CLIP_COLUMNS)].reset_index(drop=True)
+    votes = vote_columns_of(clips) if votes_of(clips) is not None else []
+    table = clips[[*CLIP_COLUMNS, *votes]].reset_index(drop=True)
     predicted = np.asarray(emotions, dtype=object)[np.asarray(logits_NE).argmax(axis=1)]
     logits = pd.DataFrame(logits_NE, columns=[f"{LOGIT}{emotion}" for emotion in emotions])
     return table.assign(predicted=pd.Categorical(predicted, categories=list(emotions))).join(logits)
@@ -32,6 +40,20 @@ def emotions_of(table: pd.DataFrame) -> tuple[str, ...]:
 def logits_of(table: pd.DataFrame, dtype: type | None = None) -> np.ndarray:
     """Return the logits [N, E] of a prediction table, of the type that they have there or of another."""
     return table[[f"{LOGIT}{emotion}" for emotion in emotions_of(table)]].to_numpy(dtype=dtype)
+
+
+def votes_of(table: pd.DataFrame) -> np.ndarray | None:
+    """Return the votes [N, V] on the clips of a table, 0 where nobody was asked; None where no clip has a vote for an emotion."""
+    columns = vote_columns_of(table)
+    if not columns:
+        return None
+    votes_NV = table[columns].fillna(0).to_numpy(dtype=np.int64)
+    return None if np.isnan(vote_shares(votes_NV)).all() else votes_NV
+
+
+def vote_columns_of(table: pd.DataFrame) -> list[str]:
+    """Return the columns that count listeners, in order; none where a table has no votes."""
+    return [column for column in table.columns if column.startswith(VOTES_FOR)]
 
 
 def confusion_of(table: pd.DataFrame) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 from ser_mlops.scores.intervals import Estimate, estimate, interval, mean_of
 from ser_mlops.scores.metrics import METRICS, score_names, shared_labels
 from ser_mlops.scores.predictions import emotions_of, in_one_order
-from ser_mlops.scores.units import UNKNOWN, Units, unit_sums, units_of
+from ser_mlops.scores.units import UNKNOWN, Units, have_votes, unit_sums, units_of
 
 MORE_SPEAKERS = "to test more, use another corpus, or `fold=all` where one fold is held out"
 NO_INTERVAL = "no interval"
@@ -44,7 +44,8 @@ def summarise_rounds(rounds: Sequence[pd.DataFrame], trained_labels: Collection[
     labels_N = rounds[0]["labels"].to_numpy()
     shared = shared_labels(labels_N, trained_labels)
     emotions = emotions_of(rounds[0])
-    of = estimate(unit_sums(rounds, units, shared), units.corpora_U, score_names(labels_N, shared, emotions), emotions)
+    names = score_names(labels_N, shared, emotions, with_votes=have_votes(rounds))
+    of = estimate(unit_sums(rounds, units, shared), units.corpora_U, names, emotions)
     return _summary(of, interval_notes(units, of))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ser_mlops.scores.metrics import NONE_SHARED, sums_of
-from ser_mlops.scores.predictions import logits_of
+from ser_mlops.scores.predictions import logits_of, votes_of
 
 UNKNOWN = "/unknown"
 """How the name of a speaker ends whom nobody knows."""
@@ -48,5 +48,14 @@ def units_of(table: pd.DataFrame) -> Units:
 
 def unit_sums(rounds: Sequence[pd.DataFrame], units: Units, shared: np.ndarray = NONE_SHARED) -> np.ndarray:
     """Return the sums [U, R, F] of every unit and round; R prediction tables over the same clips."""
-    by_round = [sums_of(logits_of(table, np.float64), table["labels"].to_numpy(), shared, units.codes_N, units.count) for table in rounds]
+    votes = [votes_of(table) for table in rounds] if have_votes(rounds) else [None] * len(rounds)
+    by_round = [
+        sums_of(logits_of(table, np.float64), table["labels"].to_numpy(), shared, units.codes_N, units.count, votes_NV)
+        for table, votes_NV in zip(rounds, votes, strict=True)
+    ]
     return np.stack(by_round, axis=1)
+
+
+def have_votes(rounds: Sequence[pd.DataFrame]) -> bool:
+    """Say whether the clips of prediction tables over the same clips have votes: in every table, as those of older rounds lack them."""
+    return all(votes_of(table) is not None for table in rounds)

@@ -50,6 +50,14 @@ def _freezing(value: object) -> object:
     return mode
 
 
+def _label_choice(value: object) -> object:
+    """Read where labels come from: one word for all corpora, or one by corpus."""
+    words = [*value.values()] if isinstance(value, dict) and value else [value]
+    if not all(word in ("acted", "perceived", "votes") for word in words):
+        raise PydanticCustomError("labels", "value should be acted, perceived or votes, or one of them by corpus: {CREMA: votes}")
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Emotions = Annotated[Names, AfterValidator(_in_class_order)]
 OptionalName = Annotated[str | None, BeforeValidator(none_if_blank)]
@@ -61,6 +69,7 @@ SLURM_TIME = r"^(\d+-)?\d+(:\d\d){0,2}$"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Freeze = Annotated[str, BeforeValidator(_freezing)]
 Merge = Annotated[dict[str, str], BeforeValidator(split_tags)]
+LabelChoice = Annotated[str | dict[str, str], BeforeValidator(_label_choice)]
 Augmentations = Annotated[tuple[Literal["speed", "noise", "gain"], ...], BeforeValidator(split_commas)]
 LoraTarget = Literal["query", "key", "value", "output", "feed_forward"]
 LoraTargets = Annotated[tuple[LoraTarget, ...], Field(min_length=1), BeforeValidator(split_commas)]

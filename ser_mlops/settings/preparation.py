@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ser_mlops.settings.kinds import (
+    LabelChoice,
     Names,
     OptionalName,
     Section,
@@ -25,8 +26,22 @@ class CatalogueSettings(Section):
     """RAVDESS calm (02): counted as neutral, or left out."""
     contempt: Literal["drop", "disgust"]
     """EMOFILM dis (disprezzo): left out, or kept as disgust for comparison with older work."""
-    labels: Literal["acted", "perceived"]
-    """CREMA: the acted emotion, or the one perceived by voice (summaryTable.csv; ties are left out)."""
+    labels: LabelChoice
+    """Of all corpora, or by corpus: the acted emotion, what most listeners heard, or votes, which keep clips without a majority, too."""
+    ties: Literal["drop", "acted", "both"]
+    """Where listeners hear several emotions equally often: no majority, the acted one of them, or each of them (docs/labels.md)."""
+
+    def labels_of(self, corpus: str) -> str:
+        """Return the choice for one corpus."""
+        return self.labels if isinstance(self.labels, str) else self.labels.get(corpus, "acted")
+
+    @property
+    def labels_in_words(self) -> str:
+        """The label rule, with that of ties where listeners decide: `acted`, `CREMA: votes (ties: drop)`."""
+        if self.labels == "acted":
+            return self.labels
+        chosen = self.labels if isinstance(self.labels, str) else ", ".join(f"{corpus}: {choice}" for corpus, choice in self.labels.items())
+        return f"{chosen} (ties: {self.ties})"
 
 
 class AudioSettings(Section):

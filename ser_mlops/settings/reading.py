@@ -18,7 +18,7 @@ from ser_mlops.settings.recipes import apply_recipe
 from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Settings
 
 PARAMS_FILE = Path("params.yaml")
-ADDED_LATER: Mapping[str, Mapping[str, Any]] = {"train": {"emotions": list(EMOTIONS), "merge": {}}}
+ADDED_LATER: Mapping[str, Mapping[str, Any]] = {"catalogue": {"ties": "drop"}, "train": {"emotions": list(EMOTIONS), "merge": {}}}
 """Settings that the settings.yaml of older runs lacks, with the values that those runs were trained by."""
 
 

@@ -12,7 +12,7 @@ from ser_mlops.data.corpora.scan import Found, Scan, _check_clip
 from ser_mlops.emotions import VOTES
 from ser_mlops.errors import DataError
 
-RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted"}
+RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted", "ties": "drop"}
 
 
 def catalogued(tmp_path, *clips: tuple[str, str, dict[str, int]]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from ser_mlops.data.corpora.scan import scan
 from ser_mlops.errors import DataError
 from tests.data.corpora.builders import lay_out, recordings
 
-RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted"}
+RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted", "ties": "drop"}
 PROJECT = Path(__file__).resolve().parents[2]
 
 

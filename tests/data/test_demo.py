@@ -16,7 +16,7 @@ from ser_mlops.data.demo.writing import write_demo
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError
 
-RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted"}
+RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted", "ties": "drop"}
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from ser_mlops.errors import DataError
 from tests.data.corpora.builders import lay_out
 
 PROJECT = Path(__file__).resolve().parents[2]
-RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted"}
+RULES = {"calm": "neutral", "contempt": "drop", "labels": "acted", "ties": "drop"}
 # The frame of `old_frame()` as these releases of pandas pickled it, zlib and base 85.
 PICKLES_OF_OLD_PANDAS = {
     "1.5.3": (

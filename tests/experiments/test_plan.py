@@ -528,3 +528,27 @@ def test_a_space_changes_neither_folds_nor_who_validates(given) -> None:
 def test_a_space_of_which_a_corpus_has_too_little_is_refused(frame, space, message) -> None:
     with pytest.raises(DataError, match=message):
         plan({"A": frame}, test_dataset="A", space=Space.of(space, {}))
+
+
+def disagreed_about(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, with no label for the clips of text a, and two for one clip of text b by every speaker."""
+    torn = frame.assign(votes_neutral=1, votes_happy=1, num_votes=2, num_labels=1)
+    torn.loc[torn["text"] == "a", "num_labels"] = 0
+    torn.loc[(torn["text"] == "b") & (torn["labels"] == 2), "num_labels"] = 2
+    return torn
+
+
+@pytest.mark.parametrize("given", [{"test_dataset": "A"}, {"test_dataset": "A", "train_datasets": ("B",)}, {"test_split_source": "A"}])
+def test_clips_without_one_label_are_never_tested_and_trained_on_only_where_targets_are_soft(given):
+    torn = {name: disagreed_about(FRAMES[name]) for name in ("A", "B")}
+    (hard,), (soft,) = plan(torn, **given), plan(torn, **given, with_unlabelled=True)
+    for training in (hard, soft):
+        assert {number for test in training.tests.values() for number in test["num_labels"]} == {1}
+    assert {*hard.train["num_labels"], *hard.validation["num_labels"]} <= {1, 2}
+    assert {*soft.train["num_labels"]} == {0, 1, 2}
+
+
+def test_a_test_set_about_which_listeners_disagree_is_refused():
+    torn = {"A": disagreed_about(A[(A["text"] == "b") & (A["labels"] == 2)]), "B": B}
+    with pytest.raises(DataError, match=r"A: none of its 5 clips has one label, which a test needs: listeners disagree about all"):
+        plan(torn, test_dataset="A", train_datasets=("B",))

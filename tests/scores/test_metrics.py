@@ -149,7 +149,7 @@ def test_the_table_of_metrics_gives_the_plain_formulas_to_the_last_bit(clips):
 
 
 def test_a_lower_loss_is_better_and_a_higher_anything_else():
-    assert set(SELECTABLE) >= LOWER_IS_BETTER
+    assert {"loss", "js_divergence", "cross_entropy"} == LOWER_IS_BETTER
     assert is_better("loss", 0.1, 0.2)
     assert not is_better("loss", 0.2, 0.1)
     assert is_better("uar", 0.2, 0.1)

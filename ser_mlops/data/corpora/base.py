@@ -34,8 +34,8 @@ class Clip:
     part: str = ""
     """Official partition: train, validation, test, test1, test2; empty where the corpus has none."""
     perceived: str = ""
-    """What listeners heard: a code of the emotion table, "" where nobody was asked, TIE where they disagree."""
-
+    """What most listeners heard: a code of the emotion table, several joined by colons where they lead together, TIE where it is not known
+    which, "" where `votes` says it or nobody was asked."""
     votes: Mapping[str, int] = field(default_factory=dict, hash=False)
     """How many listeners heard what: codes of the emotion table, or emotions; other names count as other emotions."""
 
@@ -87,7 +87,9 @@ class Corpus:
     fold_table: Mapping[str, int] = field(default_factory=dict)
     """speaker -> fold, where the protocol names actors; if empty, folds are balanced over groups."""
     rule: str = ""
-    """The setting of the catalogue that applies to this corpus: calm, contempt or labels."""
+    """The setting of the catalogue that applies to this corpus: calm, contempt or labels (which needs its files of votes)."""
+    votes_files: tuple[str, ...] = ()
+    """Where its releases say what listeners heard: first the file with the votes, then one with the majority alone."""
 
 
 def with_votes(votes: Mapping[str, int]) -> dict[str, str]:

@@ -7,8 +7,9 @@
 | group | clips that share a speaker or a scene, directly or through others: CREMA/1001 |
 | perceived | what most listeners heard: an emotion before any rule, TIE where several lead, "" where nobody was asked |
 | votes_neutral … votes_surprise, votes_other | how many listeners heard it |
+| num_labels | how many emotions count as the clip's label: 1, or another number by the rules of `labels` |
 | reason | "" or why the file is left out: by its name or by a rule |
-| rule | the rule that changed the emotion or left the clip out: `calm: neutral`, `contempt: drop`, `labels: perceived` |
+| rule | the rule that changed the emotion or left the clip out: `calm: neutral`, `labels: perceived`, `ties: both` |
 
 `attrs["other_files"]` counts the files without an audio suffix, by suffix (parquet keeps it).
 """
@@ -18,34 +19,32 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ser_mlops.data.corpora.base import TIE, UNKNOWN, Clip, Corpus
+from ser_mlops.data.corpora.labels import ACTED, Label, choice_for, choose_label, leading_emotions, votes_by_emotion
 from ser_mlops.data.corpora.scan import Found, Scan
-from ser_mlops.emotions import EMOTIONS, LABELS, OTHER, VOTES
+from ser_mlops.emotions import LABELS, VOTES
 from ser_mlops.errors import DataError
 
 NAMED = ("path", "code", "emotion", "labels", "speaker", "gender", "language", "text", "group", "part")
-COLUMNS = (*NAMED, "perceived", *VOTES, "reason", "rule")
+COLUMNS = (*NAMED, "perceived", *VOTES, "num_labels", "reason", "rule")
 NO_LABEL = -1
 
 
-def catalogue(corpus: Corpus, scan: Scan, rules: Mapping[str, str]) -> pd.DataFrame:
+def catalogue(corpus: Corpus, scan: Scan, rules: Mapping[str, str | Mapping[str, str]]) -> pd.DataFrame:
     """Return the catalogue of a scanned corpus.
 
     Args:
         corpus: which one.
         scan: what is in its folder.
-        rules: the choice for each rule: calm, contempt, labels.
+        rules: the choice for each rule: calm, contempt, labels (of all corpora, or by corpus), ties.
 
     Raises:
-        DataError: no clip is left, or perceived labels are requested where there are none.
+        DataError: no clip is left, or labels are to be what listeners heard and there are none.
     """
-    choice = rules[corpus.rule] if corpus.rule else ""
-    if choice == "perceived" and not any(item.clip is not None and (item.clip.perceived or item.is_imported) for item in scan.found):
-        raise DataError(
-            f"{corpus.name}: labels=perceived needs processedResults/summaryTable.csv or tabulatedVotes.csv in the corpus's folder"
-        )
+    choice = choice_for(corpus, scan, rules)
     groups = iter(group_clips([item.clip for item in scan.found if item.clip is not None]))
-    rows = [_row(corpus, item, f"{corpus.name}/{next(groups)}" if item.clip else "", choice) for item in scan.found]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS, "str") | dict.fromkeys(("labels", *VOTES), "int64"))
+    rows = [_row(corpus, item, f"{corpus.name}/{next(groups)}" if item.clip else "", choice, rules) for item in scan.found]
+    numbers = dict.fromkeys(("labels", *VOTES, "num_labels"), "int64")
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS, "str") | numbers)
     if (table["labels"] == NO_LABEL).all():
         counts = ", ".join(f"{count} {reason}" for reason, count in table["reason"].value_counts().head(5).items())
         raise DataError(f"no clip of {corpus.name} is left: {counts}")
@@ -53,43 +52,27 @@ def catalogue(corpus: Corpus, scan: Scan, rules: Mapping[str, str]) -> pd.DataFr
     return table
 
 
-def _row(corpus: Corpus, item: Found, group: str, choice: str) -> tuple[str | int, ...]:
+def _row(corpus: Corpus, item: Found, group: str, choice: str, rules: Mapping[str, str | Mapping[str, str]]) -> tuple[str | int, ...]:
     clip = item.clip
     if clip is None:
-        return (item.path, "", "", NO_LABEL, *[""] * 7, *[0] * len(VOTES), item.reason, "")
-    emotion, reason, rule = apply_rule(corpus, clip, item.emotion, "" if item.is_imported and choice == "perceived" else choice)
+        return (item.path, "", "", NO_LABEL, *[""] * 7, *[0] * len(VOTES), 0, item.reason, "")
+    label = choose_label(corpus, clip, item.emotion, ACTED if item.is_imported else choice, str(rules.get("ties")))
+    label = label if label.reason else apply_rule(corpus, label, str(rules.get(corpus.rule)))
     described = (f"{corpus.name}/{clip.speaker}", clip.gender, clip.language, clip.text, group, clip.part)
-    perceived, votes = corpus.emotions.get(clip.perceived, clip.perceived), votes_by_emotion(corpus, clip)
-    return (item.path, clip.code, emotion, LABELS.get(emotion, NO_LABEL), *described, perceived, *votes, reason, rule)
+    heard, votes = leading_emotions(corpus, clip), votes_by_emotion(corpus, clip).values()
+    perceived = TIE if len(heard) > 1 else next(iter(heard), clip.perceived)
+    labelled = (item.path, clip.code, label.emotion, LABELS.get(label.emotion, NO_LABEL))
+    return (*labelled, *described, perceived, *votes, label.num_labels if label.emotion else 0, label.reason, label.rule)
 
 
-def votes_by_emotion(corpus: Corpus, clip: Clip) -> list[int]:
-    """Return how many listeners heard each of EMOTIONS, and last any other; the order of VOTES."""
-    counts = dict.fromkeys((*EMOTIONS, OTHER), 0)
-    for code, number in clip.votes.items():
-        heard = corpus.emotions.get(code, code)
-        counts[heard if heard in LABELS else OTHER] += number
-    return list(counts.values())
+def apply_rule(corpus: Corpus, label: Label, choice: str) -> Label:
+    """Apply the corpus's rule on calm or contempt to a label; an emotion that is not one of the seven then leaves the clip out.
 
-
-def apply_rule(corpus: Corpus, clip: Clip, emotion: str, choice: str) -> tuple[str, str, str]:
-    """Apply the corpus's rule to one clip; return its emotion, or "" and why it is left out, and the rule if it had an effect.
-
-    Args:
-        corpus: whose rule.
-        clip: the clip.
-        emotion: what the emotion table says of its code.
-        choice: the setting of the corpus's rule: calm: neutral | drop; contempt: drop | disgust; labels: acted | perceived.
+    `choice` is the setting of that rule: calm: neutral | drop; contempt: drop | disgust.
     """
-    rule = ""
-    if corpus.rule == "labels" and choice == "perceived":
-        if clip.perceived in ("", TIE):
-            return "", "listeners disagree" if clip.perceived else "no perceived emotion", "labels: perceived"
-        perceived = corpus.emotions.get(clip.perceived, clip.perceived)
-        emotion, rule = perceived, "labels: perceived" if perceived != emotion else ""
-    elif corpus.rule == emotion:
-        emotion, rule = emotion if choice == "drop" else choice, f"{corpus.rule}: {choice}"
-    return (emotion, "", rule) if emotion in LABELS else ("", f"emotion: {emotion}", rule)
+    if corpus.rule == label.emotion:
+        label = label._replace(emotion=label.emotion if choice == "drop" else choice, rule=f"{corpus.rule}: {choice}")
+    return label if label.emotion in LABELS else Label("", reason=f"emotion: {label.emotion}", rule=label.rule)
 
 
 def group_clips(clips: list[Clip]) -> list[str]:

@@ -10,7 +10,6 @@ import re
 from pathlib import Path, PurePosixPath
 
 from ser_mlops.data.corpora.base import (
-    TIE,
     UNKNOWN,
     Clip,
     Corpus,
@@ -73,7 +72,7 @@ def read_table(folder: Path) -> Table:
     if summary is not None:
         for row in read_rows(summary, ("FileName", "VoiceVote")):
             vote = row["VoiceVote"].strip().upper()
-            perceived = TIE if ":" in vote else CODES_BY_VOTE.get(vote[:1], "")
+            perceived = ":".join(CODES_BY_VOTE.get(letter.strip()[:1], "") for letter in vote.split(":"))
             table.setdefault(row["FileName"].strip().upper(), {})["perceived"] = perceived
     return table
 
@@ -110,4 +109,5 @@ CREMA = Corpus(
     parse=parse,
     read_table=read_table,
     rule="labels",
+    votes_files=("processedResults/tabulatedVotes.csv", "processedResults/summaryTable.csv"),
 )

@@ -158,4 +158,5 @@ MSP_PODCAST = Corpus(
     parse=parse,
     read_table=read_table,
     lists_clips=True,
+    votes_files=("Labels/labels_detailed.csv",),
 )

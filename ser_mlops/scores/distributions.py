@@ -40,7 +40,7 @@ def distances(logits_NE: np.ndarray, votes_NV: np.ndarray) -> np.ndarray:
     totals_NT[has_votes_N] = np.column_stack(
         [
             (rel_entr(q, middle) + rel_entr(p, middle)).sum(axis=1) / (2 * np.log(2)),
-            -np.where(q > 0, q * log_p, 0).sum(axis=1),
+            -np.multiply(q, log_p, out=np.zeros(q.shape), where=q > 0).sum(axis=1),
             (p * q).sum(axis=1) / np.sqrt((p**2).sum(axis=1) * (q**2).sum(axis=1)),
             np.ones(len(q)),
         ]

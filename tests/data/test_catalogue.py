@@ -67,7 +67,7 @@ def test_what_listeners_heard_replaces_what_was_acted_and_ties_are_left_out(tmp_
 
 def test_perceived_labels_without_the_table_are_an_error_that_names_it(tmp_path):
     lay_out(tmp_path, "CREMA/1001_IEO_NEU_XX.wav")
-    with pytest.raises(DataError, match="labels=perceived needs processedResults/summaryTable"):
+    with pytest.raises(DataError, match=r"labels=perceived needs processedResults/tabulatedVotes\.csv or processedResults/summaryTable"):
         catalogued(tmp_path, CREMA, labels="perceived")
 
 

@@ -51,7 +51,7 @@ def test_distances_have_their_ends_where_they_say():
 def test_scores_are_means_over_the_clips_with_votes_and_leave_the_others_alone():
     (table,) = heard(1)
     logits, labels, votes = logits_of(table), table["labels"].to_numpy(), votes_of(table)
-    with_votes, without = score(logits, labels, range(7), votes), score(logits, labels, range(7))
+    with_votes, without = score(logits, labels, range(7), votes_NV=votes), score(logits, labels, range(7))
     assert {*with_votes} - {*without} == {*VOTE_SCORES}
     assert {name: with_votes[name] for name in without} == without
     has_votes = votes[:, :-1].any(axis=1)

@@ -176,6 +176,8 @@ def test_what_a_sweep_may_search_is_a_number_or_a_choice():
         "adapter",
         "layers",
         "schedule",
+        "loss",
+        "sample",
         "class_weights",
         "features",
         "classifier",
@@ -508,10 +510,27 @@ def test_a_control_group_grants_cores_and_threads_are_no_more(monkeypatch, tmp_p
             {"train.freeze": "encoder", "train.layer_decay": "0.9"},
             "layer_decay=0.9 does nothing, as freeze=encoder trains no layer: freeze less, or leave it out",
         ),
+        ({"train.votes_prior": "0.5"}, "votes_prior=0.5 does nothing with targets=hard: give targets=soft, or leave it out"),
+        ({"train.focal_gamma": "1"}, "focal_gamma=1 does nothing with loss=cross_entropy: give loss=focal, or leave it out"),
+        ({"train.logit_tau": "2"}, "logit_tau=2 does nothing with loss=cross_entropy: give loss=logit_adjusted, or leave it out"),
     ],
 )
 def test_what_would_do_nothing_is_refused(given, message):
     with pytest.raises(SettingsError) as refusal:
         read_settings(ROOT / "params.yaml", given)
     assert str(refusal.value) == message
-    read_settings(ROOT / "params.yaml", given | {"train.adapter": "lora", "train.freeze": "feature_encoder"})
+    loss = "focal" if "train.focal_gamma" in given else "logit_adjusted"
+    more = {"train.adapter": "lora", "train.freeze": "feature_encoder", "train.targets": "soft", "train.loss": loss}
+    read_settings(ROOT / "params.yaml", given | more)
+
+
+@pytest.mark.parametrize(
+    ("given", "both"),
+    [
+        ({"train.class_weights": "balanced"}, "sample=balanced and class_weights=balanced"),
+        ({"train.loss": "logit_adjusted"}, "sample=balanced and loss=logit_adjusted"),
+    ],
+)
+def test_rare_emotions_are_made_up_for_once(given, both):
+    with pytest.raises(SettingsError, match=f"^{both} would both make up for rare emotions: give one of them$"):
+        read_settings(ROOT / "params.yaml", {"train.sample": "balanced", **given})

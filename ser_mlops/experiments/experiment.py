@@ -259,6 +259,20 @@ def _check_feature_norm(experiment: Experiment) -> None:
         )
 
 
+def _check_votes(experiment: Experiment) -> None:
+    """Refuse soft targets where no listener was asked, and validation sets that hard scores cannot judge."""
+    for training in experiment.trainings:
+        if not (training.train["num_votes"] > 0).any():
+            raise SettingsError(
+                f"targets=soft: {training.name} has no training clip with votes, expected a corpus whose listeners' votes are known "
+                "(docs/labels.md), or targets=hard"
+            )
+        if not (training.validation["num_labels"] == 1).any():
+            raise SettingsError(
+                f"targets=soft: {training.name} has no validation clip with one label, expected some, or another catalogue.ties"
+            )
+
+
 def prepare(settings: Settings) -> Experiment:
     """Check everything that can be wrong with a command before it costs time: corpora, frames, plan, checkpoint."""
     train = settings.train
@@ -270,6 +284,7 @@ def prepare(settings: Settings) -> Experiment:
     params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
     versions = read_versions(corpora, params)
     frames = {corpus: read_frame(version.frame) for corpus, version in versions.items()}
+    is_soft = train.targets == "soft" and train.model != BASELINE
     trainings = plan_trainings(
         frames,
         experiment_type=train.experiment_type,
@@ -280,6 +295,7 @@ def prepare(settings: Settings) -> Experiment:
         validation_share=train.validation_share,
         seed=train.seed,
         space=train.space,
+        with_unlabelled=is_soft,
     )
     synthetic = [corpus for corpus in corpora if is_synthetic(Path(settings.data.raw), corpus)]
     others = {corpus: left_out(frame, train.space) for corpus, frame in frames.items()}
@@ -294,6 +310,8 @@ def prepare(settings: Settings) -> Experiment:
         raise SettingsError(f"cache=require, but {objection}")
     if not experiment.is_baseline and train.feature_norm != "none":
         _check_feature_norm(experiment)
+    if is_soft:
+        _check_votes(experiment)
     if train.resume:
         refuse_changed(versions, train.resume)
         if settings.launch.launcher == "local":

@@ -61,6 +61,20 @@ class Record:
         return ALIASES.get(self.settings.train.model, self.settings.train.model)
 
 
+_TARGETS = {"hard": "", "soft": "targets the shares of the listeners' votes ({prior:g} added to each emotion)"}
+_LOSSES = {
+    "cross_entropy": "",
+    "focal": "focal loss (Lin et al., 2017; gamma {gamma:g})",
+    "logit_adjusted": "logit-adjusted cross-entropy (Menon et al., 2021; tau {tau:g})",
+}
+_SAMPLES = {
+    "natural": "",
+    "balanced": "clips drawn in equal shares for emotions and their speakers",
+    "corpora": "clips drawn in equal shares for corpora, and within each for emotions and their speakers",
+}
+"""What the paragraph says of a setting, by its value; nothing of the defaults."""
+
+
 def conduct_methods(run_id: str) -> str:
     """Write methods.md, methods.tex and citations.bib into the run of a finished experiment; return the paragraph."""
     record = read_record(run_id)
@@ -249,6 +263,9 @@ def _training(record: Record) -> str:
         f"warm-up over {100 * train.warmup:g} % of the steps" if train.warmup else "",
         f"gradients accumulated over {train.accumulate} batches" if train.accumulate != 1 else "",
         f"gradients clipped at {train.clip_norm:g}" if train.clip_norm is not None else "",
+        _TARGETS[train.targets].format(prior=train.votes_prior),
+        _LOSSES[train.loss].format(gamma=train.focal_gamma, tau=train.logit_tau),
+        _SAMPLES[train.sample],
         f"class weights {train.class_weights}" if train.class_weights not in ("none", 0) else "",
         f"label smoothing {train.label_smoothing:g}" if train.label_smoothing else "",
         f"head inputs standardised per {train.feature_norm}" if train.feature_norm != "none" else "",

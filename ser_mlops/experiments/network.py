@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ser_mlops.data.folders import AUDIO
+from ser_mlops.data.targets import targets_of
 from ser_mlops.errors import TrainingError
 from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.round_task import RoundTask
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.settings.training import TrainSettings
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
@@ -60,14 +63,18 @@ def fit(task: RoundTask, recorder: Recorder) -> Fitted[EmotionClassifier]:
     round = Round(
         model=train.model,
         recipe=task.experiment.recipe,
-        train=Clips.from_frame(task.training.train, AUDIO),
-        validation=Clips.from_frame(task.training.validation, AUDIO),
+        train=_clips(task.training.train, train),
+        validation=_clips(task.training.validation, train),
         seed=train.seed,
         number=task.number,
         features=task.features,
         identity=task.experiment.identity(),
     )
     return fit_round(round, task.folder, recorder, workers=train.workers, checkpoint_every=train.checkpoint_every)
+
+
+def _clips(side: pd.DataFrame, train: TrainSettings) -> Clips:
+    return Clips.from_frame(side, AUDIO, targets_of(side, train.targets, train.votes_prior))
 
 
 def predict(task: RoundTask, fitted: Fitted[EmotionClassifier], clips: Clips) -> np.ndarray:

@@ -18,7 +18,19 @@ from ser_mlops.settings.recipes import apply_recipe
 from ser_mlops.settings.sections import RUN_SECTIONS, SHARED_SECTIONS, Settings
 
 PARAMS_FILE = Path("params.yaml")
-ADDED_LATER: Mapping[str, Mapping[str, Any]] = {"catalogue": {"ties": "drop"}, "train": {"emotions": list(EMOTIONS), "merge": {}}}
+ADDED_LATER: Mapping[str, Mapping[str, Any]] = {
+    "catalogue": {"ties": "drop"},
+    "train": {
+        "emotions": list(EMOTIONS),
+        "merge": {},
+        "targets": "hard",
+        "votes_prior": 0.0,
+        "loss": "cross_entropy",
+        "focal_gamma": 2.0,
+        "logit_tau": 1.0,
+        "sample": "natural",
+    },
+}
 """Settings that the settings.yaml of older runs lacks, with the values that those runs were trained by."""
 
 
@@ -87,13 +99,29 @@ def _refuse_inapplicable(settings: Settings, given: Mapping[str, str], of_recipe
             raise SettingsError(f"{key}={given[name]} does not go with {which}, expected one of: {', '.join(others)}")
 
 
+NEEDED = {
+    "train.votes_prior": ("targets", "soft"),
+    "train.focal_gamma": ("loss", "focal"),
+    "train.logit_tau": ("loss", "logit_adjusted"),
+}
+"""Settings that do nothing but with a value of another."""
+
+
 def _refuse_idle(settings: Settings, given: Mapping[str, str]) -> None:
-    """Refuse what is given and would do nothing: settings of an adapter or of trained layers where there are none."""
+    """Refuse what is given and would do nothing: settings of an adapter, of trained layers, of votes or of a loss where there are none."""
     train = settings.train
     for name, value in given.items():
         key = name.rpartition(".")[2]
         if name.startswith("train.lora_") and train.adapter == "none" and "adapter" not in settings.sweep.space:
             raise SettingsError(f"{key}={value} does nothing without an adapter: give adapter=lora, or leave it out")
+        needed, of = NEEDED.get(name, ("", ""))
+        if needed and getattr(train, needed) != of and needed not in settings.sweep.space:
+            raise SettingsError(f"{key}={value} does nothing with {needed}={getattr(train, needed)}: give {needed}={of}, or leave it out")
+        weighs = "class_weights" if train.class_weights not in ("none", 0) else "loss" if train.loss == "logit_adjusted" else ""
+        if name in ("train.sample", "train.class_weights", "train.loss") and train.sample != "natural" and weighs:
+            raise SettingsError(
+                f"sample={train.sample} and {weighs}={getattr(train, weighs)} would both make up for rare emotions: give one of them"
+            )
         if name == "train.layer_decay" and train.freeze == "encoder":
             raise SettingsError(f"{key}={value} does nothing, as freeze=encoder trains no layer: freeze less, or leave it out")
 

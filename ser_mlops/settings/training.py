@@ -105,6 +105,18 @@ class TrainSettings(Section):
     """Batches per optimiser step."""
     clip_norm: Annotated[OptionalPositive, Mark.SEARCHABLE, Mark.NETWORK]
     """Largest norm of the gradient; none: not clipped."""
+    targets: Annotated[Literal["hard", "soft"], Mark.NETWORK]
+    """What a clip is trained towards: its label, or the shares of its listeners' votes (soft), so that clips without a label train, too."""
+    votes_prior: Annotated[float, Field(ge=0), Mark.SEARCHABLE, Mark.NETWORK]
+    """With targets=soft, votes that each emotion gets before those of the listeners, so that a few votes count less."""
+    loss: Annotated[Literal["cross_entropy", "focal", "logit_adjusted"], Mark.SEARCHABLE, Mark.NETWORK]
+    """Cross-entropy; focal (Lin et al. 2017): what is answered well counts less; logit_adjusted (Menon et al. 2021)."""
+    focal_gamma: Annotated[float, Field(ge=0), Mark.SEARCHABLE, Mark.NETWORK]
+    """Exponent of the focal loss; 0: the cross-entropy."""
+    logit_tau: Annotated[float, Field(ge=0), Mark.SEARCHABLE, Mark.NETWORK]
+    """How much of the logarithm of an emotion's share logit_adjusted adds to its logit; 0: the cross-entropy."""
+    sample: Annotated[Literal["natural", "balanced", "corpora"], Mark.SEARCHABLE, Mark.NETWORK]
+    """Clips of an epoch: each once; as many draws, shared equally among emotions and their speakers (balanced), or among corpora first."""
     class_weights: Annotated[Literal["none", "balanced"] | Annotated[float, Field(ge=0, le=1)], Mark.SEARCHABLE, Mark.NETWORK]
     """The loss weighs emotions by the inverse of their number of training clips (balanced), or by a power of it from 0 (none) to 1."""
     label_smoothing: Annotated[Share, Mark.SEARCHABLE, Mark.NETWORK]

@@ -39,10 +39,19 @@ class Clips:
     """Corpus -> its decoded audio: 1-D int16 .npy, clips end to end."""
     emotions: tuple[str, ...] = EMOTIONS
     """The names of the classes, whose numbers are the labels."""
+    targets: np.ndarray | None = None
+    """targets_NE: the shares of the classes in what each clip is trained towards; None: its label alone."""
+    has_label: np.ndarray | None = None
+    """False for clips whose label is not theirs alone, which hard scores leave out; None: all have one."""
 
     @classmethod
+<<<<<<< HEAD
     def from_frame(cls, frame: pd.DataFrame, audio_folder: Path) -> "Clips":
         """Take the clips of a frame (one or more corpora), whose audio files are in one folder; without `emotions` they are all seven."""
+=======
+    def from_frame(cls, frame: pd.DataFrame, audio_folder: Path, targets: np.ndarray | None = None) -> "Clips":
+        """Take the clips of a frame (one or more corpora), whose audio files are in one folder; `targets` as `targets_of` returns them."""
+>>>>>>> 29924b1 (training: soft targets, focal and logit-adjusted losses, balanced drawing)
         corpora = frame["corpus"].to_numpy(dtype=object)
         return cls(
             corpora=corpora,
@@ -52,7 +61,13 @@ class Clips:
             paths=frame["path"].to_numpy(dtype=object),
             speakers=frame["speaker"].to_numpy(dtype=object),
             audio={corpus: audio_folder / f"{corpus}.npy" for corpus in dict.fromkeys(corpora)},
+<<<<<<< HEAD
             emotions=tuple(frame["emotions"].cat.categories) if "emotions" in frame else EMOTIONS,
+=======
+            emotions=tuple(frame["emotions"].cat.categories) if "emotions" in frame.columns else EMOTIONS,
+            targets=targets,
+            has_label=frame["num_labels"].to_numpy() == 1 if "num_labels" in frame.columns else None,
+>>>>>>> 29924b1 (training: soft targets, focal and logit-adjusted losses, balanced drawing)
         )
 
     def __len__(self) -> int:
@@ -60,8 +75,8 @@ class Clips:
 
     def take(self, indices: np.ndarray) -> "Clips":
         """Return some of the clips, in the order of `indices`."""
-        arrays = {name: getattr(self, name)[indices] for name in ("corpora", "starts", "num_samples", "labels", "paths", "speakers")}
-        return replace(self, **arrays)
+        names = ("corpora", "starts", "num_samples", "labels", "paths", "speakers", "targets", "has_label")
+        return replace(self, **{name: values[indices] for name in names if (values := getattr(self, name)) is not None})
 
     def wave(self, i: int) -> np.ndarray:
         """Return the samples of one clip: int16, 16 kHz mono, not yet read from disk."""

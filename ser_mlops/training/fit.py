@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
@@ -33,8 +32,10 @@ from ser_mlops.training.evaluate import Evaluation, autocast, refuse_unheard, re
 from ser_mlops.training.feature_norm import fold_into, standardise
 from ser_mlops.training.groups import parameter_groups
 from ser_mlops.training.inputs import Inputs
+from ser_mlops.training.losses import Loss, mean_cross_entropy
 from ser_mlops.training.recorder import LAYER_WEIGHT, Recorder
 from ser_mlops.training.round import Fitted, Round
+from ser_mlops.training.sampling import draw_epoch
 from ser_mlops.training.state import State, best_epoch, seed_step
 from ser_mlops.training.stopping import Stop, watching_signals
 
@@ -129,11 +130,9 @@ class _Trainer:
         self.evaluation = Evaluation(classifier, round.validation, recipe.evaluation, validation, world, workers)
         self.parameters = {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
         self.optimizer = AdamW(parameter_groups(classifier, self.parameters, recipe), lr=recipe.lr, fused=True)
-        weights_E = recipe.weigh_classes(train.labels, len(train.emotions))
-        self.clip_weights = weights_E[train.labels]
-        self.weights_E = torch.tensor(weights_E, dtype=torch.float32, device=world.device)
-        self.labels = torch.tensor(train.labels, device=world.device)
+        self.loss = Loss.of(recipe, train, world.device)
         self.steps_per_epoch = -(-len(train) // (recipe.batch_size * recipe.accumulate))
+        self.drawn = np.arange(len(train))
         self.unseen_losses: list[tuple[int, np.ndarray, Tensor]] = []
         self.state = State()
 
@@ -175,7 +174,9 @@ class _Trainer:
     def _train_epoch(self, stop: Stop, bar: "tqdm[Any]") -> None:
         """Take the steps of the epoch under way that are still to be taken."""
         recipe, state, seed, number = self.recipe, self.state, self.round.seed, self.round.number
-        plan = plan_batches(self.train.num_samples, recipe.batch_size, seed=seed, round=number, epoch=state.epoch)
+        self.drawn = draw_epoch(self.train, recipe.sample, seed=seed, round=number, epoch=state.epoch)
+        plan = plan_batches(self.train.num_samples[self.drawn], recipe.batch_size, seed=seed, round=number, epoch=state.epoch)
+        plan = [self.drawn[batch] for batch in plan]
         steps = [plan[first : first + recipe.accumulate] for first in range(0, len(plan), recipe.accumulate)]
         steps = steps[state.step - len(state.history) * self.steps_per_epoch :]
         shares = [share for step in steps for batch in step if len(share := self.world.share(batch))]
@@ -203,10 +204,10 @@ class _Trainer:
             group["lr"] = recipe.learning_rate(state.step, recipe.epochs * self.steps_per_epoch, group["peak"])
         if self.inputs.stage != "pooled":  # the head draws nothing
             seed_step(self.round.seed, self.round.number, state.step, self.world.rank, self.world.device)
-        total_weight = float(self.clip_weights[np.concatenate(batches)].sum())
+        total_weight = float(self.loss.clip_weights[np.concatenate(batches)].sum())
         for batch in batches:
             has_share = len(self.world.share(batch)) > 0
-            loss = self._backward(next(loaded), total_weight) if has_share else self.weights_E.new_zeros(())
+            loss = self._backward(next(loaded), total_weight) if has_share else self.loss.weights_E.new_zeros(())
             self.unseen_losses.append((state.step + 1, batch, loss))
         is_asked_to_stop = self.world.sum_gradients(list(self.parameters.values()), is_asked_to_stop)
         if recipe.clip_norm is not None:
@@ -223,10 +224,7 @@ class _Trainer:
         """Add the gradient of a batch's part of the loss; return the sum of its clips' losses."""
         with autocast(self.world.device, self.precision):
             logits_BE = self.classifier(batch.values, batch.lengths_B, self.inputs.stage)
-        labels_B = self.labels[torch.from_numpy(batch.indices_B).to(self.world.device)]
-        loss = functional.cross_entropy(
-            logits_BE.float(), labels_B, self.weights_E, reduction="sum", label_smoothing=self.recipe.label_smoothing
-        )
+        loss = self.loss(logits_BE.float(), batch.indices_B)
         (loss / total_weight).backward()
         return loss.detach()
 
@@ -245,13 +243,17 @@ class _Trainer:
         self.unseen_losses.clear()
 
     def _evaluate(self, stop: Stop) -> dict[str, float]:
-        clips = self.evaluation.clips
-        return score(self.evaluation.logits(self.classifier, stop), clips.labels, set(self.train.labels.tolist()), clips.emotions)
+        """Return the scores of the validation clips that have a label, and the loss of all of them."""
+        clips, trained = self.evaluation.clips, set(self.train.labels.tolist())
+        logits_NE = self.evaluation.logits(self.classifier, stop)
+        has_label = np.ones(len(clips), dtype=bool) if clips.has_label is None else clips.has_label
+        scores = score(logits_NE[has_label], clips.labels[has_label], trained, clips.emotions)
+        return scores if clips.targets is None else scores | {"loss": mean_cross_entropy(logits_NE, clips.targets)}
 
     def _end_epoch(self, scores: Mapping[str, float]) -> None:
         recipe, state, head = self.recipe, self.state, self.recipe.head_lr
         metrics = {
-            "train/loss": state.loss_sum / float(self.clip_weights.sum()),
+            "train/loss": state.loss_sum / float(self.loss.clip_weights[self.drawn].sum()),
             **{f"val/{name}": value for name, value in scores.items()},
             "lr": recipe.learning_rate(state.step - 1, recipe.epochs * self.steps_per_epoch),
             **({} if head is None else {"head_lr": recipe.learning_rate(state.step - 1, recipe.epochs * self.steps_per_epoch, head)}),

@@ -47,6 +47,12 @@ class Recipe:
     warmup: float
     accumulate: int
     clip_norm: float | None
+    targets: str
+    votes_prior: float
+    loss: str
+    focal_gamma: float
+    logit_tau: float
+    sample: str
     class_weights: str | float
     label_smoothing: float
     feature_norm: str
@@ -102,16 +108,15 @@ class Recipe:
         progress = (step - num_warmup) / (num_steps - num_warmup)
         return peak * {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[self.schedule]
 
-    def weigh_classes(self, labels_N: np.ndarray, num_emotions: int) -> np.ndarray:
-        """Return the weight of every emotion in the loss.
+    def weigh_classes(self, counts_E: np.ndarray) -> np.ndarray:
+        """Return the weight of every emotion in the loss; `counts_E` are training clips of each emotion (of soft targets, sums of shares).
 
         Proportional to clips of the emotion ** -exponent (none: 0, balanced: 1), so that the mean weight of a clip is 1; 0 where there are
         none.
         """
         exponent = {"none": 0.0, "balanced": 1.0}.get(str(self.class_weights), self.class_weights)
         if exponent == 0:
-            return np.ones(num_emotions)
-        counts_E = np.bincount(labels_N, minlength=num_emotions)
-        present_E = np.maximum(counts_E, 1)
+            return np.ones(len(counts_E))
+        present_E = np.where(counts_E > 0, counts_E, 1)
         total = (counts_E / present_E**exponent).sum()
-        return np.where(counts_E > 0, len(labels_N) / (total * present_E**exponent), 0.0)
+        return np.where(counts_E > 0, counts_E.sum() / (total * present_E**exponent), 0.0)

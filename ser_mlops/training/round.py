@@ -71,4 +71,6 @@ def _digest(clips: Clips) -> str:
     digest = sha256()
     for i in range(len(clips)):
         digest.update(f"{clips.corpora[i]} {clips.starts[i]} {clips.num_samples[i]} {clips.labels[i]}\n".encode())
+    if clips.targets is not None:
+        digest.update(clips.targets.tobytes())
     return digest.hexdigest()[:16]

@@ -15,7 +15,7 @@ from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import predict_logits
 from ser_mlops.training.recipe import EvaluationRecipe
 from tests.training.builders import make_noisy_model, make_setup, without_time
-from tests.training.torchrun_rounds import UNEVEN
+from tests.training.torchrun_rounds import SOFT, UNEVEN
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,15 @@ def test_two_processes_have_the_losses_and_logits_of_one(tmp_path: Path, outcome
         for together, alone in zip(outcome["history"], without_time(fitted.history), strict=True):
             assert together == pytest.approx(alone, abs=1e-5)
         np.testing.assert_allclose(outcome["logits"], logits, atol=1e-4)
+
+
+def test_two_processes_train_towards_votes_on_drawn_clips_as_one_does(tmp_path: Path, outcomes: list[dict[str, Any]]) -> None:
+    setup = make_setup(tmp_path, num_train=13)
+    setup.hear()
+    alone = without_time(setup.fit(epochs=2, **UNEVEN, **SOFT).history)
+    for outcome in outcomes:
+        for together, epoch in zip(outcome["soft"], alone, strict=True):
+            assert together == pytest.approx(epoch, abs=1e-5)
 
 
 def test_the_first_process_alone_records(outcomes: list[dict[str, Any]]) -> None:

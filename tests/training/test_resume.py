@@ -343,3 +343,13 @@ def test_what_was_saved_before_it_could_be_recorded_is_recorded_on_resume(tmp_pa
     assert setup.recorded.epochs == dict(enumerate(fitted.history, start=1))
     assert setup.recorded.epochs[1] == recorded.epochs[1]
     assert checkpoints.LAST in {path.name for path in (tmp_path / "round").iterdir()}
+
+
+def test_a_round_towards_votes_on_drawn_clips_resumes_too(tmp_path: Path) -> None:
+    setup = _setup(tmp_path, "round")
+    setup.hear()
+    changes = {"targets": "soft", "sample": "balanced", "loss": "focal", "class_weights": "balanced"}
+    assert _finish(setup, "undisturbed", 1, changes) == 0
+    assert _finish(setup, "killed", 1, changes, _die_before_rename(5)) == -signal.SIGKILL
+    assert _finish(setup, "killed", 1, changes) == 0
+    assert _outcome(setup, "killed") == _outcome(setup, "undisturbed")

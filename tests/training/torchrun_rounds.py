@@ -21,6 +21,7 @@ from tests.training.builders import Recorded, make_setup, weights_of, without_ti
 
 UNEVEN = {"batch_size": 3, "accumulate": 2, "class_weights": "balanced", "label_smoothing": 0.1, "clip_norm": 1.0, "augment": ("gain",)}
 """13 clips in batches of 3: with two processes one share is empty."""
+SOFT = {"targets": "soft", "sample": "balanced"}
 
 
 class Signalling(Recorded):
@@ -57,6 +58,8 @@ def run(folder: Path, noisy_model: str) -> None:
         "logits": logits.tolist(),
     }
 
+    setup.hear()
+    outcome["soft"] = without_time(setup.fit("soft", epochs=2, **UNEVEN, **SOFT).history)
     setup.model = noisy_model
     undisturbed = setup.fit("undisturbed", epochs=2)
     setup.recorded = Signalling()

@@ -45,13 +45,11 @@ class Clips:
     """False for clips whose label is not theirs alone, which hard scores leave out; None: all have one."""
 
     @classmethod
-<<<<<<< HEAD
-    def from_frame(cls, frame: pd.DataFrame, audio_folder: Path) -> "Clips":
-        """Take the clips of a frame (one or more corpora), whose audio files are in one folder; without `emotions` they are all seven."""
-=======
     def from_frame(cls, frame: pd.DataFrame, audio_folder: Path, targets: np.ndarray | None = None) -> "Clips":
-        """Take the clips of a frame (one or more corpora), whose audio files are in one folder; `targets` as `targets_of` returns them."""
->>>>>>> 29924b1 (training: soft targets, focal and logit-adjusted losses, balanced drawing)
+        """Take the clips of a frame (one or more corpora), whose audio files are in one folder; without `emotions` they are all seven.
+
+        `targets` are what `targets_of` returns.
+        """
         corpora = frame["corpus"].to_numpy(dtype=object)
         return cls(
             corpora=corpora,
@@ -61,13 +59,9 @@ class Clips:
             paths=frame["path"].to_numpy(dtype=object),
             speakers=frame["speaker"].to_numpy(dtype=object),
             audio={corpus: audio_folder / f"{corpus}.npy" for corpus in dict.fromkeys(corpora)},
-<<<<<<< HEAD
-            emotions=tuple(frame["emotions"].cat.categories) if "emotions" in frame else EMOTIONS,
-=======
             emotions=tuple(frame["emotions"].cat.categories) if "emotions" in frame.columns else EMOTIONS,
             targets=targets,
             has_label=frame["num_labels"].to_numpy() == 1 if "num_labels" in frame.columns else None,
->>>>>>> 29924b1 (training: soft targets, focal and logit-adjusted losses, balanced drawing)
         )
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Real servers on loopback ports, for tests: `mlflow server`, PostgreSQL and a Slurm cluster of one node."""
+"""Real servers on loopback ports, for tests: `mlflow server`, PostgreSQL, ssh, S3 and a Slurm cluster of one node."""
 
 import contextlib
 import os
@@ -79,6 +79,9 @@ class Postgres:
     binaries: Path
     folder: Path
     port: int = field(default_factory=free_port)
+    user: str = "laboratory"
+    password: str = ""
+    """Empty: nobody is asked for one."""
 
     @staticmethod
     def find() -> Path | None:
@@ -89,13 +92,20 @@ class Postgres:
 
     @property
     def uri(self) -> str:
-        return f"postgresql+psycopg2://laboratory@127.0.0.1:{self.port}/postgres"
+        return f"postgresql+psycopg2://{self.user}@127.0.0.1:{self.port}/postgres"
 
     def create(self) -> None:
         self.folder.mkdir()
         if os.geteuid() == 0:
             shutil.chown(self.folder, "nobody")
-        self._run("initdb", "--username=laboratory", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
+        options = [f"--username={self.user}", "--no-sync", "--encoding=UTF8", "--locale=C"]
+        if self.password:
+            note = self.folder.with_name(f"{self.folder.name}.password")
+            note.write_text(self.password)
+            self._run("initdb", *options, "--auth=scram-sha-256", f"--pwfile={note}")
+            note.unlink()
+        else:
+            self._run("initdb", *options, "--auth=trust")
         self.start()
 
     def start(self) -> None:
@@ -110,6 +120,83 @@ class Postgres:
         command = [str(self.binaries / program), "--pgdata", str(self.folder), *arguments]
         as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
         subprocess.run([*as_user, *command], check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for_port(port: int, process: subprocess.Popen, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        assert process.poll() is None, f"{what} ended with {process.returncode}"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        assert time.monotonic() < deadline, f"{what} did not come up"
+        time.sleep(0.05)
+
+
+@dataclass
+class SshServer:
+    """An sshd that lets the user of this process in, with one key."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen | None = None
+
+    @staticmethod
+    def find() -> str | None:
+        """Return where sshd is, if it is installed."""
+        return shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "user"
+
+    def start(self) -> None:
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name], check=True)
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # sshd as root wants it, and Debian's service would have made it
+        options = {
+            "ListenAddress": "127.0.0.1",
+            "AuthorizedKeysFile": self.folder / "user.pub",
+            "StrictModes": "no",  # which refuses keys below /tmp
+            "UsePAM": "no",
+            "PidFile": "none",
+            "Subsystem": "sftp internal-sftp",
+        }
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        command = [self.find(), "-D", "-e", "-f", "/dev/null", "-p", str(self.port), "-h", str(self.folder / "host"), *words]
+        with (self.folder / "sshd.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        wait_for_port(self.port, self._process, "sshd")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@dataclass
+class S3Server:
+    """moto's S3, in memory: what it holds is gone when it ends. It lets anybody in."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, bucket: str) -> None:
+        with (self.folder / "s3.log").open("ab") as log:
+            command = [sys.executable, "-m", "moto.server", "--host=127.0.0.1", f"--port={self.port}"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder)
+        wait_for_port(self.port, self.process, "moto")
+        requests.put(f"{self.url}/{bucket}", timeout=PATIENCE_S).raise_for_status()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
 
 CLUSTER = """\

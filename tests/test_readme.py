@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from tests.processes import Command, run_program
 from tests.project import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/server/README.md")), *sorted(ROOT.glob("docs/*.md"))]
 TRAINING = "mlflow run . -P test_dataset=CREMA -P model=tiny -P lr=3.0e-3 -P batch_size=8 -P epochs=10 -P rounds=2"
 NOT_RUN = {
     r"git clone .*": "the copy that the others run in is the clone",
@@ -136,8 +136,49 @@ def test_a_page_links_to_headings_that_exist(page):
 
 def anchors_of(page: Path) -> set[str]:
     """The anchors that the headings of a page get."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {anchor_of(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
+
+
+def anchor_of(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+ANSWERS = {
+    "How do I use my own recordings of the seven corpora?": "make raw FROM=FOLDER",
+    "How do I add a corpus?": "data/own_corpora.py",
+    "How do I get a first result without a download? What does a network have to beat?": "mlflow run . -e baseline",
+    "How do I resume after an interruption?": "mlflow run . -P resume=RUN_ID",
+    "How do I run on a Slurm cluster?": "-P launcher=slurm",
+    "Is one experiment better than another?": "mlflow run . -e compare",
+    "How do I get the same numbers again?": "mlflow run . -e reproduce",
+    "How do I get the table of my paper?": "mlflow run . -e table",
+    "Which clips went wrong? How do I listen to them?": "make listen RUN=RUN_ID",
+    "How do I share data and results with colleagues?": "dvc push",
+    "How do I set up a server for a group?": "docker compose up --detach --wait",
+    "How do I free space?": "python -m pipelines.cache",
+    "How do I classify a folder of recordings?": "mlflow run . -e predict",
+}
+"""Questions of docs/index.md, and what the sections that it names say to type."""
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_a_question_leads_to_its_answer(question):
+    page = ROOT / "docs/index.md"
+    (row,) = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {question} |")]
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", row)]
+    assert any(ANSWERS[question] in section_of(page.parent / name, anchor) for name, _, anchor in links), row
+
+
+def section_of(page: Path, anchor: str) -> str:
+    """The text under a heading and under those below it; a whole page without an anchor."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    headings = {number: line for number, line in enumerate(lines) if re.match(r"#+ ", line)}
+    for number, heading in headings.items():
+        if anchor == anchor_of(heading.lstrip("# ")):
+            depth = len(heading) - len(heading.lstrip("#"))
+            ends = [later for later, line in headings.items() if later > number and len(line) - len(line.lstrip("#")) <= depth]
+            return "\n".join(lines[number : min(ends, default=len(lines))])
+    return "" if anchor else "\n".join(lines)
 
 
 def test_every_entry_point_has_a_command_that_helps(project):

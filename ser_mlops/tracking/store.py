@@ -6,7 +6,9 @@ MLflow's defaults are set here, before anything imports mlflow: a server that is
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -27,6 +29,7 @@ from mlflow.protos.databricks_pb2 import (
     TEMPORARILY_UNAVAILABLE,
     ErrorCode,
 )
+from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from ser_mlops.emotions import SEVEN, Space
@@ -101,7 +104,20 @@ def using_store() -> Iterator[None]:
 
 
 def _unusable(error: MlflowException) -> StoreError:
-    return StoreError(f"tracking store {tracking_uri()} cannot be used: {one_line(error, 300)}")
+    return StoreError(_refusal(error) or f"tracking store {tracking_uri()} cannot be used: {one_line(error, 300)}")
+
+
+def _refusal(error: MlflowException) -> str:
+    """Return why a server lets us not in, and what helps; empty where it did or is none."""
+    uri, status = tracking_uri(), error.get_http_status_code()
+    if status == HTTPStatus.UNAUTHORIZED:
+        user = read_mlflow_creds().username
+        what = f"does not accept the password of {user!r}" if user else "wants an account"
+        return f"tracking server {uri} {what}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if status == HTTPStatus.FORBIDDEN and "Invalid Host header" in str(error):
+        host = urlsplit(uri).netloc
+        return f"tracking server {uri} does not go by that name: whoever runs it adds {host} to its --allowed-hosts"
+    return ""
 
 
 def one_line(error: Exception, length: int) -> str:

@@ -103,7 +103,10 @@ class Composition:
 
     def _is_up(self, name: str) -> bool:
         note = self.state / f"{name}.pid"
-        return note.exists() and psutil.pid_exists(int(note.read_text()))
+        try:  # one that another process of ours started stays as a zombie until that one looks
+            return note.exists() and psutil.Process(int(note.read_text())).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
 
     def _start_database(self) -> None:
         told = self.services["database"]["environment"]
@@ -161,9 +164,9 @@ class Composition:
         if name == "database":
             self._database().stop()
         else:
-            pid = int((self.state / f"{name}.pid").read_text())
-            os.killpg(pid, signal.SIGKILL)
-            psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
+            os.killpg(int((self.state / f"{name}.pid").read_text()), signal.SIGKILL)
+            while self._is_up(name):
+                time.sleep(0.05)
         (self.state / f"{name}.pid").unlink()
 
     def down(self) -> None:

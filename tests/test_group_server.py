@@ -98,8 +98,7 @@ def test_a_name_that_is_not_among_the_allowed_hosts_is_refused(group, project):
     assert answer("elsewhere.example.org") == 403
     port = group.uri.rpartition(":")[2]
     assert refusal(project, account(group) | {"MLFLOW_TRACKING_URI": f"http://127.1:{port}"}) == (
-        f"error: tracking server http://127.1:{port} does not go by that name: "
-        f"whoever runs it adds 127.1:{port} to its --allowed-hosts"
+        f"error: tracking server http://127.1:{port} does not go by that name: whoever runs it adds 127.1:{port} to its --allowed-hosts"
     )
 
 

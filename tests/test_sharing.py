@@ -89,6 +89,9 @@ def test_a_clone_without_recordings_trains_on_what_it_was_sent_and_computes_none
     owner = project.copy(tmp_path / "owner")
     (owner.root / "data/raw").symlink_to(tmp_path / "recordings")
     owner.set(raw="data/raw", corpora="[SAVEE]")
+    for corpus in ("CREMA", "TESS"):
+        for left in owner.root.glob(f"data/*/{corpus}.*"):
+            left.unlink()
     frame = pd.read_parquet(project.root / "data/frames/SAVEE.parquet", columns=["path", "labels", "emotions", "fold"])
     for part, rows in (("test", frame[frame["fold"] == 0]), ("train", frame[frame["fold"] != 0])):
         rows[["path", "labels", "emotions"]].to_pickle(tmp_path / f"D.SAVEE_{part}_DF.p")

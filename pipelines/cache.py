@@ -8,7 +8,9 @@ from ser_mlops.settings.reading import read_settings
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="List or clear the outputs of frozen parts that are kept in the folder paths.cache.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.cache", description="List or clear the outputs of frozen parts that are kept in the folder paths.cache."
+    )
     parser.add_argument("action", nargs="?", choices=("list", "clear"), default="list")
     parser.add_argument("--corpus", help="only the caches of this corpus")
     arguments = parser.parse_args()

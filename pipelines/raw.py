@@ -11,7 +11,7 @@ from ser_mlops.settings.reading import read_settings
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipelines.raw", description=__doc__)
     parser.add_argument("--folder", required=True, help="folder with one folder per corpus (CREMA, RAVDESS, …)")
     folder = parser.parse_args().folder
     if not folder:

@@ -1,6 +1,7 @@
 """Sweep settings with Optuna: entry point `sweep`, every trial a child run in MLflow."""
 
 from ser_mlops.commands import parse_given
+from ser_mlops.settings.fields import searched
 from ser_mlops.settings.reading import read_settings
 from ser_mlops.tracking.command import run_tracked_command
 
@@ -11,7 +12,7 @@ def main() -> None:
     from ser_mlops.experiments.announcement import announce, announce_trainings
 
     settings = read_settings(given=given)
-    announce(settings, f"sweep of {settings.sweep.trials} trials over {', '.join(settings.sweep.space)}")
+    announce(settings, f"sweep of {settings.sweep.trials} trials over {', '.join(searched(settings))}")
     from ser_mlops.experiments.experiment import prepare  # imports pandas
 
     experiment = prepare(settings)

@@ -25,6 +25,8 @@ def announce(settings: Settings, what: str) -> None:
     epochs = "" if is_baseline else f" of {counted(train.epochs, 'epoch')}"
     rounds = f"{counted(train.rounds, 'round')}{epochs}"
     _say(f"{what}: {train.experiment_type}, {train.model}{recipe}{frozen}, trained on {corpora}{tested}, {rounds}; raw data: {data.raw}")
+    if train.freeze == "encoder" and train.head_lr is not None and not is_baseline:
+        _say(f"note: freeze=encoder trains the head alone, which has head_lr={train.head_lr:g}: lr={train.lr:g} has no effect")
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     _say(f"runs: {store}, experiment {os.environ.get('MLFLOW_EXPERIMENT_NAME', 'ser')}")
 

@@ -33,7 +33,7 @@ from ser_mlops.models.probes import in_two_dimensions
 from ser_mlops.models.vectors import BASELINE_FACTS, VECTORS
 from ser_mlops.scores.tables import markdown
 from ser_mlops.seeds import rng
-from ser_mlops.serving.champion import best_round, fetched
+from ser_mlops.serving.champion import best_round, fetched, run_behind
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.names import EMOTIONS_TAG
@@ -41,7 +41,7 @@ from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
 from ser_mlops.tracking.runlog import RunLog
-from ser_mlops.tracking.store import find_run, open_store, space_of
+from ser_mlops.tracking.store import open_store, space_of
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.embeddings import layer_of, open_layers, outputs_of, pool_every_layer
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND = "embed"
+UNHEARD_ADVICE = "choose other corpora or another model"
 LAYER = "layer_{}"
 CLIPS_AT_ONCE = 256
 """Rows that are in memory at a time while a table is written."""
@@ -78,7 +79,7 @@ def choose_corpora(settings: Settings) -> tuple[str, ...]:
     chosen, known = settings.embed, settings.data.corpora
     wanted = list(chosen.corpora)
     if not wanted and chosen.run_id:
-        tags = find_run(open_store(), chosen.run_id).data.tags
+        tags = run_behind(open_store(), chosen.run_id).data.tags
         wanted = [tag.removeprefix("dvc.") for tag in tags if tag.startswith("dvc.")]
     for name in wanted:
         if name not in known:
@@ -108,7 +109,7 @@ def embed(settings: Settings, versions: Mapping[str, Version]) -> Embedded:
         else:
             classifier = load_classifier(chosen.model, seed=chosen.seed) if folder is None else open_classifier(folder)
             for frame in frames.values():
-                refuse_unheard(classifier, Clips.from_frame(frame, AUDIO))
+                refuse_unheard(classifier, Clips.from_frame(frame, AUDIO), advice=UNHEARD_ADVICE)
             _check_layer(chosen.layer, num_layers := pool_every_layer(classifier))
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             features, width = open_layers(classifier, audio, cache, device), classifier.cached_shape("encoder")[1]
@@ -118,7 +119,7 @@ def embed(settings: Settings, versions: Mapping[str, Version]) -> Embedded:
 def corpora_trained_on(run_id: str, corpora: Iterable[str]) -> tuple[str, ...]:
     """Return the corpora that the encoder of a round, or of the best round of an experiment, was trained on; none if it stayed frozen."""
     client = open_store()
-    run = find_run(client, run_id)
+    run = run_behind(client, run_id)
     tags = (run if run.outputs and run.outputs.model_outputs else best_round(client, run)).data.tags
     if tags.get("freeze", "encoder") == "encoder":  # the baseline has no such tag
         return ()
@@ -159,7 +160,7 @@ def conduct_embedding(settings: Settings) -> Probed:
     params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
     versions = read_versions(choose_corpora(settings), params)
     trained_on = corpora_trained_on(chosen.run_id, versions) if chosen.run_id else ()
-    space = space_of(find_run(open_store(), chosen.run_id)) if chosen.run_id else SEVEN
+    space = space_of(run_behind(open_store(), chosen.run_id)) if chosen.run_id else SEVEN
     warning = "synthetic data" if any(is_synthetic(Path(settings.data.raw), corpus) for corpus in versions) else ""
     tags = {"kind": KIND, "data": "synthetic" if warning else "real", "model": chosen.run_id or chosen.model}
     tags[EMOTIONS_TAG] = str(space)

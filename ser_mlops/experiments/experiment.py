@@ -20,7 +20,7 @@ from ser_mlops.emotions import SEVEN
 from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.corpora import corpora_named, name_corpora
 from ser_mlops.experiments.plan import SPEAKERS, Training, plan_trainings
-from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed, restore_threads
+from ser_mlops.experiments.resuming import FREE_ON_RESUME, refuse_changed
 from ser_mlops.models.depth import check_depth, depth_of
 from ser_mlops.models.location import count_layers, heard_seconds, locate
 from ser_mlops.models.vectors import vectors_named
@@ -314,8 +314,6 @@ def prepare(settings: Settings) -> Experiment:
         _check_votes(experiment)
     if train.resume:
         refuse_changed(versions, train.resume)
-        if settings.launch.launcher == "local":
-            restore_threads(train.resume)
     if train.register is not None:
         from ser_mlops.serving.champion import refuse_other_emotions
         from ser_mlops.tracking.store import open_store

@@ -7,6 +7,7 @@ from pathlib import Path
 from ser_mlops.errors import SettingsError, TrackingError
 from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.recording import describe_experiment
+from ser_mlops.experiments.resuming import restore_threads
 from ser_mlops.experiments.rounds import conduct, naming_resume, plan_runs
 from ser_mlops.launching import slurm_submit as slurm
 from ser_mlops.launching.closing import TABLE_FILE
@@ -45,6 +46,8 @@ def launch(experiment: Experiment, fills: bool) -> None:
     """
     where, resume = experiment.settings.launch, experiment.settings.train.resume
     is_local = where.launcher == "local"
+    if is_local and resume is not None:
+        restore_threads(resume)
     with ExitStack() as stack:
         if is_local and resume is not None and os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone records
             stack.enter_context(experiment_in_use(Path(experiment.settings.paths.checkpoints), resume))

@@ -8,6 +8,7 @@ from ser_mlops.experiments.announcement import announce, announce_trainings
 from ser_mlops.experiments.overview import conduct_overview
 from ser_mlops.experiments.survey import Survey, describe_survey, survey_failures
 from ser_mlops.launching.dispatch import check_launch, launch
+from ser_mlops.models.threads import keeping_threads
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.names import SURVEY_TAG
 from ser_mlops.tracking.opened_run import keeping_opened_run
@@ -40,7 +41,8 @@ def launch_survey(survey: Survey, settings: Settings) -> None:
             announce(member.experiment.settings, "training" if member.run_id is None else f"resuming run {member.run_id}")
             announce_trainings(member.experiment)
             try:
-                launch(member.experiment, fills[member.model])
+                with keeping_threads():  # those of a run that is resumed are not those of the next model
+                    launch(member.experiment, fills[member.model])
             except Interrupted:
                 done = sum(other.is_finished for other in survey.members[number:]) + number - 1 - len(failures)
                 raise Interrupted(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -76,10 +77,14 @@ def _open(model: str, emotions: tuple[str, ...], layers: str) -> tuple[PreTraine
 def _open_shared(
     model: str, emotions: tuple[str, ...], layers: str, version: tuple[tuple[str, int], ...]
 ) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor, set[str]]:
-    """Open a model whose encoder is shared; what is new below the head (a SpecAugment vector, unused while frozen) is drawn once."""
+    """Open a model whose encoder is shared.
+
+    A SpecAugment vector that the checkpoint lacks is zero: nothing trains it, and beside adapters it is what masked steps are filled with.
+    """
     net, extractor, new = _open(model, emotions, layers)
     below = {key for key in new if key.startswith(f"{families()[net.config.model_type].base_name(net)}.")}
-    _initialise(net, below, 0)
+    for key in below:
+        nn.init.zeros_(net.get_parameter(key))
     return net, extractor, new - below
 
 

@@ -11,17 +11,24 @@ process, 0.16 and 0.45."""
 
 
 @contextmanager
+def keeping_threads() -> Iterator[None]:
+    """Compute in as many threads after the block as before it, whatever the block sets."""
+    num_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Compute in one thread what is too small to share out, or whose bits may not depend on the number of threads.
 
     A step of a head alone took 16 ms in two threads on two busy cores, 1.5 in one.
     """
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with keeping_threads():
+        torch.set_num_threads(1)
         yield
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 def threads_for(num_parameters: int) -> AbstractContextManager[None]:

@@ -134,6 +134,20 @@ def _models_of(run: Run) -> list[str]:
     return [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
 
 
+def run_behind(client: MlflowClient, name: str) -> Run:
+    """Return the run of an id, or the round whose model a URI of MLflow's registry (models:/…) names.
+
+    Raises:
+        ModelError: there is no such model.
+        TrackingError: there is no such run.
+    """
+    if not name.startswith("models:/"):
+        return find_run(client, name)
+    with TemporaryDirectory() as folder:
+        run_id = Model.load(str(_download(name, MLMODEL_FILE_NAME, folder))).run_id
+    return find_run(client, run_id or "")
+
+
 def best_round(client: MlflowClient, parent: Run) -> Run:
     """Return the round of an experiment with the best validation score, by the score that chose its epochs; the earliest of equals.
 
@@ -275,5 +289,7 @@ def _keep_reason(client: MlflowClient, parent: Run, version: ModelVersion, verdi
 
 
 def _summary(version: ModelVersion, verdict: Verdict) -> str:
+    if verdict.reason == REIGNS:
+        return f"{version.name} version {version.version}: {REIGNS}"
     outcome = f"now {CHAMPION}" if verdict.takes_alias else f"not made {CHAMPION}"
     return f"{version.name} version {version.version}, {outcome}: {verdict.reason}"

@@ -30,6 +30,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from ser_mlops.data.audio.decode import decode
+from ser_mlops.data.audio.defects import OTHER_CONTENT, BadAudio
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import DataError
 from ser_mlops.models.classifier import EmotionClassifier
@@ -78,7 +79,9 @@ class Limits:
         try:
             return self.decode_one(content, min_seconds)
         except DataError as error:
-            raise _refusal(f"clip {clip} cannot be used: {error} (expected an audio file in base64)") from error
+            is_other = isinstance(error, BadAudio) and error.defect in OTHER_CONTENT
+            expected = " (expected an audio file in base64)" if is_other else ""
+            raise _refusal(f"clip {clip} cannot be used: {error}{expected}") from error
 
     def decode_one(self, content: bytes, min_seconds: float) -> np.ndarray:
         """Decode one audio file.

@@ -27,7 +27,7 @@ class EmbedSettings(Section):
     model: Annotated[str, Field(min_length=1)]
     """An alias, a hub id or a local folder."""
     run_id: OptionalName
-    """Id of a round, or of an experiment (then its best round on validation), in place of the model."""
+    """Id of a round or of an experiment (then its best round on validation), or models:/NAME@ALIAS, in place of the model."""
     corpora: Names
     """Corpora to embed, comma-separated; none: those of the run, or all of data.corpora."""
     output: Annotated[str, Field(min_length=1)]

@@ -38,6 +38,12 @@ def inapplicable(settings: Settings) -> frozenset[str]:
     return frozenset([*names_marked(Mark.NETWORK), *without_kernel])
 
 
+def searched(settings: Settings) -> list[str]:
+    """Return the plain names (lr) of what a sweep searches: the settings of its space that the model has."""
+    unused = {name.partition(".")[2] for name in inapplicable(settings)}
+    return [name for name in settings.sweep.space if name not in unused]
+
+
 def near_names(name: str, accepted: Sequence[str]) -> str:
     """Return the accepted names that an unknown one may have meant, as the middle of a message; empty if none is near.
 

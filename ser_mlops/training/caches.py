@@ -53,11 +53,14 @@ class Plan:
             raise DataError(f"{self.audio.stem}: no usable clip begins at sample {start} of {self.audio}: run `dvc repro`")
         return slice(int(self.first_rows_N[clip]), int(self.first_rows_N[clip] + self.num_rows_N[clip]))
 
-    def batches(self, max_samples: int) -> Iterator[np.ndarray]:
-        """Yield clips of like length, as many as fit into `max_samples` with their padding, at least one."""
+    def batches(self, max_samples: int, filled_up: int = 0) -> Iterator[np.ndarray]:
+        """Yield clips of like length, as many as fit into `max_samples` with their padding, at least one.
+
+        `filled_up` is the length to which every clip is filled up before it is computed.
+        """
         first = 0
         while first < len(self.starts_N):
-            size = max(1, max_samples // int(self.num_samples_N[first]))
+            size = max(1, max_samples // max(filled_up, int(self.num_samples_N[first])))
             yield np.arange(first, min(first + size, len(self.starts_N)))
             first += size
 

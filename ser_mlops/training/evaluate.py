@@ -28,11 +28,11 @@ def predict_logits(
     return Evaluation(classifier, clips, recipe, features, world, workers).logits(classifier)
 
 
-def refuse_unheard(classifier: EmotionClassifier, clips: Clips, max_samples: int | None = None) -> None:
+def refuse_unheard(classifier: EmotionClassifier, clips: Clips, max_samples: int | None = None, advice: str | None = None) -> None:
     """Refuse clips of which a model would hear the beginning alone (Whisper: 30 s), unless they are cropped to fewer samples.
 
     Raises:
-        TrainingError: there are such clips; the message names the longest.
+        TrainingError: there are such clips; the message names the longest, and gives advice (None: what a training can set).
     """
     heard_s = classifier.family.max_seconds(classifier.config)
     if heard_s is None or (max_samples is not None and max_samples <= heard_s * SAMPLE_RATE):
@@ -42,7 +42,7 @@ def refuse_unheard(classifier: EmotionClassifier, clips: Clips, max_samples: int
         longest = int(clips.num_samples.argmax())
         raise TrainingError(
             f"{clips.paths[longest]!r} has {clips.num_samples[longest] / SAMPLE_RATE:.1f} s, of which {classifier.config.model_type} hears "
-            f"{heard_s:g} ({unheard.sum()} such): set max_seconds={heard_s:g} and evaluate_long=windows"
+            f"{heard_s:g} ({unheard.sum()} such): {advice or f'set max_seconds={heard_s:g} and evaluate_long=windows'}"
         )
 
 

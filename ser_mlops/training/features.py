@@ -44,6 +44,8 @@ class FrozenPart:
     """A mode that freezes."""
     precision: str
     device: torch.device
+    memory_advice: str = MEMORY_ADVICE
+    """What to do where memory runs out."""
 
     @property
     def is_per_step(self) -> bool:
@@ -79,7 +81,7 @@ class FrozenPart:
         """Yield the outputs of every clip; memory holds one batch."""
         corpus = plan.audio.stem
         with (
-            advising(f"computing the outputs of the frozen part for {corpus}", MEMORY_ADVICE),
+            advising(f"computing the outputs of the frozen part for {corpus}", self.memory_advice),
             _evaluating(self.classifier, self.precision, self.device) as runner,
         ):
 
@@ -88,7 +90,8 @@ class FrozenPart:
                 waves = [runner.prepare(wave_S[start : start + number]) for start, number in places]
                 return _outputs(runner, self.mode, waves, self.device)
 
-            batches = plan.batches(BATCH_SAMPLES.get(self.device.type, BATCH_SAMPLES["cpu"]))
+            filled_up = round(SAMPLE_RATE * (runner.family.max_seconds(runner.config) or 0))  # Whisper computes 30 s of every clip
+            batches = plan.batches(BATCH_SAMPLES.get(self.device.type, BATCH_SAMPLES["cpu"]), filled_up)
             for rows in map(outputs, batches) if self.device.type == "cuda" else _side_by_side(outputs, batches):
                 yield from rows
 
@@ -106,11 +109,12 @@ def open_features(
     precision: str,
     policy: str,
     device: torch.device | str,
+    memory_advice: str = MEMORY_ADVICE,
 ) -> Features | None:
     """Open the cached outputs of a classifier's frozen part; see `open_caches`."""
     if mode not in STAGES and depth_of(mode) is None:
         raise SettingsError(one_of("cached part", mode, STAGES))
-    return open_caches(FrozenPart(classifier, mode, precision, torch.device(device)), corpora, folder, policy)
+    return open_caches(FrozenPart(classifier, mode, precision, torch.device(device), memory_advice), corpora, folder, policy)
 
 
 def _side_by_side(compute: Callable[[np.ndarray], list[bytes]], batches: Iterable[np.ndarray]) -> Iterator[list[bytes]]:

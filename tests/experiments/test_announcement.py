@@ -74,6 +74,15 @@ def test_an_announcement_names_type_model_corpora_rounds_and_store(capsys, monke
     assert second.startswith("runs: http://tracking:5000, experiment ")
 
 
+@pytest.mark.parametrize(
+    ("freeze", "head_lr", "has_note"), [("encoder", "0.01", True), ("encoder", "none", False), ("none", "0.01", False)]
+)
+def test_an_lr_without_effect_is_said(freeze, head_lr, has_note, capsys):
+    announce(experiment_of(2, test_dataset="A", freeze=freeze, head_lr=head_lr, lr="1e-5").settings, "training")
+    note = "note: freeze=encoder trains the head alone, which has head_lr=0.01: lr=1e-05 has no effect"
+    assert (note in capsys.readouterr().out.splitlines()) is has_note
+
+
 def test_the_clips_of_every_side_are_counted_and_many_trainings_are_not_listed(capsys):
     announce_trainings(experiment_of(2, test_dataset="A"))
     assert capsys.readouterr().out == "clips of A fold 0: train 9, validation 3, test A 6\n"

@@ -89,7 +89,7 @@ def test_the_same_again_from_the_caches_is_equal_in_every_number(project, embedd
 
 
 def test_a_round_is_embedded_by_its_own_encoder_over_its_own_corpora(project, embedded):
-    trained = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "1", "rounds": "1", "lr": "1e-2", "batch_size": "8"}
+    trained = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "1", "rounds": "1", "lr": "1e-2", "batch_size": "8", "register": "emb"}
     parent = project.opened(project.run_here("pipelines.train", **trained))
     run_id = parent.info.run_id
     run = project.opened(project.run_here("pipelines.embed", run_id=run_id, layer="2", points="50", figures="pdf"))
@@ -102,6 +102,9 @@ def test_a_round_is_embedded_by_its_own_encoder_over_its_own_corpora(project, em
     page = run.data.tags["mlflow.note.content"]
     assert "The encoder was trained on clips of SAVEE that the probes are tested on" in page
     assert "freeze=" not in page
+    project.run_here("pipelines.embed", run_id="models:/emb@champion", layer="2", points="50")
+    registered = table_of(project, "SAVEE", "models-emb-champion")
+    np.testing.assert_array_equal(np.stack(registered["layer_2"]), np.stack(own["layer_2"]))
     elsewhere = project.run_here("pipelines.embed", run_id=run_id, corpora="TESS", output="elsewhere")
     assert "was trained on" not in elsewhere
 
@@ -115,7 +118,9 @@ def test_the_vectors_of_the_baseline_are_a_layer(project):
 
 def test_clips_of_which_whisper_would_hear_the_beginning_alone_are_refused(project, tmp_path):
     model = str(write_family(tmp_path / "whisper", "whisper"))  # which hears 1 s
-    assert "of which whisper hears 1" in project.refuse_here("pipelines.embed", model=model, corpora="SAVEE")
+    told = project.refuse_here("pipelines.embed", model=model, corpora="SAVEE")
+    assert "of which whisper hears 1" in told
+    assert told.rstrip().endswith("such): choose other corpora or another model")
 
 
 def test_what_cannot_be_embedded_is_refused_in_one_line(project):

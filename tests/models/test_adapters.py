@@ -56,6 +56,12 @@ def test_adapters_are_drawn_from_the_seed_alone_and_the_global_state_stays(model
     assert all(torch.equal(one[name], same[name]) and not torch.equal(one[name], other[name]) for name in drawn)
 
 
+def test_masked_steps_are_zero_where_the_checkpoint_has_no_vector_for_them(tmp_path: Path) -> None:
+    lacking = write_checkpoint(tmp_path / "lacking", "W2V2-base", drop=("masked_spec_embed",))
+    assert not adapted(str(lacking)).base.masked_spec_embed.any()
+    assert adapted(str(write_checkpoint(tmp_path / "whole", "W2V2-base"))).base.masked_spec_embed.all(), "a checkpoint's own stays"
+
+
 def test_adapters_and_head_alone_are_trained_and_the_shared_encoder_stays(model: str) -> None:
     classifier, untouched = adapted(model), load_classifier(model, seed=1, share_encoder=True)
     before = {name: weight.clone() for name, weight in untouched.state_dict().items()}

@@ -146,7 +146,7 @@ def test_a_champion_whose_run_is_gone_keeps_the_alias_and_the_reason_says_so(sto
 def test_registering_again_makes_no_second_version(store, name):
     parent_id = experiment([1.0])
     register(parent_id, name)
-    assert register(parent_id, name) == f"{name} version 1, not made champion: it already is the champion"
+    assert register(parent_id, name) == f"{name} version 1: it already is the champion"
     (version,) = store.search_model_versions(f"name = '{name}'")
     assert (version.tags["gate"], version.tags["gate.reason"]) == ("champion", "there was no champion")
 

@@ -270,6 +270,22 @@ def test_what_is_no_file_is_refused_however_it_came(file):
     assert caught.value.get_http_status_code() == 400
 
 
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        (b"hello", "clip 0 cannot be used: text, not audio (expected an audio file in base64)"),
+        (bytes(2_000_000), "clip 0 cannot be used: too large: 2,000,000 bytes, expected at most 1 MB"),
+        (encoded(noise(0.05)), "clip 0 cannot be used: too short: 0.050 s, expected at least 0.1 s"),
+        (b"ajkg" + bytes(99), "clip 0 cannot be used: needs another decoder: shorten, convert it with `ffmpeg` or `shorten -x`"),
+    ],
+    ids=["text", "too large", "too short", "needs another decoder"],
+)
+def test_only_what_may_be_no_recording_is_answered_with_what_was_expected(file, line):
+    with pytest.raises(MlflowException) as caught:
+        Limits(2, 10.0, 1.0).decode([file], 0.1)
+    assert caught.value.message == line
+
+
 def malformed(random: np.random.Generator) -> tuple[object, str | None]:
     """Return a request that is wrong in some way, and its content type."""
     content = [encoded(noise(0.5), container=container) for container in ("WAV", "FLAC", "AIFF")][random.integers(3)]

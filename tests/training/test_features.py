@@ -312,6 +312,8 @@ def test_batches_hold_clips_of_like_length_within_their_budget() -> None:
     assert np.array_equal(np.concatenate(batches), np.arange(300))
     assert all(len(batch) == 1 or len(batch) * lengths[batch[0]] <= 80_000 for batch in batches)
     assert any(len(batch) > 5 for batch in batches)
+    filled_up = list(plan.batches(80_000, filled_up=40_000))
+    assert max(map(len, filled_up)) == 2, "Whisper computes as much of a short clip as of a long one"
 
 
 def test_caches_are_listed_and_cleared_and_leftovers_too(tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ class Defect(StrEnum):
     TOO_LONG = "too long"
 
 
+OTHER_CONTENT = frozenset({Defect.UNREADABLE, Defect.EMPTY, Defect.LFS_POINTER, Defect.APPLE_DOUBLE, Defect.TEXT, Defect.NO_AUDIO})
+"""Defects of a file that may be no recording at all."""
+
+
 class BadAudio(DataError):
     """Audio that cannot be used; the message says why."""
 

@@ -53,6 +53,18 @@ def test_differences_are_those_of_compare_and_holm_is_over_the_whole_table(exper
     assert tested["p_holm"].tolist() == multipletests(tested["p"], method="holm")[1].tolist()
 
 
+def test_untested_rows_are_shown_and_do_not_count_in_holms_correction(experiments, overview):
+    shown = lay_out(experiments, "baseline", "uar", seed=1, resamples=RESAMPLES, untested=["better_model & co"])
+    untested = shown.cells.query("experiment == 'better_model & co'")
+    assert untested["mean"].notna().all()
+    assert untested["p"].isna().all()
+    assert not untested["is_claimed"].any()
+    tested = shown.cells[shown.cells["p"].notna()]
+    assert len(tested) == shown.num_tested == 2
+    assert tested["p"].tolist() == overview.cells.loc[tested.index, "p"].tolist()
+    assert tested["p_holm"].tolist() == multipletests(tested["p"], method="holm")[1].tolist()
+
+
 def test_what_differs_is_marked_and_the_best_of_a_column_is_bold(overview):
     text = overview.text("sd", bold="<{}>")
     better, alike = text.loc["better_model & co"], text.loc["alike"]

@@ -11,7 +11,7 @@ from ser_mlops.files import md5_of
 
 PARAMS = {
     "data": {"raw": "data/demo", "corpora": ["CREMA"], "own_corpora": None},
-    "catalogue": {"calm": "neutral", "contempt": "drop", "labels": "acted", "ties": "drop"},
+    "catalogue": {"calm": "neutral", "contempt": "drop", "labels": "acted"},
     "audio": {"min_seconds": 0.1},
     "frames": {"split": "groups", "seed": 19730309, "test_ratio": 0.2},
 }

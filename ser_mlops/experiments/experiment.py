@@ -273,8 +273,11 @@ def _check_votes(experiment: Experiment) -> None:
             )
 
 
-def prepare(settings: Settings) -> Experiment:
-    """Check everything that can be wrong with a command before it costs time: corpora, frames, plan, checkpoint."""
+def prepare(settings: Settings, *, reads_store: bool = True) -> Experiment:
+    """Check everything that can be wrong with a command before it costs time: corpora, frames, plan, checkpoint.
+
+    Without `reads_store`, what only the tracking store can tell is left out: the process that handed over has asked it.
+    """
     train = settings.train
     corpora = corpora_named(settings)
     check_model(settings)
@@ -314,7 +317,7 @@ def prepare(settings: Settings) -> Experiment:
         _check_votes(experiment)
     if train.resume:
         refuse_changed(versions, train.resume)
-    if train.register is not None:
+    if train.register is not None and reads_store:
         from ser_mlops.serving.champion import refuse_other_emotions
         from ser_mlops.tracking.store import open_store
 

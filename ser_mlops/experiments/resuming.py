@@ -60,10 +60,16 @@ def refuse_changed(versions: Mapping[str, Version], run_id: str) -> None:
 
     client = open_store()
     then = find_run(client, run_id).data.tags
-    changed = [f"the frame of {corpus}" for corpus, version in versions.items() if then.get(f"dvc.{corpus}") != version.frame_md5]
-    if then.get("code") != code_hash():
-        listing = read_artifact(client, run_id, CODE_FILE).read_text(encoding="utf-8")
-        changed.append(f"{', '.join(changed_files(listing, code_listing()))} of ser_mlops")
+    frames = {corpus: then.get(f"dvc.{corpus}") for corpus in versions}
+    listing = code_listing() if then.get("code") == code_hash() else read_artifact(client, run_id, CODE_FILE).read_text(encoding="utf-8")
+    refuse_differing(versions, frames, listing, run_id)
+
+
+def refuse_differing(versions: Mapping[str, Version], frames: Mapping[str, str | None], listing: str, run_id: str) -> None:
+    """Raise CheckpointError where frames or code differ from those of a run, given by the frames' hashes and the listing of the code."""
+    changed = [f"the frame of {corpus}" for corpus, version in versions.items() if frames.get(corpus) != version.frame_md5]
+    if files := changed_files(listing, code_listing()):
+        changed.append(f"{', '.join(files)} of ser_mlops")
     if changed:
         raise CheckpointError(f"run {run_id} cannot be resumed: {'; '.join(changed)} changed since it was started. Start a new run")
 

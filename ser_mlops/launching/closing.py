@@ -10,14 +10,14 @@ from contextlib import suppress
 import torch
 from filelock import FileLock
 
-from ser_mlops.errors import Interrupted, SerError, TrainingError
+from ser_mlops.errors import Interrupted, SerError, TrackingError, TrainingError
 from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import closing_text, conduct_rounds, plan_runs
-from ser_mlops.files import write_text
+from ser_mlops.files import remove, write_text
 from ser_mlops.launching.handover import Handover
 from ser_mlops.tracking.names import STUDY_TAG
 from ser_mlops.tracking.notebook import open_notebook
-from ser_mlops.tracking.recovery import recover
+from ser_mlops.tracking.recovery import RELAYED, recover
 from ser_mlops.tracking.store import OPEN_STATUSES, Run, child_key, children_of, end_run, find_run, note_of, open_store
 from ser_mlops.training.distributed import World
 from ser_mlops.training.stopping import raising_interrupted
@@ -33,13 +33,15 @@ def close_abandoned(handover: Handover, end_of: Callable[[str | None], tuple[str
     `end_of` returns status and reason of the end of a round; given None, of a sweep.
     """
     client = open_store()
-    recover(client, handover.outboxes, handover.parent)
+    recover(client, handover.outboxes, handover.parent)  # with what jobs without a store have written
     for key, run_id in handover.runs.items():
         if find_run(client, run_id).info.status in OPEN_STATUSES:
             end_run(client, run_id, *end_of(key))
     parent = find_run(client, handover.parent)
     if STUDY_TAG not in parent.data.tags:
         close_if_complete(handover)
+        if handover.is_relayed and find_run(client, handover.parent).info.status == "FINISHED":
+            remove(handover.folder / RELAYED)
     elif parent.info.status in OPEN_STATUSES:
         for run in children_of(client, parent):
             if run.info.status in OPEN_STATUSES:
@@ -82,3 +84,13 @@ def _failure(handover: Handover, unfinished: Sequence[Run], num_rounds: int) -> 
         return Interrupted(f"{len(unfinished)} of {num_rounds} rounds were stopped")
     reasons = "; ".join(f"{child_key(run)}: {note_of(run).removeprefix('Failed: ')}" for run in failed)
     return TrainingError(f"{len(failed)} of {num_rounds} rounds failed: {reasons} (resume={handover.parent} runs what is not finished)")
+
+
+def read_table(handover: Handover) -> str:
+    """Return what the process printed that closed an experiment."""
+    table = handover.folder / TABLE_FILE
+    if not table.is_file():  # the process that closed the experiment could not register its best round, and has said why
+        raise TrackingError(
+            f"all rounds of run {handover.parent} are finished, but no {table} was written: resume={handover.parent} tries again"
+        )
+    return table.read_text(encoding="utf-8")

@@ -4,13 +4,13 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from ser_mlops.errors import SettingsError, TrackingError
+from ser_mlops.errors import SettingsError
 from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.experiments.recording import describe_experiment
 from ser_mlops.experiments.resuming import restore_threads
 from ser_mlops.experiments.rounds import conduct, naming_resume, plan_runs
 from ser_mlops.launching import slurm_submit as slurm
-from ser_mlops.launching.closing import TABLE_FILE
+from ser_mlops.launching.closing import read_table
 from ser_mlops.launching.handover import Handover
 from ser_mlops.launching.pool import RoundPool
 from ser_mlops.launching.preflight import check_slurm, reads_caches, refuse_detaching
@@ -19,6 +19,7 @@ from ser_mlops.launching.watching import Workers, report_end, watch
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.recovery import experiment_in_use
+from ser_mlops.tracking.relay import hand_over_runs
 from ser_mlops.tracking.store import end_run
 from ser_mlops.training.stopping import raising_interrupted
 
@@ -63,7 +64,7 @@ def launch(experiment: Experiment, fills: bool) -> None:
         if is_local:
             stack.enter_context(naming_resume(handover.parent))
         watch(handover, workers, len(handover.runs), lambda num_ended: num_ended, len(handover.runs), experiment.name, "round")
-    report_end(handover, lambda: _read_table(handover))
+    report_end(handover, lambda: read_table(handover))
 
 
 def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
@@ -84,13 +85,16 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
         runs = notebook.schedule_unfinished(plan_runs(experiment))
         notebook.show_curves()
         handover = Handover((checkpoints / parent.run_id).resolve(), settings, parent.run_id, runs)
-        handover.save()
+        handover.save(experiment)
         try:
             if settings.launch.launcher == "local" or not runs:
                 print(f"watch in the MLflow UI: {notebook.link}", flush=True)
                 return handover, RoundPool(handover, settings.launch.parallel, fills)
+            if handover.is_relayed:
+                hand_over_runs(notebook.client, handover.folder, list(runs.values()))
             call = RoundJob(handover.folder, max(1, settings.slurm.gpus), settings.slurm.nodes)
-            jobs = slurm.submit(handover.folder, call, list(runs), settings.slurm, fills=fills, closes=settings.launch.detach)
+            closes = settings.launch.detach and not handover.is_relayed
+            jobs = slurm.submit(handover.folder, call, list(runs), settings.slurm, fills=fills, closes=closes)
         except BaseException as error:
             for run_id in runs.values():
                 end_run(notebook.client, run_id, "KILLED", f"Never started: {error}")
@@ -100,12 +104,3 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
             notebook.client.set_tag(run_id, "job", jobs.ids[key])
     print(f"{jobs.summary}\nopen in the MLflow UI: {notebook.link}", flush=True)
     return handover, jobs
-
-
-def _read_table(handover: Handover) -> str:
-    table = handover.folder / TABLE_FILE
-    if not table.is_file():  # the process that closed the experiment could not register its best round, and has said why
-        raise TrackingError(
-            f"all rounds of run {handover.parent} are finished, but no {table} was written: resume={handover.parent} tries again"
-        )
-    return table.read_text(encoding="utf-8")

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ser_mlops.experiments.experiment import Experiment, prepare
-from ser_mlops.experiments.resuming import refuse_changed
+from ser_mlops.experiments.resuming import refuse_differing
 from ser_mlops.files import write_text
 from ser_mlops.settings.reading import dump_settings, parse_settings, with_values
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.provenance import code_listing
+from ser_mlops.tracking.relay import is_embedded
 
 FILE = "handover.json"
 
@@ -30,11 +32,18 @@ class Handover:
     runs: Mapping[str, str]
     """Run id by key, of the rounds to be run; none for a sweep, whose study knows its trials."""
 
-    def save(self) -> None:
+    @property
+    def is_relayed(self) -> bool:
+        """Whether the rounds reach no tracking store: they leave their records to the commands that do."""
+        return self.settings.launch.launcher == "slurm" and is_embedded()
+
+    def save(self, experiment: Experiment) -> None:
         settings = with_values(
             self.settings, {"train.resume": None}, "resume"
         )  # else each process would read the parent's own settings again
         content = {"parent": self.parent, "runs": dict(self.runs), "settings": dump_settings(settings)}
+        content["frames"] = {corpus: version.frame_md5 for corpus, version in experiment.versions.items()}
+        content["code"] = code_listing()
         write_text(self.folder / FILE, json.dumps(content, indent=1) + "\n")
 
     @classmethod
@@ -49,6 +58,7 @@ class Handover:
 
     def prepare(self) -> Experiment:
         """Prepare the experiment again, and refuse code or data that are not those that it was started with."""
-        experiment = prepare(self.settings)
-        refuse_changed(experiment.versions, self.parent)
+        experiment = prepare(self.settings, reads_store=not self.is_relayed)
+        content = json.loads((self.folder / FILE).read_text(encoding="utf-8"))
+        refuse_differing(experiment.versions, content["frames"], content["code"], self.parent)
         return experiment

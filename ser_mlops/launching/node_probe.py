@@ -30,6 +30,8 @@ def complaints_about(checks: Mapping[str, Any]) -> Iterator[str]:
     unseen = [path for path in checks["files"] if not Path(path).is_file()]
     if unseen:
         yield f"node {node} cannot see {unseen[0]} of the model, expected HF_HOME, or model=FOLDER, on storage that all nodes share"
+    if checks["server"] is None:
+        return
     try:
         urllib.request.urlopen(f"{checks['server'].rstrip('/')}/health", timeout=SERVER_SECONDS).close()
     except urllib.error.HTTPError:

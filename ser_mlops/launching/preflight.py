@@ -22,6 +22,7 @@ from ser_mlops.models.location import locate
 from ser_mlops.settings.jobs import SlurmSettings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
+from ser_mlops.tracking.relay import is_embedded
 from ser_mlops.tracking.store import find_run, open_store, tracking_uri
 from ser_mlops.training.features import FrozenPart
 from ser_mlops.training.filling import Source, look_ahead
@@ -31,12 +32,12 @@ PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 GUIDE = "docs/cluster.md"
 
 
-def check_slurm(experiment: Experiment, num_jobs: int) -> bool:
+def check_slurm(experiment: Experiment, num_jobs: int, *, needs_server: bool = False) -> bool:
     """Check what so many jobs of an experiment need on a cluster; return whether caches are to be filled before them."""
     where = experiment.settings.launch
     if where.parallel != 1:
         raise SettingsError(f"parallel={where.parallel} needs launcher=local; with launcher=slurm set at_once")
-    check_cluster(experiment.settings, num_jobs)
+    check_cluster(experiment.settings, num_jobs, needs_server=needs_server)
     return reads_caches(experiment) and check_caches(experiment)
 
 
@@ -46,19 +47,20 @@ def refuse_detaching(settings: Settings) -> None:
         raise SettingsError("detach=true needs launcher=slurm: the processes of launcher=local end with the command")
 
 
-def check_cluster(settings: Settings, num_jobs: int) -> None:
+def check_cluster(settings: Settings, num_jobs: int, *, needs_server: bool) -> None:
     """Refuse a cluster, a tracking store or settings of Slurm that would let jobs fail later.
 
     Raises:
         SettingsError: no Slurm, an unknown partition, what Slurm refuses, a folder that nodes cannot see, jobs that are still queued.
-        TrackingError: the tracking store is a file.
+        TrackingError: a tracking store that is no server, where one is needed.
     """
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise SettingsError(f"launcher=slurm: no {', '.join(missing)} on the path, expected a login node of a Slurm cluster ({GUIDE})")
     if importlib.util.find_spec("submitit") is None:
         raise SettingsError("launcher=slurm needs submitit: pip install -e .[slurm]")
-    _check_store(tracking_uri())
+    if needs_server or not is_embedded():
+        _check_store(tracking_uri())
     _check_partition(settings.slurm)
     _check_options(settings.slurm, num_jobs)
     if settings.train.resume:
@@ -135,7 +137,7 @@ def _refuse_queued(run_id: str) -> None:
 
 
 def _check_node(settings: Settings) -> None:
-    """Check on a node what it must see: this folder, the shared ones with their locks, the model's files, the tracking server."""
+    """Check on a node what it must see: this folder, the shared ones with their locks, the model's files, a tracking server."""
     folders = {f"paths.{name}": Path(path).resolve() for name, path in settings.paths.model_dump().items()}
     model = None if settings.train.model == BASELINE else locate(settings.train.model)
     token = secrets.token_hex(8)
@@ -152,7 +154,7 @@ def _check_node(settings: Settings) -> None:
                 "tokens": {name: str(path) for name, path in tokens.items()},
                 "lock": lock.lock_file,
                 "files": [str(path) for path in sorted(model.iterdir())] if model else [],
-                "server": tracking_uri(),
+                "server": None if is_embedded() else tracking_uri(),
             }
             _probe(settings.slurm, checks)
     finally:

@@ -11,6 +11,8 @@ from ser_mlops.launching.closing import close_if_complete
 from ser_mlops.launching.handover import Handover
 from ser_mlops.tracking.notebook import open_child_writer
 from ser_mlops.tracking.provenance import machine_tags
+from ser_mlops.tracking.relay import write_run
+from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import OPEN_STATUSES, find_run, open_store
 from ser_mlops.training.distributed import World, join_world, leave_world
 from ser_mlops.training.stopping import raising_interrupted
@@ -49,11 +51,14 @@ def run_round(folder: Path, key: str, tags: Mapping[str, str], restarts: Callabl
         raise
     finally:
         leave_world()
-        if world.is_first and not is_postponed:
+        if world.is_first and not is_postponed and not handover.is_relayed:
             close_if_complete(handover)
 
 
 def _record(handover: Handover, key: str, tags: Mapping[str, str], restarts: Callable[[Interrupted], bool], world: World) -> None:
+    if handover.is_relayed:
+        _record_relayed(handover, key, tags, restarts, world)
+        return
     client, run_id = open_store(), handover.runs[key]
     is_open = find_run(client, run_id).info.status != "FINISHED"  # else the process was stopped after it had ended its run
     world.broadcast(is_open)
@@ -63,15 +68,34 @@ def _record(handover: Handover, key: str, tags: Mapping[str, str], restarts: Cal
     if parent.info.status not in OPEN_STATUSES:  # the rounds of a node that went down were stopped, and Slurm starts them again
         client.update_run(handover.parent, status="RUNNING")
     with open_child_writer(handover.parent, parent.data.tags, handover.outboxes) as writer, writer.child(run_id, is_new=False) as run:
-        run.tags(machine_tags() | dict(tags))
-        try:
-            task = _prepare_round(handover, key, world)
-            conduct_round(task, run)
-        except Interrupted as error:
-            if restarts(error):
-                raise Postponed(str(error)) from error
-            raise
-    remove(task.folder)
+        states = _conduct(handover, key, run, tags, restarts, world)
+    remove(states)
+
+
+def _record_relayed(handover: Handover, key: str, tags: Mapping[str, str], restarts: Callable[[Interrupted], bool], world: World) -> None:
+    """Record a round where no store is in reach."""
+    states = None
+    with write_run(handover.folder, handover.parent, handover.runs[key]) as run:
+        world.broadcast(run is not None)
+        if run is not None:
+            states = _conduct(handover, key, run, tags, restarts, world)
+    if states is not None:
+        remove(states)
+
+
+def _conduct(
+    handover: Handover, key: str, run: RunLog, tags: Mapping[str, str], restarts: Callable[[Interrupted], bool], world: World
+) -> Path:
+    """Train and record a round; return the folder of its states, which its end makes superfluous."""
+    run.tags(machine_tags() | dict(tags))
+    try:
+        task = _prepare_round(handover, key, world)
+        conduct_round(task, run)
+    except Interrupted as error:
+        if restarts(error):
+            raise Postponed(str(error)) from error
+        raise
+    return task.folder
 
 
 def _prepare_round(handover: Handover, key: str, world: World) -> RoundTask:

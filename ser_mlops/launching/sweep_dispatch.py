@@ -25,7 +25,7 @@ def check_sweep_launch(sweep: Sweep) -> bool:
         if settings.slurm.nodes > 1 or settings.slurm.gpus > 1:
             asked = f"nodes={settings.slurm.nodes}, gpus={settings.slurm.gpus}"
             raise SettingsError(f"{asked}: a worker of a sweep trains on one GPU at most, set workers")
-        return check_slurm(sweep.experiment, sweep.settings.workers)
+        return check_slurm(sweep.experiment, sweep.settings.workers, needs_server=True)
     refuse_detaching(settings)
     return reads_caches(sweep.experiment)
 
@@ -69,7 +69,7 @@ def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Handover, Jobs, Study]:
             describe_sweep(parent, sweep)
         study.workers.share(parent=parent.run_id)
         handover = Handover((sweep.checkpoints / f"{parent.run_id}-jobs").resolve(), settings, parent.run_id, {})
-        handover.save()
+        handover.save(sweep.experiment)
         keys = [f"worker {number}" for number in range(sweep.settings.workers)]
         jobs = slurm.submit(handover.folder, WorkerJob(handover.folder), keys, settings.slurm, fills=fills, closes=settings.launch.detach)
         parent.tags(jobs.tags(f"sweep {sweep.experiment.name}"))

@@ -1,12 +1,15 @@
 """Watches the processes that do what a command handed over, shows how far they are, and reports how the experiment ended."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from ser_mlops.data.progress import progress
-from ser_mlops.errors import Interrupted, TrainingError
+from ser_mlops.errors import Interrupted, TrackingError, TrainingError
 from ser_mlops.launching.closing import close_abandoned
 from ser_mlops.launching.handover import Handover
+from ser_mlops.tracking.recovery import bring
+from ser_mlops.tracking.sender import Sender
 from ser_mlops.tracking.store import find_run, note_of, open_store
 
 
@@ -28,11 +31,15 @@ def watch(handover: Handover, workers: Workers, num_workers: int, count: Callabl
 
     `count` returns how many units are done, given how many workers have ended.
     """
+    sender = Sender(open_store())
     try:
         with progress(total, name, unit) as bar:
             num_ended, num_done = 0, 0
             while num_ended < num_workers:
                 num_ended = workers.step()
+                if handover.is_relayed:
+                    with suppress(TrackingError):  # which the end says, if it lasts until then
+                        bring(sender, handover.folder.parent, handover.parent)
                 num_before, num_done = num_done, count(num_ended)
                 bar.update(num_done - num_before)
     except Interrupted:

@@ -63,7 +63,7 @@ class Notebook:
     @contextmanager
     def child(self, key: str) -> Iterator[RunLog]:
         """Run a block as one child: RUNNING, then FINISHED; KILLED when interrupted; FAILED, with the reason, on an error."""
-        with _writing(self.children[key], self._hint, self._sampler) as run:
+        with writing(self.children[key], self._hint, self._sampler) as run:
             yield run
 
     def schedule(self, planned: Sequence[Planned]) -> dict[str, str]:
@@ -169,7 +169,7 @@ class ChildWriter:
             with using_store():
                 found = find_run(self._client, run_id)
                 run.status, run.stored = found.info.status, read_stored(self._client, found)
-        with _writing(run, self._hint, self._sampler):
+        with writing(run, self._hint, self._sampler):
             yield run
 
 
@@ -244,7 +244,8 @@ def _find_or_create(client: MlflowClient, parent: Run, planned: Sequence[Planned
 
 
 @contextmanager
-def _writing(run: RunLog, hint: str, sampler: Sampler) -> Iterator[RunLog]:
+def writing(run: RunLog, hint: str, sampler: Sampler) -> Iterator[RunLog]:
+    """Begin a run, let a block write it, and give it its final status."""
     run.begin()
     with _ending(run, hint), sampler.watching(run):
         yield run

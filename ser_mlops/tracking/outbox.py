@@ -52,12 +52,15 @@ class Outbox:
     `close` raises the refusal once; the records after it are sent all the same.
     """
 
-    def __init__(self, folder: Path, deliver: Deliver, pace: Pace = PACE, each_tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path, deliver: Deliver, pace: Pace = PACE, each_tick: Callable[[], None] = lambda: None, *, is_kept: bool = False
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._deliver = deliver
         self._pace = pace
         self._each_tick = each_tick
+        self._is_kept = is_kept
         self._lock = FileLock(folder / "lock")
         try:
             self._lock.acquire(timeout=1)
@@ -89,7 +92,7 @@ class Outbox:
         return True
 
     def close(self) -> bool:
-        """Send what is left, trying for `pace.patience_s` seconds; return whether all arrived. The folder is removed if so."""
+        """Send what is left, trying for `pace.patience_s` seconds; return whether all arrived. The folder is removed if so, or kept."""
         self._stop.set()
         self._thread.join()
         os.fsync(self._file.fileno())
@@ -103,7 +106,7 @@ class Outbox:
                 pause_s = min(2 * pause_s, 5.0)
             return True
         finally:
-            if _num_waiting_bytes(self.folder) == 0:
+            if not self._is_kept and _num_waiting_bytes(self.folder) == 0:
                 _remove_sent(self.folder)
             self._lock.release()
 

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from ser_mlops.errors import TrackingError
 from ser_mlops.tracking.names import STUDY_TAG
-from ser_mlops.tracking.outbox import Unreachable, drain
+from ser_mlops.tracking.outbox import RECORDS, Unreachable, drain, send
 from ser_mlops.tracking.sender import Sender
 from ser_mlops.tracking.store import OPEN_STATUSES, children_of, end_run, is_outage, one_line, tracking_uri, using_store
 
@@ -22,6 +22,10 @@ WRITER = "."
 """Between the id of a parent and the name of a process, in the name of the outbox of a process that writes children of that parent."""
 IN_USE = "in_use.lock"
 """In the folder of an experiment's states: held by the command whose processes write its children. A kill leaves the file, not the lock."""
+
+
+RELAYED = "records"
+"""In the folder of an experiment's states: outboxes of jobs that reach no store; see `relay`."""
 
 
 @contextmanager
@@ -77,6 +81,7 @@ def recover_outboxes(client: MlflowClient, sender: Sender, outboxes: Path, resum
         if run_id != resuming and (not is_writer or has_died(outboxes.parent.parent / run_id / IN_USE)):
             _close_abandoned(client, run_id)
 
+    bring(sender, outboxes.parent.parent)
     drained = drain(outboxes, sender.deliver, close)
     for refusal in drained.refusals:
         print(f"records of an earlier process: {refusal}")
@@ -84,6 +89,23 @@ def recover_outboxes(client: MlflowClient, sender: Sender, outboxes: Path, resum
         print(f"{waiting.name}: the tracking server is still unreachable; unsent records are kept in {waiting}")
         if waiting.name.partition(WRITER)[0] == resuming:
             raise TrackingError(f"run {resuming} cannot be resumed yet: records of it still wait for the tracking server")
+
+
+def bring(sender: Sender, checkpoints: Path, parent_id: str = "*") -> None:
+    """Send what jobs without a store have written since the last time, of one experiment or of all.
+
+    Raises:
+        TrackingError: the store cannot be written to at the moment; the records are kept.
+    """
+    found = sorted(checkpoints.glob(f"{parent_id}/{RELAYED}"))
+    for outbox in [records.parent for folder in found for records in sorted(outboxes_of(folder).glob(f"*/{RECORDS}"))]:
+        with FileLock(outbox / "sending.lock"):  # the job holds the other lock
+            try:
+                send(outbox, sender.deliver)
+            except TrackingError as refusal:
+                print(f"records of a job: {refusal}")
+            except Unreachable as error:
+                raise TrackingError(f"records of jobs are kept in {outbox}, as the tracking store cannot be written to: {error}") from error
 
 
 def _close_abandoned(client: MlflowClient, run_id: str) -> None:

@@ -14,12 +14,15 @@ logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # no GPU i
 
 SAMPLING_INTERVAL_S = 10.0
 
+NO_STORE = "http://localhost"
+"""The monitor opens a store, to which it logs nothing here. It must not be a database: jobs may have none in reach."""
+
 
 class Sampler:
     """Samples the machine (CPU, memory, disk, network, GPU) for the runs that are open: at their start, at their end and in between."""
 
     def __init__(self) -> None:
-        self._monitor = SystemMetricsMonitor(run_id="")
+        self._monitor = SystemMetricsMonitor(run_id="", tracking_uri=NO_STORE)
         self._steps: dict[str, int] = {}
         self._runs: list[RunLog] = []
         self._turn = threading.Lock()

@@ -1,19 +1,23 @@
 """Rounds as jobs of a real Slurm cluster: the numbers of a plain run, whatever happens to the jobs."""
 
+import hashlib
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-from tests.project import ROOT, Project, metrics_of
+from tests.project import ROOT, Project, metrics_of, words_of
 from tests.servers import MlflowServer, SlurmCluster
+from tests.tracking.builders import copy_store
 
 pytestmark = [
     pytest.mark.timeout(600),  # every job imports torch, on cores that other tests share
@@ -76,6 +80,13 @@ def wait_until(is_so, seconds: float = 200) -> None:
         time.sleep(0.1)
 
 
+def hashes_of(client: mlflow.MlflowClient, run: Run) -> Mapping[str, str]:
+    """The artifacts of a run, those with scores and figures by their hash."""
+    root = Path(client.download_artifacts(run.info.run_id, ""))
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() * name.startswith(("pred", "fig")) for name, path in files.items()}
+
+
 @pytest.fixture(scope="module")
 def site(project, tmp_path_factory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
@@ -127,6 +138,44 @@ def test_an_array_of_rounds_one_of_which_is_warned_and_requeues_itself_has_the_n
     assert ["SIGUSR2: state saved after step" in log for log in logs] == [False, True]
     assert all("Job completed" in log for log in logs)
     assert all(run.data.tags["nodes"] for run in children)
+
+
+NO_STORE = """
+import os, sys
+
+def refuse(event, arguments):
+    if event in ("open", "sqlite3.connect") and str(arguments[0]).endswith("mlflow.db") and "SLURM_JOB_ID" in os.environ:
+        os._exit(99)
+
+sys.addaudithook(refuse)
+"""
+"""Ends a job that opens the database."""
+
+
+def test_without_a_server_jobs_leave_records_that_sync_brings_once_though_the_command_was_killed(site, local, tmp_path):
+    copy_store(site.project.store, tmp_path)
+    own = replace(site, server=SimpleNamespace(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+    (tmp_path / "sitecustomize.py").write_text(NO_STORE + WARNS_ITSELF, encoding="utf-8")
+    words = words_of(ROUNDS | SLURM | {"checkpoint_every": "1"})
+    command = own.project.start("python", "-m", "pipelines.train", *words, **own.variables, PYTHONPATH=str(tmp_path))
+    wait_until(lambda: any("seconds" in run.data.metrics for run in own.runs()))
+    command.kill()
+    command.communicate()
+
+    said = own.run("pipelines.sync")
+    parent = own.client.get_run(re.findall(r"run (\w+): . of 2 rounds have ended", said)[0])
+    wait_until(lambda: not own.cluster.run("squeue", "--noheader"))
+    said = own.run("pipelines.sync")
+    assert "2 of 2 rounds have ended" in said
+    assert "CREMA fold 0      1" in said, "no table"
+    parent = own.client.get_run(parent.info.run_id)
+    children = own.children_of(parent)
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 3
+    assert own.numbers(parent) == site.numbers(local), "not equal bit for bit"
+    for run, other in zip([parent, *children], [local, *site.children_of(local)], strict=True):
+        assert hashes_of(own.client, run) == hashes_of(site.client, other)
+    code, _, told = own.project.call("pipelines.sync", {}, own.variables)
+    assert (code, told.startswith("error: nothing to sync: no records in ")) == (2, True)
 
 
 @pytest.mark.slow
@@ -233,7 +282,7 @@ def refuse(site) -> Callable[[Mapping[str, str], Mapping[str, str]], str]:
 WRONG = {
     "no sbatch": ({}, {"PATH": "/nowhere"}, "launcher=slurm: no sbatch, srun, squeue, scancel, scontrol on the path, expected "),
     "unknown partition": ({"partition": "gpu-long"}, {}, "unknown partition 'gpu-long', expected one of: main (slurm.partition"),
-    "SQLite": ({}, {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}, "launcher=slurm: the tracking store is sqlite:///mlflow.db, but "),
+    "a database": ({}, {"MLFLOW_TRACKING_URI": "postgresql://db/ser"}, "launcher=slurm: the tracking store is postgresql://db/ser, but "),
     "too many cores": ({"cpus": "99"}, {}, "launcher=slurm: Slurm refuses these settings ("),
     "longer than the partition": ({"time": "2:00:00"}, {}, "time=2:00:00 is longer than partition main allows, expected "),
     "no cluster": ({}, {"SLURM_CONF": "/dev/null"}, "launcher=slurm: the cluster does not answer ("),

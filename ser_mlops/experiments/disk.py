@@ -32,6 +32,7 @@ from ser_mlops.tracking.store import (
     open_store,
     parent_id_of,
     parents_of,
+    using_store,
 )
 
 KINDS = ("models", "checkpoints", "deleted")
@@ -137,6 +138,18 @@ def models_loss(client: MlflowClient, parent: Run, keep: str) -> Loss:
     size = sum(model.num_bytes for model in goes)
     text = f"{counted(len(goes), 'model')} of {run_id}, {_size(size)}: those rounds can no longer predict, be served or be registered"
     return Loss("\n  ".join([text, *stays]), size, models=tuple(goes))
+
+
+def keep_models(parent_id: str, keep: str) -> str:
+    """Free the models of a finished experiment but those to keep; return what was done, or why not: it fails no experiment."""
+    try:
+        with using_store():
+            client = open_store()
+            loss = models_loss(client, find_run(client, parent_id), keep)
+            loss.free(client)
+    except TrackingError as error:
+        return f"keep={keep}: models stay, as {error}; later: python -m pipelines.space free models:{parent_id} --keep {keep} --yes"
+    return f"keep={keep}: freed {loss.text}"
 
 
 def _checkpoints_loss(parent: Run, checkpoints: Path) -> Loss:

@@ -14,6 +14,7 @@ from ser_mlops.data.folders import AUDIO
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import Interrupted
 from ser_mlops.experiments import network
+from ser_mlops.experiments.disk import keep_models
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures
 from ser_mlops.experiments.drawing_process import DrawingProcess
 from ser_mlops.experiments.experiment import Experiment, round_key
@@ -100,11 +101,12 @@ def _follow(experiment: Experiment, world: World) -> str:
 
 
 def closing_text(experiment: Experiment, notebook: Notebook, table: str) -> str:
-    """Return what is printed at the end of an experiment; its best round is registered, where that is asked for."""
+    """Return what is printed at the end of an experiment; where that is asked for, its best round is registered and models are freed."""
     settings = experiment.settings
     name, chosen = settings.train.register, settings.compare
     registered = register_best(notebook.parent.run_id, name, chosen.seed, chosen.resamples) + "\n\n" if name else ""
-    return f"{table}\n\n{registered}open in the MLflow UI: {notebook.link}"
+    freed = f"{keep_models(notebook.parent.run_id, settings.train.keep)}\n\n" if settings.train.keep != "all" else ""
+    return f"{table}\n\n{registered}{freed}open in the MLflow UI: {notebook.link}"
 
 
 def plan_runs(experiment: Experiment, prefix: str = "") -> list[Planned]:

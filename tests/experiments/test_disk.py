@@ -7,7 +7,7 @@ import mlflow
 import pytest
 
 from ser_mlops.errors import ModelError, SettingsError, TrackingError
-from ser_mlops.experiments.disk import free, listing, losses
+from ser_mlops.experiments.disk import free, keep_models, listing, losses
 from ser_mlops.serving.champion import fetched, register_best
 from ser_mlops.settings.sections import PathsSettings
 from ser_mlops.tracking.disk import bytes_on_disk
@@ -54,6 +54,23 @@ def test_the_best_round_keeps_its_model_and_the_others_everything_else(store, ex
     assert rounds_with_model(store, experiment) == [1]
     assert artifacts == {run: store.list_artifacts(run) for run in artifacts}
     assert losses([f"models:{experiment}"], "best", PATHS)[0].num_bytes == 0
+
+
+@pytest.mark.parametrize(("keep", "left"), [("best", [1]), ("none", [])])
+def test_an_experiment_that_ends_keeps_what_its_setting_says(store, experiment, keep, left) -> None:
+    said = keep_models(experiment, keep)
+    assert said.startswith(f"keep={keep}: freed {3 - len(left)} models of {experiment}")
+    assert rounds_with_model(store, experiment) == left
+
+
+def test_a_registered_model_survives_the_end_of_its_experiment(store, experiment) -> None:
+    register_best(experiment, "ser", seed=1, resamples=500)
+    assert "A round 1 stays: the registry holds it (ser version 1)" in keep_models(experiment, "none")
+    assert rounds_with_model(store, experiment) == [1]
+
+
+def test_models_that_cannot_be_freed_fail_no_experiment(store) -> None:
+    assert "keep=best: models stay, as no run 'gone'" in keep_models("gone", "best")
 
 
 def test_a_freed_model_is_named_when_it_is_asked_for(store, experiment) -> None:

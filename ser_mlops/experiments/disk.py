@@ -169,7 +169,7 @@ def _deleted_loss(client: MlflowClient) -> Loss:
     size = sum(model.num_bytes for model in models) + sum(map(artifact_bytes, goes))
     text = f"{counted(len(goes), 'deleted run')}, {_size(size)}: they can no longer be restored"
     if len(goes) < len(runs):
-        text += f"\n  {counted(len(runs) - len(goes), 'deleted run')} stay: the registry holds a model of each"
+        text += f"\n  {counted(len(runs) - len(goes), 'deleted run')} kept: the registry holds a model of each"
     return Loss(text, size, models=models, deleted=tuple(run.info.run_id for run in goes))
 
 

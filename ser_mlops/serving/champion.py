@@ -26,7 +26,7 @@ from ser_mlops.scores.tables import points, points_between
 from ser_mlops.serving.predictor import BASELINE_FOLDER, NETWORK_FOLDER, weights_in
 from ser_mlops.serving.pyfunc import FOLDER, Limits
 from ser_mlops.tracking.names import EMOTIONS_TAG, FREED_TAG
-from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, read_artifact, space_of
+from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, parent_id_of, read_artifact, space_of
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -126,7 +126,7 @@ def refuse_freed(run: Run) -> None:
     """Raise ModelError where the model of a round was removed to free space."""
     if day := run.data.tags.get(FREED_TAG):
         raise ModelError(
-            f"the model of run {run.info.run_id} was freed on {day}: `mlflow run . -e reproduce -P run_id=PARENT_RUN_ID` trains it again"
+            f"the model of run {run.info.run_id} was freed on {day}: `mlflow run . -e reproduce -P run_id={parent_id_of(run)}` trains it again"
         )
 
 

@@ -125,9 +125,8 @@ def model_of(client: MlflowClient, run: Run) -> str:
 def refuse_freed(run: Run) -> None:
     """Raise ModelError where the model of a round was removed to free space."""
     if day := run.data.tags.get(FREED_TAG):
-        raise ModelError(
-            f"the model of run {run.info.run_id} was freed on {day}: `mlflow run . -e reproduce -P run_id={parent_id_of(run)}` trains it again"
-        )
+        again = f"`mlflow run . -e reproduce -P run_id={parent_id_of(run)}` trains it again"
+        raise ModelError(f"the model of run {run.info.run_id} was freed on {day}: {again}")
 
 
 def _models_of(run: Run) -> list[str]:

@@ -1,15 +1,18 @@
 """Which corpora a command names: known from its settings alone, before pandas is imported and a frame is read."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ser_mlops.errors import SettingsError, one_of
-from ser_mlops.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from ser_mlops.settings.sections import Settings
 
 MANY = 3
 """More corpora than this are counted in a name, not listed."""
 
 
-def corpora_named(settings: Settings) -> tuple[str, ...]:
+def corpora_named(settings: "Settings") -> tuple[str, ...]:
     """Return the corpora that a training reads, in the order of data.corpora; refuse names that are not among them."""
     train = settings.train
     return corpora_of(settings.data.corpora, train.experiment_type, train.train_datasets, train.test_dataset, train.test_split_source)

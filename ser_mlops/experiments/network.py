@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.round_task import RoundTask
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
-from ser_mlops.settings.training import TrainSettings
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
@@ -24,6 +24,9 @@ from ser_mlops.training.features import open_features
 from ser_mlops.training.fit import fit_round
 from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.round import Fitted, Round
+
+if TYPE_CHECKING:
+    from ser_mlops.settings.training import TrainSettings
 
 
 def open_inputs(experiment: Experiment, trainings: Sequence[Training], world: World) -> Features | None:
@@ -73,7 +76,7 @@ def fit(task: RoundTask, recorder: Recorder) -> Fitted[EmotionClassifier]:
     return fit_round(round, task.folder, recorder, workers=train.workers, checkpoint_every=train.checkpoint_every)
 
 
-def _clips(side: pd.DataFrame, train: TrainSettings) -> Clips:
+def _clips(side: pd.DataFrame, train: "TrainSettings") -> Clips:
     return Clips.from_frame(side, AUDIO, targets_of(side, train.targets, train.votes_prior))
 
 

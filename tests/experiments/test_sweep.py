@@ -66,7 +66,7 @@ def test_a_wrong_space_is_refused_before_anything_is_computed(furnished, space, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sweep__sampler": "annealing"}, "sampler=annealing is not accepted, expected 'tpe' or 'random'"),
+        ({"sweep__sampler": "annealing"}, "sampler=annealing is not accepted, expected 'tpe', 'gp', 'qmc' or 'random'"),
         ({"sweep__pruner": "wilcoxon"}, "pruner=wilcoxon compares rounds and cannot stop a trial of 2: set rounds to 4 or more"),
         ({"sweep__study": "../s"}, r"study=\.\./s is not accepted, expected a name that a file can have"),
         ({"train__register": "ser"}, "a sweep registers no model: give register with the command that trains with its best settings"),

@@ -76,7 +76,7 @@ def test_an_eighth_corpus_joins_from_outside_the_package(tmp_path):
     assert list(all_corpora(own)) == [*CORPORA, "EMODB"]
     lay_out(tmp_path, "EMODB/wav/03a01Fa.wav", "EMODB/wav/08b02Na.wav", "EMODB/wav/08b02La.wav", "EMODB/wav/notes.wav")
     emodb = corpus_named("EMODB", own)
-    table = catalogue(emodb, scan(tmp_path, emodb, imported=tmp_path / "nothing"), {})
+    table = catalogue(emodb, scan(tmp_path, emodb, imported=tmp_path / "nothing"), {"labels": "acted", "ties": "drop"})
     assert table[["emotion", "speaker", "reason"]].to_numpy().tolist() == [
         ["happy", "EMODB/03", ""],
         ["", "EMODB/08", "emotion: boredom"],

@@ -1,5 +1,6 @@
 """Train and test: the experiments of entry point `main`, every round a child run in MLflow."""
 
+import os
 from collections.abc import Mapping
 
 from ser_mlops.commands import parse_given
@@ -21,6 +22,10 @@ def train(given: Mapping[str, str]) -> None:
     settings = resolve_settings(given)
     announce(settings, "training")
     corpora_named(settings)  # refuses a misspelt one
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        from ser_mlops.tracking.address import check_address
+
+        check_address(uri)
     from ser_mlops.experiments.experiment import prepare  # imports pandas
 
     experiment = prepare(settings)

@@ -25,7 +25,17 @@ class _WholeLines:
 
 
 class _Lines(tqdm):
-    """A bar whose states are lines."""
+    """A bar whose states are lines, no more often than every half minute."""
+
+    last_print_t: float
+
+    def refresh(self, *arguments: Any, **options: Any) -> None:
+        """Print the state, where it is time for a line: facts that change (`set_postfix`) would refresh a bar each time."""
+        if not hasattr(self, "start_t"):  # the first line, from tqdm's __init__
+            super().refresh(*arguments, **options)
+        elif self._time() - self.start_t >= self.delay and self._time() - self.last_print_t >= self.mininterval:
+            super().refresh(*arguments, **options)
+            self.last_print_t = self._time()
 
     @staticmethod
     def status_printer(file: IO[str]) -> Callable[[str], None]:

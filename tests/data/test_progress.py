@@ -24,9 +24,11 @@ def test_a_file_gets_whole_lines_with_done_total_rate_time_left_and_facts(monkey
     assert not [line for line in lines if "\r" in line]
 
 
-def test_short_work_leaves_no_line_in_a_file(capsys):
+def test_short_work_leaves_no_line_in_a_file_whatever_facts_change(capsys):
     with progress(3, "round 0", "step") as bar:
+        bar.set_postfix_str("9 s of audio")
         bar.update(3)
+        bar.set_postfix_str("17 s of audio")
     assert capsys.readouterr().err == ""
 
 

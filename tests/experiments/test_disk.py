@@ -91,7 +91,7 @@ def test_a_registered_model_survives_every_option(store, experiment) -> None:
         store.delete_run(run.info.run_id)
     (deleted,) = losses(["deleted"], "none", PATHS)
     assert "2 deleted runs" in deleted.text
-    assert "1 deleted run stay" in deleted.text
+    assert "1 deleted run kept" in deleted.text
     free([deleted])
     version = store.get_model_version_by_alias("ser", "champion")
     assert (Path(mlflow.artifacts.download_artifacts(f"models:/ser/{version.version}")) / "MLmodel").is_file()

@@ -1,11 +1,13 @@
 """Settings: params.yaml is checked whole, and a command line changes it by names that people know."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from ser_mlops import commands
 from ser_mlops.commands import READER_LEFT, parse_arguments, parse_given, run_command, share_machine
@@ -13,7 +15,7 @@ from ser_mlops.errors import SettingsError
 from ser_mlops.settings import cores
 from ser_mlops.settings.fields import names_marked, number_kind
 from ser_mlops.settings.kinds import Mark
-from ser_mlops.settings.reading import applicable_settings, dump_settings, flatten_settings, parse_settings, read_settings
+from ser_mlops.settings.reading import ADDED_LATER, applicable_settings, dump_settings, flatten_settings, parse_settings, read_settings
 from ser_mlops.settings.search import Range, write_space
 from ser_mlops.settings.sections import GROUPS, Settings
 
@@ -248,6 +250,16 @@ def test_what_an_older_run_has_recorded_is_filled_up_with_what_it_was_made_by():
     assert parse_settings(recorded, "settings.yaml", is_resolved=True) == settings_of()
     with pytest.raises(SettingsError, match=r"no catalogue\.ties"):
         parse_settings(recorded, "params.yaml")
+
+
+def test_what_came_later_is_all_that_an_older_run_may_lack():
+    recorded = YAML(typ="safe", pure=True).load(dump_settings(settings_of()))
+    for section, added in ADDED_LATER.items():
+        recorded[section] = {key: value for key, value in recorded[section].items() if key not in added}
+    del recorded["export_onnx"]
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(recorded, text)
+    assert parse_settings(text.getvalue(), "settings.yaml", is_resolved=True) == settings_of()
 
 
 def test_the_rule_on_labels_is_one_for_all_corpora_or_by_corpus():

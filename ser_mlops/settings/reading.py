@@ -29,7 +29,9 @@ ADDED_LATER: Mapping[str, Mapping[str, Any]] = {
         "focal_gamma": 2.0,
         "logit_tau": 1.0,
         "sample": "natural",
+        "keep": "all",
     },
+    "export_onnx": {"model_uri": None, "output": "onnx"},
 }
 """Settings that the settings.yaml of older runs lacks, with the values that those runs were trained by."""
 
@@ -82,8 +84,8 @@ def parse_settings(text: str, origin: str, given: Mapping[str, str] | None = Non
 def _fill_up(content: dict[str, Any]) -> None:
     """Give the settings of an older run those that came later, as it was trained."""
     for section, added in ADDED_LATER.items():
-        if isinstance(content.get(section), dict):
-            content[section] = {**added, **content[section]}
+        if isinstance(recorded := content.get(section, {}), dict):
+            content[section] = {**added, **recorded}
 
 
 def _refuse_inapplicable(settings: Settings, given: Mapping[str, str], of_recipe: Collection[str]) -> None:

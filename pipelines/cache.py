@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ser_mlops.commands import run_command
+from ser_mlops.files import size_in_words
 from ser_mlops.settings.reading import read_settings
 
 
@@ -22,7 +23,7 @@ def main() -> None:
         label, num_bytes = entry.label, entry.num_bytes
         what = f"{label['clips']} clips of {label['corpus']}, {label['mode']}, {label['precision']}" if label else "unfinished"
         note = "" if arguments.action == "list" else ", removed" if clear_cache(entry) else ", in use: left alone"
-        print(f"{entry.name}  {num_bytes / 1e6:,.1f} MB  {what}{note}")
+        print(f"{entry.name}  {size_in_words(num_bytes)}  {what}{note}")
     print(f"{len(entries) or 'no'} cache{'s' * (len(entries) != 1)} in {folder}")
 
 

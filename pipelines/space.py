@@ -4,6 +4,7 @@ import argparse
 
 from ser_mlops.commands import run_command
 from ser_mlops.errors import SettingsError
+from ser_mlops.files import size_in_words
 from ser_mlops.settings.reading import read_settings
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     found = losses(arguments.what, arguments.keep, paths)
     for loss in found:
         print(loss.text, flush=True)
-    print(f"freed {free(found) / 1e6:,.1f} MB" if arguments.yes else "nothing is freed yet: add --yes")
+    print(f"freed {size_in_words(free(found))}" if arguments.yes else "nothing is freed yet: add --yes")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,15 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8", newline="\n")
 
 
+def size_in_words(num_bytes: int) -> str:
+    """Return a size as people read it.
+
+    >>> size_in_words(1_700_000), size_in_words(150_900_000_000)
+    ('1.7 MB', '150.9 GB')
+    """
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:,.1f} GB"
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     return _hash_of(path, hashlib.sha256())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ser_mlops.errors import SettingsError, TrackingError, counted, one_of
-from ser_mlops.files import remove
+from ser_mlops.files import remove, size_in_words
 from ser_mlops.serving.champion import best_round
 from ser_mlops.settings.sections import PathsSettings
 from ser_mlops.tracking.disk import (
@@ -66,16 +66,17 @@ def listing(paths: PathsSettings) -> str:
         models = [model for run in children for model in models_kept(client, run)]
         states = bytes_on_disk([checkpoints / parent.info.run_id])
         if models or states:
+            size = size_in_words(sum(model.num_bytes for model in models))
             lines.append(
-                f"{parent.info.run_id}  {parent.info.status:<9}  models {_size(sum(model.num_bytes for model in models))} ({len(models)})  "
-                f"checkpoints {_size(states)}  {parent.info.run_name}"
+                f"{parent.info.run_id}  {parent.info.status:<9}  models {size} ({len(models)})  "
+                f"checkpoints {size_in_words(states)}  {parent.info.run_name}"
             )
     deleted, dvc_cache = deleted_runs(client), _dvc_cache()
     lines += [
-        f"deleted runs   {_size(_deleted_bytes(client, deleted))} ({len(deleted)}): free deleted",
-        f"caches         {_size(bytes_on_disk([Path(paths.cache)]))} in {paths.cache}: python -m pipelines.cache clear",
-        f"DVC's cache    {_size(bytes_on_disk([dvc_cache]))} in {dvc_cache}: dvc gc --workspace",
-        f"outboxes       {_size(bytes_on_disk([checkpoints / OUTBOX]))} in {checkpoints / OUTBOX}: results on their way to MLflow",
+        f"deleted runs   {size_in_words(_deleted_bytes(client, deleted))} ({len(deleted)}): free deleted",
+        f"caches         {size_in_words(bytes_on_disk([Path(paths.cache)]))} in {paths.cache}: python -m pipelines.cache clear",
+        f"DVC's cache    {size_in_words(bytes_on_disk([dvc_cache]))} in {dvc_cache}: dvc gc --workspace",
+        f"outboxes       {size_in_words(bytes_on_disk([checkpoints / OUTBOX]))} in {checkpoints / OUTBOX}: results on their way to MLflow",
     ]
     return "\n".join(lines)
 
@@ -136,7 +137,9 @@ def models_loss(client: MlflowClient, parent: Run, keep: str) -> Loss:
         else:
             goes.append(model)
     size = sum(model.num_bytes for model in goes)
-    text = f"{counted(len(goes), 'model')} of {run_id}, {_size(size)}: those rounds can no longer predict, be served or be registered"
+    text = (
+        f"{counted(len(goes), 'model')} of {run_id}, {size_in_words(size)}: those rounds can no longer predict, be served or be registered"
+    )
     return Loss("\n  ".join([text, *stays]), size, models=tuple(goes))
 
 
@@ -157,7 +160,7 @@ def _checkpoints_loss(parent: Run, checkpoints: Path) -> Loss:
     size = bytes_on_disk([folder])
     is_resumable = parent.info.status != "FINISHED"
     lost = "a resume trains its unfinished rounds from the beginning" if is_resumable else "nothing: the experiment is finished"
-    return Loss(f"checkpoints of {parent.info.run_id}, {_size(size)}: {lost}", size, folder=folder)
+    return Loss(f"checkpoints of {parent.info.run_id}, {size_in_words(size)}: {lost}", size, folder=folder)
 
 
 def _deleted_loss(client: MlflowClient) -> Loss:
@@ -167,7 +170,7 @@ def _deleted_loss(client: MlflowClient) -> Loss:
     goes = [run for run in runs if not ({run.info.run_id, *(model.model_id for model in kept[run.info.run_id])} & held.keys())]
     models = tuple(model for run in goes for model in kept[run.info.run_id])
     size = sum(model.num_bytes for model in models) + sum(map(artifact_bytes, goes))
-    text = f"{counted(len(goes), 'deleted run')}, {_size(size)}: they can no longer be restored"
+    text = f"{counted(len(goes), 'deleted run')}, {size_in_words(size)}: they can no longer be restored"
     if len(goes) < len(runs):
         text += f"\n  {counted(len(runs) - len(goes), 'deleted run')} kept: the registry holds a model of each"
     return Loss(text, size, models=models, deleted=tuple(run.info.run_id for run in goes))
@@ -183,7 +186,3 @@ def free(found: Sequence[Loss]) -> int:
     for loss in found:
         loss.free(client)
     return sum(loss.num_bytes for loss in found)
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.1f} MB"

@@ -20,7 +20,7 @@ from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import World
 from ser_mlops.training.evaluate import predict_logits
 from ser_mlops.training.feature_norm import by_speaker
-from ser_mlops.training.features import open_features
+from ser_mlops.training.features import MEMORY_ADVICE, open_features
 from ser_mlops.training.fit import fit_round
 from ser_mlops.training.recorder import Recorder
 from ser_mlops.training.round import Fitted, Round
@@ -46,14 +46,16 @@ def open_inputs(experiment: Experiment, trainings: Sequence[Training], world: Wo
         share_encoder=train.freeze == "encoder",
     )
     classifier.freeze(train.freeze)
+    is_needed = train.feature_norm != "none"
     features = open_features(
         classifier,
         train.freeze,
         {corpus: version.audio for corpus, version in experiment.versions.items()},
         Path(experiment.settings.paths.cache),
         train.cache_precision,
-        train.cache if train.feature_norm == "none" else "require",
+        None if is_needed else train.cache,
         world.device,
+        "feature_norm=none" if is_needed else MEMORY_ADVICE,
     )
     if world.count(features is None) not in (0, world.size):
         raise TrainingError("only some processes have the cache of the frozen part: put paths.cache on shared storage, or set cache=off")

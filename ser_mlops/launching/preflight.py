@@ -81,6 +81,7 @@ def check_caches(experiment: Experiment) -> bool:
     """Return whether caches must be filled; refuse those that do not fit on their disk, which every job would find out by itself."""
     train, slurm = experiment.settings.train, experiment.settings.slurm
     corpora = {corpus: version.audio for corpus, version in experiment.versions.items()}
+    is_needed = experiment.is_baseline or train.feature_norm != "none"
     source: Source
     if experiment.is_baseline:
         source = VectorSource(experiment.settings.baseline.features)
@@ -88,10 +89,13 @@ def check_caches(experiment: Experiment) -> bool:
         classifier = load_classifier(
             train.model, seed=train.seed, emotions=train.space.classes, layers=train.layers, attention_mask=train.attention_mask
         )
-        source = FrozenPart(classifier, train.freeze, train.cache_precision, torch.device("cuda" if slurm.gpus else "cpu"))
+        source = FrozenPart(
+            classifier, train.freeze, train.cache_precision, torch.device("cuda" if slurm.gpus else "cpu"), may_round=not is_needed
+        )
     absent, obstacle = look_ahead(source, corpora, Path(experiment.settings.paths.cache))
     if obstacle:
-        raise TrainingError(f"launcher=slurm: {obstacle}; cache=off: every job computes the frozen part in every epoch")
+        without = "; cache=off: every job computes the frozen part in every epoch"
+        raise TrainingError(f"launcher=slurm: {obstacle}{'' if is_needed else without}")
     return bool(absent)
 
 

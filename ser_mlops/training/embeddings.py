@@ -17,7 +17,7 @@ from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.features import open_features
 
-MEMORY_ADVICE = "embed where there is more memory: on another GPU, or on the CPU with CUDA_VISIBLE_DEVICES=''"
+MEMORY_ADVICE = "CUDA_VISIBLE_DEVICES='' to embed on the CPU, or to another GPU"
 
 
 def pool_every_layer(classifier: EmotionClassifier) -> int:
@@ -33,7 +33,7 @@ def open_layers(classifier: EmotionClassifier, corpora: Mapping[str, Path], fold
         TrainingError: nothing can be cached.
     """
     pool_every_layer(classifier)
-    opened = open_features(classifier, "encoder", corpora, folder, "float32", "require", device, MEMORY_ADVICE)
+    opened = open_features(classifier, "encoder", corpora, folder, "float32", None, device, MEMORY_ADVICE)
     assert opened is not None
     return opened
 

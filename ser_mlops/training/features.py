@@ -32,7 +32,8 @@ STAGES = {"encoder": "pooled", "feature_encoder": "cnn", "encoder:K": "lower"}
 """Mode -> the stage of EmotionClassifier that takes its values."""
 BATCH_SAMPLES = {"cpu": 16 * SAMPLE_RATE, "cuda": 120 * SAMPLE_RATE}
 """Padded samples of a batch: cores are busy with 16 s, a GPU with 120 s (3 GB in the CNN)."""
-MEMORY_ADVICE = "set cache_precision=bfloat16, or max_seconds with evaluate_long=windows, which crops long clips and goes without cache"
+SMALLER = "cache_precision=bfloat16"
+MEMORY_ADVICE = "max_seconds with evaluate_long=windows, which crops long clips and goes without cache"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class FrozenPart:
     precision: str
     device: torch.device
     memory_advice: str = MEMORY_ADVICE
-    """What to do where memory runs out."""
+    """What to set where memory runs out."""
+    may_round: bool = True
+    """Whether bfloat16 would do in place of float32."""
 
     @property
     def is_per_step(self) -> bool:
@@ -60,6 +63,10 @@ class FrozenPart:
         if not self.classifier.attention_mask:
             return "without attention mask the outputs depend on the padding (attention_mask=false)"
         return ""
+
+    @property
+    def space_advice(self) -> str:
+        return SMALLER if self.may_round and self.precision == "float32" else ""
 
     def identity(self) -> Mapping[str, Any]:
         """Return what the outputs depend on: the weights, how a wave is prepared, and the kind of device."""
@@ -80,8 +87,9 @@ class FrozenPart:
     def compute(self, wave_S: np.ndarray, plan: Plan) -> Iterator[bytes]:
         """Yield the outputs of every clip; memory holds one batch."""
         corpus = plan.audio.stem
+        advice = " or ".join(filter(None, (self.space_advice, self.memory_advice)))
         with (
-            advising(f"computing the outputs of the frozen part for {corpus}", self.memory_advice),
+            advising(f"computing the outputs of the frozen part for {corpus}", f"set {advice}"),
             _evaluating(self.classifier, self.precision, self.device) as runner,
         ):
 
@@ -107,14 +115,16 @@ def open_features(
     corpora: Mapping[str, Path],
     folder: Path,
     precision: str,
-    policy: str,
+    policy: str | None,
     device: torch.device | str,
     memory_advice: str = MEMORY_ADVICE,
 ) -> Features | None:
-    """Open the cached outputs of a classifier's frozen part; see `open_caches`."""
+    """Open the cached outputs of a classifier's frozen part; see `open_caches`. Without a `policy` they must be of this precision."""
     if mode not in STAGES and depth_of(mode) is None:
         raise SettingsError(one_of("cached part", mode, STAGES))
-    return open_caches(FrozenPart(classifier, mode, precision, torch.device(device), memory_advice), corpora, folder, policy)
+    return open_caches(
+        FrozenPart(classifier, mode, precision, torch.device(device), memory_advice, policy is not None), corpora, folder, policy
+    )
 
 
 def _side_by_side(compute: Callable[[np.ndarray], list[bytes]], batches: Iterable[np.ndarray]) -> Iterator[list[bytes]]:

@@ -20,7 +20,7 @@ import pandas as pd
 from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import DataError, SettingsError, TrainingError, one_of
-from ser_mlops.files import DISK_FULL, replacing, write_text
+from ser_mlops.files import DISK_FULL, replacing, size_in_words, write_text
 from ser_mlops.training.cache_folder import locked
 from ser_mlops.training.caches import PRECISIONS, Cache, Features, Plan
 
@@ -58,6 +58,10 @@ class Source(Protocol):
     def obstacle(self) -> str:
         """Why nothing can be cached; empty if it can."""
 
+    @property
+    def space_advice(self) -> str:
+        """The setting of the command that makes a cache smaller; empty if it has none."""
+
     def identity(self) -> Mapping[str, Any]:
         """Return all that the rows depend on besides the samples, in JSON types."""
 
@@ -68,18 +72,19 @@ class Source(Protocol):
         """Yield the rows of every clip of a plan, in its order, as the file holds them; `wave_S` are all samples of the audio file."""
 
 
-def open_caches(source: Source, corpora: Mapping[str, Path], folder: Path, policy: str) -> Features | None:
+def open_caches(source: Source, corpora: Mapping[str, Path], folder: Path, policy: str | None) -> Features | None:
     """Open the caches of some corpora (name -> audio .npy, its index beside it), filling those that are not there.
 
-    Returns None, and says why, where nothing can be cached: `policy` is off, the source objects, or the disk is too small and `policy`
-    is auto.
+    `policy` is the setting `cache`; None where the caller cannot do without caches, whatever that setting says. Returns None, and says why,
+    where nothing can be cached: `policy` is off, the source objects, or the disk is too small and `policy` is auto.
 
     Raises:
-        TrainingError: `policy` is require and nothing can be cached, raised before anything is computed; or memory ran out.
+        TrainingError: `policy` is require or None and nothing can be cached, raised before anything is computed; or memory ran out.
     """
-    for kind, value, accepted in (("cache precision", source.precision, PRECISIONS), ("cache", policy, POLICIES)):
-        if value not in accepted:
-            raise SettingsError(one_of(kind, value, accepted))
+    if source.precision not in PRECISIONS:
+        raise SettingsError(one_of("cache precision", source.precision, PRECISIONS))
+    if policy is not None and policy not in POLICIES:
+        raise SettingsError(one_of("cache", policy, POLICIES))
     if policy == "off":
         return None
     identity = source.identity()
@@ -99,12 +104,12 @@ def open_caches(source: Source, corpora: Mapping[str, Path], folder: Path, polic
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
-            obstacle = f"{folder} is full ({error.strerror}), the cache needs {cache.num_bytes / 1e9:.1f} GB"
+            obstacle = f"{folder} is full ({error.strerror}), the cache needs {size_in_words(cache.num_bytes)}: {_more_space(source)}"
             break
     if not obstacle:
         return Features(source.mode, source.is_per_step, caches)
-    if policy == "require":
-        raise TrainingError(f"cache=require: {obstacle}")
+    if policy != "auto":
+        raise TrainingError(f"cache=require: {obstacle}" if policy else obstacle)
     log.warning("computed without cache: %s", obstacle)
     return None
 
@@ -151,11 +156,15 @@ def _obstacle(source: Source, absent: list[Cache], folder: Path) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return f"{folder} cannot be made ({error.strerror}): set paths.cache"
+        return f"{folder} cannot be made ({error.strerror}): set paths.cache to another folder"
     needed, free = sum(cache.num_bytes for cache in absent), shutil.disk_usage(folder).free - FREE_BYTES
     if needed > free:
-        return f"the cache needs {needed / 1e9:.1f} GB, {folder} has {max(free, 0) / 1e9:.1f} GB (paths.cache; cache_precision=bfloat16)"
+        return f"the cache needs {size_in_words(needed)}, {folder} has {size_in_words(max(free, 0))} free: {_more_space(source)}"
     return ""
+
+
+def _more_space(source: Source) -> str:
+    return "set paths.cache to a larger disk" + (f", or {source.space_advice}" if source.space_advice else "")
 
 
 def _fill(cache: Cache, source: Source) -> None:

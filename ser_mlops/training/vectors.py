@@ -31,6 +31,7 @@ class VectorSource:
     """A key of VECTORS."""
     precision: str = "float32"
     obstacle: str = ""
+    space_advice: str = ""
 
     is_per_step = False
 
@@ -68,7 +69,7 @@ def open_vectors(kind: str, corpora: Mapping[str, Path], folder: Path) -> Featur
         SettingsError: what computes them is not installed.
         TrainingError: the disk is too small.
     """
-    opened = open_caches(VectorSource(kind), corpora, folder, "require")
+    opened = open_caches(VectorSource(kind), corpora, folder, policy=None)
     assert opened is not None
     return opened
 

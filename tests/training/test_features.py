@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +29,9 @@ from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training import cache_folder, caches, features, filling
 from ser_mlops.training.cache_folder import clear_cache, list_caches
 from ser_mlops.training.caches import Features
+from ser_mlops.training.embeddings import open_layers
 from ser_mlops.training.features import open_features, stage_of
+from ser_mlops.training.vectors import open_vectors
 from tests.models.builders import some_waves, write_checkpoint
 
 MODES = ("encoder", "feature_encoder", "encoder:1")
@@ -243,12 +246,38 @@ def test_a_disk_too_small_is_an_error_before_the_work_or_training_without_cache(
 ) -> None:
     monkeypatch.setattr(filling, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
     classifier, audio = load_classifier("tiny", seed=1), {"TOY": write_audio(tmp_path)}
-    with pytest.raises(TrainingError, match=r"cache=require: the cache needs 0.0 GB, .*cache has 0.0 GB"):
+    with pytest.raises(
+        TrainingError,
+        match=r"cache=require: the cache needs 0.0 MB, .*cache has 0.0 MB free: set paths.cache to a larger disk, or cache_prec",
+    ):
         open_features(classifier, "encoder", audio, tmp_path / "cache", "float32", "require", "cpu")
     with caplog.at_level(logging.WARNING):
         assert open_features(classifier, "encoder", audio, tmp_path / "cache", "float32", "auto", "cpu") is None
     assert "computed without cache: the cache needs" in caplog.text
     assert not list((tmp_path / "cache").iterdir())
+
+
+NEEDING: dict[str, Callable[[dict[str, Path], Path], object]] = {
+    "embed": lambda audio, folder: open_layers(load_classifier("tiny", seed=1), audio, folder, "cpu"),
+    "the baseline": lambda audio, folder: open_vectors("functionals", audio, folder),
+    "feature_norm": lambda audio, folder: open_features(load_classifier("tiny", seed=1), "encoder", audio, folder, "float32", None, "cpu"),
+}
+"""Who cannot do without a cache, has no setting `cache` to say so, and takes float32 alone."""
+
+
+@pytest.mark.parametrize("fill", NEEDING.values(), ids=NEEDING)
+def test_who_needs_a_cache_is_told_of_no_setting_that_would_not_help(
+    fill: Callable[[dict[str, Path], Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
+    with pytest.raises(TrainingError, match=r"^the cache needs .* MB, .*cache has 0.0 MB free: set paths.cache to a larger disk$"):
+        fill({"TOY": write_audio(tmp_path)}, tmp_path / "cache")
+
+
+def test_a_cache_in_bfloat16_is_not_advised_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
+    with pytest.raises(TrainingError, match=r"set paths.cache to a larger disk$"):
+        open_toy(load_classifier("tiny", seed=1), "encoder", tmp_path, "bfloat16")
 
 
 def test_a_file_that_cannot_grow_leaves_nothing_half_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -259,7 +288,10 @@ def test_a_file_that_cannot_grow_leaves_nothing_half_written(tmp_path: Path, cap
     try:
         with caplog.at_level(logging.WARNING):
             opened = open_features(load_classifier("tiny", seed=1), "feature_encoder", audio, tmp_path / "cache", "float32", "auto", "cpu")
-        with pytest.raises(TrainingError, match=r"cache=require: .*cache is full \(File too large\), the cache needs 0.0 GB"):
+        with pytest.raises(
+            TrainingError,
+            match=r"cache=require: .*cache is full \(File too large\), the cache needs .* MB: set paths.cache to a larger disk, or cac",
+        ):
             open_features(load_classifier("tiny", seed=1), "feature_encoder", audio, tmp_path / "cache", "float32", "require", "cpu")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

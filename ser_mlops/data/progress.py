@@ -7,7 +7,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 LINE_SECONDS = 30.0
-LINE_FORMAT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} so far, {remaining} left{postfix}"
+LINE_FORMAT = "{desc}: {n_fmt} of {total_fmt} UNITS, {rate_fmt}, {elapsed} so far, {remaining} left{postfix}"
 
 
 class _WholeLines:
@@ -46,9 +46,17 @@ class _Lines(tqdm):
         return write
 
 
-def progress(total: float, description: str, unit: str, **options: Any) -> "tqdm[Any]":
-    """Return a bar for `total` units, to be used as tqdm's are; work that ends within half a minute leaves no line in a file."""
+def progress(total: float, description: str, unit: str, units: str = "", **options: Any) -> "tqdm[Any]":
+    """Return a bar for `total` units, to be used as tqdm's are; work that ends within half a minute leaves no line in a file.
+
+    `units` is the plural where it is not the unit with an s.
+    """
     if sys.stderr.isatty():
         return tqdm(total=total, desc=description, unit=unit, **options)
-    options |= {"mininterval": LINE_SECONDS, "miniters": 1, "delay": LINE_SECONDS, "bar_format": LINE_FORMAT}
+    options |= {
+        "mininterval": LINE_SECONDS,
+        "miniters": 1,
+        "delay": LINE_SECONDS,
+        "bar_format": LINE_FORMAT.replace("UNITS", units or f"{unit}s"),
+    }
     return _Lines(total=total, desc=description, unit=unit, file=_WholeLines(sys.stderr), **options)

@@ -17,18 +17,29 @@ MAX_LINES = 8
 def announce(settings: Settings, what: str) -> None:
     """Print what is known from the settings alone; `what` is what they start, "training" say."""
     train, data = settings.train, settings.data
-    corpora = ", ".join(train.train_datasets) or "the tested corpus" * (train.experiment_type == "indep") or ", ".join(data.corpora)
-    tested = f", tested on {train.test_dataset}" if train.test_dataset else ""
     is_baseline = train.model == BASELINE
     recipe = f" by recipe {train.recipe}" if train.recipe else ""
     frozen = "" if is_baseline or train.freeze == "none" else f", {train.freeze} frozen"
     epochs = "" if is_baseline else f" of {counted(train.epochs, 'epoch')}"
     rounds = f"{counted(train.rounds, 'round')}{epochs}"
-    _say(f"{what}: {train.experiment_type}, {train.model}{recipe}{frozen}, trained on {corpora}{tested}, {rounds}; raw data: {data.raw}")
+    _say(f"{what}: {train.experiment_type}, {train.model}{recipe}{frozen}, {_corpora(settings)}, {rounds}; raw data: {data.raw}")
     if train.freeze == "encoder" and train.head_lr is not None and not is_baseline:
         _say(f"note: freeze=encoder trains the head alone, which has head_lr={train.head_lr:g}: lr={train.lr:g} has no effect")
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     _say(f"runs: {store}, experiment {os.environ.get('MLFLOW_EXPERIMENT_NAME', 'ser')}")
+
+
+def _corpora(settings: Settings) -> str:
+    """Say who is trained on and who is tested, as far as the settings name them."""
+    train, known = settings.train, settings.data.corpora
+    if halved := train.test_split_source:
+        trained = train.train_datasets or [name for name in known if name != halved]
+        return f"trained on {', '.join(trained)}, validated and tested on halves of {halved}"
+    if not train.test_dataset:
+        return f"trained and tested on {', '.join(train.train_datasets or known)}"
+    if not train.train_datasets:
+        return f"trained and tested on {train.test_dataset}"
+    return f"trained on {', '.join(train.train_datasets)}, tested on {train.test_dataset}"
 
 
 def announce_trainings(experiment: "Experiment") -> None:

@@ -74,6 +74,7 @@ def fit(task: RoundTask, recorder: Recorder) -> Fitted[EmotionClassifier]:
         number=task.number,
         features=task.features,
         identity=task.experiment.identity(),
+        training=task.training.name,
     )
     return fit_round(round, task.folder, recorder, workers=train.workers, checkpoint_every=train.checkpoint_every)
 

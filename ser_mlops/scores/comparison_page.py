@@ -20,7 +20,8 @@ def comparison_page(comparison: Comparison, title: str, note: str = "") -> str:
         f"# {title}",
         *([f"**{note}**"] if note else []),
         "\n".join(claims),
-        "Scores and differences in the tables are shares: 0.01 is one percentage point. A loss is in nats.",
+        "Scores and differences in the tables are shares: 0.01 is one percentage point; loss and cross_entropy are in nats, js_divergence "
+        "in bits.",
         "## Scores",
         markdown(comparison.scores),
         "## Differences (experiment minus baseline)",

@@ -174,7 +174,7 @@ def _fill(cache: Cache, source: Source) -> None:
     np.lib.format.write_array_header_1_0(header, {"descr": PRECISIONS[cache.precision], "fortran_order": False, "shape": cache.shape})
     digest = hashlib.sha256(header.getvalue())
     seconds = cache.plan.num_samples_N.sum() / SAMPLE_RATE
-    bar = progress(round(seconds), f"{cache.what['corpus']}: {source.mode}, once", "s of audio", unit_scale=True)
+    bar = progress(round(seconds), f"{cache.what['corpus']}: {source.mode}, once", "s of audio", "s of audio", unit_scale=True)
     with replacing(cache.path) as aside, aside.open("wb") as file, bar:
         file.write(header.getvalue())
         for num_samples, rows in zip(cache.plan.num_samples_N.tolist(), source.compute(wave_S, cache.plan), strict=True):

@@ -139,8 +139,8 @@ class _Trainer:
     def run(self, stop: Stop) -> None:
         """Train until the last epoch, or the one that early stopping makes the last; leave the best weights in the classifier."""
         self._resume()
-        num_steps, description = self.recipe.epochs * self.steps_per_epoch, f"round {self.round.number}"
-        with progress(num_steps, description, "step", initial=self.state.step, disable=not self.world.is_first) as bar:
+        num_steps = self.recipe.epochs * self.steps_per_epoch
+        with progress(num_steps, self.round.title, "step", initial=self.state.step, disable=not self.world.is_first) as bar:
             while not self.state.is_finished:
                 self.started = time.perf_counter()
                 try:

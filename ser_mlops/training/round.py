@@ -32,6 +32,13 @@ class Round:
     """Outputs of the frozen part for every clip, or None to compute from waveforms; only where `recipe.reads_waves` has no objection."""
     identity: Mapping[str, str]
     """What else the numbers depend on (data, code, packages)."""
+    training: str = ""
+    """Name of the training that it repeats, for those who watch it; its numbers do not depend on that."""
+
+    @property
+    def title(self) -> str:
+        """What it is called while it runs."""
+        return f"{self.training} round {self.number}".lstrip()
 
     def identify(self, world: World) -> dict[str, str]:
         """Return all that the numbers depend on, as text: a saved state of another identity is refused."""

@@ -24,6 +24,13 @@ def test_a_file_gets_whole_lines_with_done_total_rate_time_left_and_facts(monkey
     assert not [line for line in lines if "\r" in line]
 
 
+def test_a_line_has_the_plural_of_its_unit(monkeypatch, capsys):
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    with progress(3, "CREMA", "s of audio", "s of audio") as bar:
+        bar.update(3)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("CREMA: 3 of 3 s of audio, ")
+
+
 def test_short_work_leaves_no_line_in_a_file_whatever_facts_change(capsys):
     with progress(3, "round 0", "step") as bar:
         bar.set_postfix_str("9 s of audio")

@@ -68,10 +68,23 @@ def test_an_announcement_names_type_model_corpora_rounds_and_store(capsys, monke
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
     announce(experiment_of(2, test_dataset="A", freeze="encoder", epochs="1").settings, "training")
     first, second = capsys.readouterr().out.splitlines()
-    assert first == (
-        "training: indep, tiny, encoder frozen, trained on the tested corpus, tested on A, 2 rounds of 1 epoch; raw data: data/demo"
-    )
+    assert first == ("training: indep, tiny, encoder frozen, trained and tested on A, 2 rounds of 1 epoch; raw data: data/demo")
     assert second.startswith("runs: http://tracking:5000, experiment ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"test_dataset": "A"}, "trained and tested on A, "),
+        ({"train_datasets": "B,C", "test_dataset": "A"}, "trained on B, C, tested on A, "),
+        ({"test_split_source": "A"}, "trained on B, C, validated and tested on halves of A, "),
+        ({"experiment_type": "matrix"}, "trained and tested on A, B, C, "),
+    ],
+)
+def test_an_announcement_says_who_is_trained_on_and_who_is_tested(settings, expected, capsys):
+    values = {f"train.{name}": value for name, value in settings.items()}
+    announce(read_settings(ROOT / "params.yaml", {"train.model": "tiny", "data.corpora": "A,B,C", **values}), "training")
+    assert expected in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

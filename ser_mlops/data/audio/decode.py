@@ -164,7 +164,7 @@ def _decode(file: io.FileIO | io.BytesIO, limits: _Limits) -> Decoded:
     extent = extent_of(file, size)
     whole_share = extent.stated / max(extent.present, 1) if extent else None
     try:
-        return _read(lambda: open_sound(file, head), whole_share, limits)
+        return _read(lambda: open_sound(file, head, size), whole_share, limits)
     except soundfile.LibsndfileError as error:
         if extent:
             raise BadAudio(Defect.CUT_OFF, f"{extent.present:,} of {extent.stated:,} bytes") from error
@@ -189,9 +189,9 @@ def _read(opened: Callable[[], AbstractContextManager[Stream]], whole_share: flo
             samples, levels = _samples(stream, limits.max_seconds)
     present_s = levels.num_frames / stream.rate
     stated_s = present_s * whole_share if whole_share else stream.stated_seconds or 0.0
-    missing_s = stated_s - present_s if stated_s - present_s > MISSING_SECONDS else 0.0
+    missing_s = stated_s - present_s if stated_s - present_s > MISSING_SECONDS + stream.overstated_seconds else 0.0
     if missing_s and not limits.keep_cut_off:
-        raise BadAudio(Defect.CUT_OFF, f"{present_s:.1f} of {stated_s:.1f} s")
+        raise BadAudio(Defect.CUT_OFF, f"{present_s:.1f} of {'at least ' * stream.is_least}{stated_s:.1f} s")
     _refuse_unusable(samples, levels, stream.channels, limits.min_seconds)
     differ = levels.difference > DIFFERENT_POWER * levels.power
     return Decoded(samples, stream.rate, stream.channels, levels.num_clipped, differ, is_rescaled, missing_s)

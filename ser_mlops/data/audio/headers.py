@@ -1,7 +1,8 @@
 """What the header of a sound file says about its length, to tell a recording that was cut off while it was copied from a whole one.
 
 Read are wav of all kinds (RIFF, RIFX, RF64, W64), AIFF, AU, CAF and NIST SPHERE by the bytes of their samples, FLAC by its number of
-samples, and MP3 by the bytes that its encoder notes in the first frame (Xing, Info). Headers of streams, whose writer could not know the
+samples, MP3 by the bytes that its encoder notes in the first frame (Xing, Info), and Ogg (Opus, Vorbis) by the page within which the file
+ends: each states its own size, and the time at its end. Headers of streams, whose writer could not know the
 length, state 0 or a placeholder near the largest number.
 """
 
@@ -21,6 +22,8 @@ MP3_TOLERANCE = 0.01
 """Encoders and taggers count a tag in or out: libmpg123, too, warns beyond this share only."""
 MAX_CHUNKS = 1000
 FLAC_LARGEST = (1 << 36) - 1
+OGG_PAGE_HEADER, OGG_LARGEST_PAGE = 27, 65_307
+OPUS_RATE = 48_000
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,26 @@ def flac_samples(head: bytes) -> int:
         return 0
     stated = int.from_bytes(head[21:26], "big") & FLAC_LARGEST
     return 0 if stated == FLAC_LARGEST else stated
+
+
+def ogg_seconds(file: BinaryIO, head: bytes, size: int) -> float | None:
+    """Return the time up to which an Ogg file that ends within a page has sound at least; None where it ends with a whole page."""
+    opus, vorbis = head.find(b"OpusHead"), head.find(b"\x01vorbis")
+    if not head.startswith(b"OggS") or max(opus, vorbis) < 0:
+        return None
+    file.seek(max(size - OGG_LARGEST_PAGE, 0))
+    tail = file.read()
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    if not page.startswith(b"OggS") or len(page) < OGG_PAGE_HEADER:
+        return None
+    num_segments = page[OGG_PAGE_HEADER - 1]
+    segments = page[OGG_PAGE_HEADER : OGG_PAGE_HEADER + num_segments]
+    if len(segments) == num_segments and len(page) >= OGG_PAGE_HEADER + num_segments + sum(segments):
+        return None
+    position = int.from_bytes(page[6:14], "little", signed=True)
+    if opus >= 0:
+        return (position - int.from_bytes(head[opus + 10 : opus + 12], "little")) / OPUS_RATE
+    return position / max(int.from_bytes(head[vorbis + 12 : vorbis + 16], "little"), 1)
 
 
 def _find_in_chunks(layout: _Layout) -> Callable[[BinaryIO, bytes], tuple[int, int] | None]:

@@ -3,6 +3,7 @@
 Only content that is known by its first bytes is tried, so that damaged files stay refused and nothing is guessed.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ MAGIC = {
     b"MAC ": "Monkey's Audio",
     b"TTA1": "True Audio",
 }
+
+CLOCK = re.compile(r"(\d+):(\d+):(\d+\.?\d*)")
+MICROSECONDS = 1e6
+"""In which a container of PyAV states its length, per second."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,19 @@ def open_media(file: BinaryIO, kind: str) -> Iterator[MediaStream]:
             if not container.streams.audio:
                 raise BadAudio(Defect.NO_AUDIO, kind)
             track = container.streams.audio[0]
-            stated = float(track.duration * track.time_base) if track.duration and track.time_base else None
-            yield MediaStream(track.rate, track.channels, _chunks(container, track), stated)
+            yield MediaStream(track.rate, track.channels, _chunks(container, track), _stated_seconds(container, track))
     except (av.error.FFmpegError, ValueError) as error:
         raise BadAudio(Defect.UNREADABLE, f"{kind}, {getattr(error, 'strerror', None) or error}") from error
+
+
+def _stated_seconds(container: "av.container.InputContainer", track: "av.AudioStream") -> float | None:
+    """Return the length of a track as the container states it: for the track, in its tag (WebM, Matroska), or for the only one."""
+    if track.duration and track.time_base:
+        return float(track.duration * track.time_base)
+    if clock := CLOCK.fullmatch(track.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, clock.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    return container.duration / MICROSECONDS if container.duration and len(container.streams) == 1 else None
 
 
 def _chunks(container: "av.container.InputContainer", track: "av.AudioStream") -> Iterator[np.ndarray]:

@@ -3,14 +3,14 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from ser_mlops.data.audio.format import FULL_SCALE
-from ser_mlops.data.audio.headers import has_open_rf64, with_open_end
+from ser_mlops.data.audio.headers import has_open_rf64, ogg_seconds, with_open_end
 from ser_mlops.data.audio.media import open_media
 
 BLOCK_FRAMES = 32_768
@@ -34,6 +34,10 @@ class Stream:
     """Full scale of the blocks times this is full scale of int16: 1 for int16 blocks, FULL_SCALE for float32 blocks."""
     stated_seconds: float | None = None
     """Length that the container states for the track, where it is known without reading it."""
+    is_least: bool = False
+    """Whether the track is of that length or longer."""
+    overstated_seconds: float = 0.0
+    """By how much that length may be too large in a whole file."""
 
 
 class _ForwardFile(soundfile.SoundFile):
@@ -48,13 +52,14 @@ def _forward(file: io.FileIO | io.BytesIO) -> _ForwardFile:
 
 
 @contextmanager
-def open_sound(file: io.FileIO | io.BytesIO, head: bytes) -> Iterator[Stream]:
-    """Open what libsndfile reads; `head` is how the file begins."""
+def open_sound(file: io.FileIO | io.BytesIO, head: bytes, size: int) -> Iterator[Stream]:
+    """Open what libsndfile reads; `head` is how the file of `size` bytes begins."""
+    stated = ogg_seconds(file, head, size)
     file.seek(0)
     if not has_open_rf64(head):
         with _forward(file) as sound:
             if sound.frames or sound.format not in ("WAV", "WAVEX"):
-                yield _stream_of(sound)
+                yield replace(_stream_of(sound), stated_seconds=stated, is_least=stated is not None)
                 return
         file.seek(0)
     with _forward(io.BytesIO(with_open_end(file.read()))) as sound:
@@ -94,8 +99,8 @@ def open_cut_off_flac(file: io.FileIO | io.BytesIO, stated_samples: int) -> Iter
 def open_media_stream(file: BinaryIO, kind: str) -> Iterator[Stream]:
     file.seek(0)
     with open_media(file, kind) as media:
-        stated = max(media.stated_seconds - MISSING_OF_MEDIA, 0) if media.stated_seconds else None
-        yield Stream(media.rate, media.channels, _regrouped(media.chunks), FULL_SCALE, stated)
+        blocks = _regrouped(media.chunks)
+        yield Stream(media.rate, media.channels, blocks, FULL_SCALE, media.stated_seconds, overstated_seconds=MISSING_OF_MEDIA)
 
 
 def _regrouped(chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

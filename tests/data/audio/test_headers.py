@@ -59,6 +59,22 @@ def test_a_cut_off_caf_file_which_libsndfile_does_not_open_is_named_too():
         decode(whole[:20_000], keep_cut_off=True)
 
 
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+def test_an_ogg_file_that_ends_within_a_page_is_cut_off(subtype):
+    whole = encoded(noise(4.0, 48_000), 48_000, "OGG", subtype)
+    broken_off = whole[: int(0.6 * len(whole))]
+    with pytest.raises(BadAudio, match=r"^cut off: [12]\.\d of at least [23]\.\d s$"):
+        decode(broken_off)
+    kept = decode(broken_off, keep_cut_off=True)
+    assert 0 < kept.missing_seconds < 4 - len(kept.samples) / 16_000
+    assert decode(whole).missing_seconds == 0
+
+
+def test_an_ogg_file_that_ends_with_a_whole_page_is_a_stream_that_was_stopped():
+    whole = encoded(noise(4.0, 48_000), 48_000, "OGG", "OPUS")
+    assert decode(whole[: whole.rindex(b"OggS")]).missing_seconds == 0
+
+
 def test_a_cut_off_file_on_disk_is_found_as_well(tmp_path):
     (tmp_path / "clip.wav").write_bytes(encoded(noise(2.0))[:20_000])
     with pytest.raises(BadAudio, match=r"^cut off: 0.6 of 2.0 s$"):

@@ -95,6 +95,13 @@ def test_damaged_media_is_unreadable():
         decode(encoded_by("ipod", "aac", speech(2.0, 16000), 16000)[:500])
 
 
+@pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("matroska", "aac")])
+def test_cut_off_media_is_told_by_the_length_that_its_container_states(container, codec):
+    whole = encoded_by(container, codec, speech(4.0, 48000), 48000)
+    with pytest.raises(BadAudio, match=r"^cut off: 2\.\d of 4\.\d s$"):
+        decode(whole[: int(0.6 * len(whole))])
+
+
 def test_media_on_disk_and_in_memory_give_the_same_samples(tmp_path):
     content = encoded_by("ipod", "aac", speech(2.0, 44100), 44100)
     (tmp_path / "memo.m4a").write_bytes(content)

@@ -69,9 +69,6 @@ class Wav2Vec2Bert(Family):
         positions = {"relative_position_embeddings": embed_positions(base.encoder, hidden_BTH), "conv_attention_mask": mask_BT}
         return super().context(base, hidden_BTH, mask_BT) | positions
 
-    def leave(self, base: Any, hidden_BTH: Tensor) -> Tensor:
-        return hidden_BTH + 0.5 * base.intermediate_ffn(hidden_BTH) if base.intermediate_ffn else hidden_BTH
-
 
 FAMILY = Wav2Vec2Bert(
     "wav2vec2-bert",
@@ -84,7 +81,6 @@ FAMILY = Wav2Vec2Bert(
         "use_weighted_layer_sum",
         "left_max_position_embeddings",
         "right_max_position_embeddings",
-        "use_intermediate_ffn_before_adapter",
         *POSITIONS,
     ),
     projections=CONFORMER_PROJECTIONS,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,8 @@ from ser_mlops.training.batching import collate
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-GRAPH = "model.onnx"
+GRAPH, WEIGHTS = "model.onnx", "model.onnx.data"
+"""The graph opens the file of its weights, which lies beside it: together, a large model has more bytes than ONNX allows a file."""
 OPSET = 18
 TOLERANCE = 1e-4
 """By which a probability of the graph may differ from the predictor's."""
@@ -41,8 +43,6 @@ CHECKED_SECONDS = (0.35, 1.0, 1.6, 2.9)
 """Lengths of the clips that a graph is checked on, alone and as one batch."""
 COPIED = ("config.json", "preprocessor_config.json", CARD)
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-REFUSED: dict[str, str] = {}
-"""Family -> why it cannot be exported."""
 
 
 class _Graph(nn.Module):
@@ -71,7 +71,7 @@ def export_onnx(folder: Path, target: Path) -> float:
     """Export a model folder into `target`; return the largest difference of a probability on the clips that the graph is checked on.
 
     Raises:
-        ModelError: the model is no network, its family cannot be exported, or the graph gives other answers.
+        ModelError: the model is no network, or the graph gives other answers; `target` is as it was.
         SettingsError: what exports a graph is not installed.
     """
     check_installed()
@@ -79,25 +79,33 @@ def export_onnx(folder: Path, target: Path) -> float:
     classifier = predictor.model
     if not isinstance(classifier, EmotionClassifier):
         raise ModelError(f"{folder} holds a baseline, a pipeline of scikit-learn: only networks are exported to ONNX")
-    kind = classifier.config.model_type
-    if kind in REFUSED:
-        raise ModelError(f"models of the family {kind} cannot be exported to ONNX: {REFUSED[kind]}")
-    target.mkdir(parents=True, exist_ok=True)
     expected = np.concatenate([predictor.probabilities_of([wave]) for wave in _clips()])
-    _write_graph(classifier.cpu(), target / GRAPH)
-    worst = _worst_difference(classifier, target / GRAPH, expected)
-    if not worst <= TOLERANCE:
-        raise ModelError(f"{target / GRAPH} differs from the model by {worst:.1e} in a probability, expected at most {TOLERANCE:g}")
-    for name in COPIED:
-        if (folder / name).is_file():
-            shutil.copy2(folder / name, target / name)
-    write_text(target / CONTRACT, json.dumps(_contract(predictor, classifier), indent=2) + "\n")
+    target.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target, prefix=".") as place:
+        made = Path(place)
+        _write_graph(classifier.cpu(), made / GRAPH)
+        worst = _worst_difference(classifier, made / GRAPH, expected)
+        if not worst <= TOLERANCE:
+            raise ModelError(f"the graph differs from the model by {worst:.1e} in a probability, expected at most {TOLERANCE:g}")
+        for name in COPIED:
+            if (folder / name).is_file():
+                shutil.copy2(folder / name, made / name)
+        contract = json.dumps(_contract(predictor, classifier), indent=2) + "\n"
+        (target / CONTRACT).unlink(missing_ok=True)  # that of another model must not stand beside this graph
+        for file in made.iterdir():
+            file.replace(target / file.name)
+        write_text(target / CONTRACT, contract)
     return worst
 
 
 def _takes_mask(classifier: EmotionClassifier) -> bool:
     """Say whether clips of a batch may differ in length; Whisper's are all filled up to one."""
     return classifier.attention_mask and not _is_of_one_length(classifier)
+
+
+def _takes_batches(classifier: EmotionClassifier) -> bool:
+    """Say whether the graph takes several clips at once; without a mask, padding would move the answers."""
+    return _takes_mask(classifier) or _is_of_one_length(classifier)
 
 
 def _is_of_one_length(classifier: EmotionClassifier) -> bool:
@@ -114,11 +122,10 @@ def _inputs_of(classifier: EmotionClassifier, waves: Sequence[np.ndarray]) -> di
 
 
 def _write_graph(classifier: EmotionClassifier, file: Path) -> None:
-    takes_mask, is_of_one_length = _takes_mask(classifier), _is_of_one_length(classifier)
-    is_alone = not takes_mask and not is_of_one_length
-    inputs = _inputs_of(classifier, _clips()[2:] if not is_alone else _clips()[2:3])
-    axes: dict[int, Any] = {} if is_alone else {0: Dim("clips")}
-    if not is_of_one_length:
+    takes_batches = _takes_batches(classifier)
+    inputs = _inputs_of(classifier, _clips()[2:] if takes_batches else _clips()[2:3])
+    axes: dict[int, Any] = {0: Dim("clips")} if takes_batches else {}
+    if not _is_of_one_length(classifier):
         axes[1] = Dim("values", min=classifier.family.min_values(classifier.config))
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -151,7 +158,7 @@ def _worst_difference(classifier: EmotionClassifier, file: Path, expected: np.nd
     waves = _clips()
     alone = np.concatenate([_answer(session, classifier, [wave]) for wave in waves])
     answers = [alone]
-    if _takes_mask(classifier) or _is_of_one_length(classifier):
+    if _takes_batches(classifier):
         answers.append(_answer(session, classifier, waves))
     return max(float(np.abs(answer - expected).max()) for answer in answers)
 
@@ -170,14 +177,21 @@ def _clips() -> list[np.ndarray]:
 
 def _contract(predictor: Predictor, classifier: EmotionClassifier) -> dict[str, object]:
     """Return the contract of the model folder, and what the graph takes and gives."""
+    clips = "clips" if _takes_batches(classifier) else "one clip"
+    inputs = _inputs_of(classifier, _clips()[:1])
+    values, *mask = inputs
+    described = {values: f"float32, {clips} x {classifier.family.layout}"}
+    if mask:
+        described[mask[0]] = f"int64, {clips} x {classifier.family.layout.partition(' x ')[0]}: 1, or 0 where a clip was filled up"
     return {
         **preprocessing_of(classifier),
         **asdict(predictor.terms),
         "graph": {
             "file": GRAPH,
+            "weights": WEIGHTS,
             "opset": OPSET,
-            "inputs": list(_inputs_of(classifier, _clips()[:1])),
-            "output": "logits, clips x emotions in the order of `emotions`; their softmax is the answer",
+            "inputs": described,
+            "output": f"logits: float32, {clips} x emotions in the order of `emotions`; their softmax is the answer",
             "min_samples": classifier.min_samples,
         },
     }

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, metadata_load
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from transformers.pipelines import SUPPORTED_TASKS
 
 from ser_mlops.data.lock import Version
 from ser_mlops.emotions import EMOTIONS
@@ -95,6 +98,17 @@ def test_the_hub_reads_from_a_card_what_it_was_trained_on_and_how_it_scored(monk
         assert result.dataset_args == {"fold": 0}
     again = ModelCard(f"---\n{data.to_yaml()}\n---\n")
     assert again.data.to_dict() == data.to_dict()
+
+
+def test_the_hubs_own_readers_take_the_front_matter_as_it_was_meant(monkeypatch, tmp_path):
+    text, _ = card_of(monkeypatch, toy_frame(), {"train.model": "HuB-LL"})
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert REGEX_YAML_BLOCK.match(text), "the hub finds no front matter"
+    data, loaded = ModelCard(text).data, metadata_load(tmp_path / "README.md")
+    assert loaded == data.to_dict()
+    name, results = model_index_to_eval_results(loaded["model-index"])
+    assert (name, results) == (data.model_name, data.eval_results)
+    assert loaded["pipeline_tag"] in SUPPORTED_TASKS
 
 
 def test_the_hub_is_told_that_a_model_heard_synthetic_sounds(monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from mlflow.entities import Run
 
 from ser_mlops.emotions import Space
+from ser_mlops.serving.onnx_export import PACKAGES
 from tests.project import Project, metrics_of, parents_of
 
 pytestmark = pytest.mark.timeout(600)
@@ -33,6 +34,11 @@ def finished(project: Project, printed: str) -> Run:
 def whole(project: Project) -> Run:
     """The same on all seven emotions."""
     return project.opened(project.run_here("pipelines.train", **GIVEN))
+
+
+@pytest.fixture(scope="module")
+def baseline(project: Project) -> Run:
+    return project.opened(project.run_here("pipelines.baseline", test_dataset="SAVEE", rounds="1", **FEWER))
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +106,30 @@ def test_predict_answers_with_the_four_classes_as_the_test_did(project, finished
     assert answer["emotion"] == clip["predicted"]
 
 
-def test_a_mixed_comparison_is_refused_by_name_and_one_of_the_same_classes_is_made(project, finished, whole):
+def test_an_exported_graph_and_its_contract_have_the_four_classes(project, finished, tmp_path):
+    for package in PACKAGES:
+        pytest.importorskip(package, reason=f"{package} is not installed (pip install -e .[onnx])")
+    told = project.run_here("pipelines.export_onnx", model_uri="models:/four@champion", output=str(tmp_path / "onnx"))
+    assert "onnx/model.onnx: at most " in told
+    contract = json.loads((tmp_path / "onnx/contract.json").read_text(encoding="utf-8"))
+    assert (contract["emotions"], contract["joined"]) == (list(CLASSES), {"fear": "surprise"})
+    assert (tmp_path / "onnx/README.md").is_file()
+
+
+def test_a_baseline_is_no_graph(project, baseline, tmp_path):
+    line = project.refuse_here("pipelines.export_onnx", model_uri=baseline.info.run_id, output=str(tmp_path / "onnx"))
+    assert "holds a baseline, a pipeline of scikit-learn: only networks are exported to ONNX" in line
+    assert not (tmp_path / "onnx").exists()
+    assert "model_uri is not given, expected models:/NAME@champion" in project.refuse_here("pipelines.export_onnx")
+
+
+def test_a_mixed_comparison_is_refused_by_name_and_one_of_the_same_classes_is_made(project, finished, whole, baseline):
     runs = f"{whole.info.run_id},{finished.info.run_id}"
     for pipeline in ("pipelines.compare", "pipelines.table"):
         line = project.refuse_here(pipeline, runs=runs)
         assert "experiments on different emotions cannot be compared" in line
         assert f"{TAG}: {finished.info.run_name[:60]} ({finished.info.run_id})" in line
         assert whole.info.run_id in line
-    baseline = project.opened(project.run_here("pipelines.baseline", test_dataset="SAVEE", rounds="1", **FEWER))
     assert baseline.data.tags["emotions"] == TAG
     assert baseline.data.metrics["test/chance"] == 1 / 4
     same = f"{baseline.info.run_id},{finished.info.run_id}"

@@ -57,6 +57,8 @@ class Family:
     """Keys of a config that must be off, and why."""
     norms_last_state: bool = False
     """Whether a sum of layers takes the last one behind the final norm, as transformers records it for this family."""
+    layout: str = "samples"
+    """The axes of what `prepare` returns, in words; the first is V."""
 
     # Where things are
 

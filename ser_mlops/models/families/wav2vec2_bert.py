@@ -85,4 +85,5 @@ FAMILY = Wav2Vec2Bert(
     ),
     projections=CONFORMER_PROJECTIONS,
     unsupported={"add_adapter": "transformers has no classifier with it"},
+    layout="pairs of frames x mel bins of both",
 )

@@ -106,4 +106,5 @@ FAMILY = Whisper(
     projections=PROJECTIONS | {"feed_forward": ("fc1", "fc2")},
     layers_name="layers",
     norms_last_state=True,
+    layout="frames x mel bins (transformers' feature extractor returns mel bins x frames)",
 )

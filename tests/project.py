@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.utils.environment import _PythonEnv
@@ -188,6 +189,19 @@ def words_of(parameters: Mapping[str, str]) -> list[str]:
 
 def parents_of(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+
+
+def content_of(project: Project, parent: Run) -> dict[str, dict[str, object]]:
+    """Every metric of an experiment's runs at every step, but for times, and every predicted clip, by what the run is of."""
+    client, content = project.client, dict[str, dict[str, object]]()
+    runs = [run for run in project.runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    for name, run in [*((run.data.tags.get("training", run.info.run_name), run) for run in runs), ("parent", parent)]:
+        run_id = run.info.run_id
+        lasting = [key for key in run.data.metrics if "seconds" not in key and not key.startswith("system/")]
+        found = {key: [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)] for key in lasting}
+        tables = [file.path for file in client.list_artifacts(run_id, "predictions")]
+        content[name] = found | {path: pd.read_parquet(client.download_artifacts(run_id, path)).to_csv() for path in tables}
+    return {name: found for name, found in content.items() if found}  # not the run that `mlflow run` opened for a resume
 
 
 def metrics_of(run: Run, beginning: str = "test/") -> Mapping[str, float]:

@@ -117,10 +117,10 @@ def build_net(alias: str, **changes: object) -> PreTrainedModel:
     return make(make_config(**SIZE | differences | changes))
 
 
-def extractor_of(alias: str) -> Any:
+def extractor_of(alias: str, config: Any) -> Any:
     """The feature extractor that an alias's checkpoint has."""
     if alias.startswith("Whisper"):
-        return WhisperFeatureExtractor(chunk_length=1)
+        return WhisperFeatureExtractor(chunk_length=config.max_source_positions // 50)
     return SeamlessM4TFeatureExtractor(padding_value=1) if alias == "W2V-BERT" else Wav2Vec2FeatureExtractor(return_attention_mask=False)
 
 
@@ -128,7 +128,8 @@ def write_checkpoint(folder: Path, alias: str, *, old: bool = False, drop: tuple
     """Write a checkpoint as the hub has it; `old` is the .bin of years ago, `drop` names weights that it lacks."""
     net = build_net(alias, **changes)
     net.save_pretrained(folder, state_dict={key: value for key, value in net.state_dict().items() if not key.endswith(drop or "-")})
-    extractor_of(alias).save_pretrained(folder)
+    extractor = extractor_of(alias, net.config)
+    extractor.save_pretrained(folder)
     if old:
         names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
         weights = net.state_dict()
@@ -137,7 +138,7 @@ def write_checkpoint(folder: Path, alias: str, *, old: bool = False, drop: tuple
         torch.save(weights, folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
         (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | OLD_CONFIG))
-        if isinstance(extractor_of(alias), Wav2Vec2FeatureExtractor):
+        if isinstance(extractor, Wav2Vec2FeatureExtractor):
             (folder / "preprocessor_config.json").write_text(json.dumps(OLD_PREPROCESSOR))
     return folder
 

@@ -191,7 +191,8 @@ def _read(opened: Callable[[], AbstractContextManager[Stream]], whole_share: flo
     stated_s = present_s * whole_share if whole_share else stream.stated_seconds or 0.0
     missing_s = stated_s - present_s if stated_s - present_s > MISSING_SECONDS + stream.overstated_seconds else 0.0
     if missing_s and not limits.keep_cut_off:
-        raise BadAudio(Defect.CUT_OFF, f"{present_s:.1f} of {'at least ' * stream.is_least}{stated_s:.1f} s")
+        digits = 1 if f"{present_s:.1f}" != f"{stated_s:.1f}" else 2
+        raise BadAudio(Defect.CUT_OFF, f"{present_s:.{digits}f} of {'at least ' * stream.is_least}{stated_s:.{digits}f} s")
     _refuse_unusable(samples, levels, stream.channels, limits.min_seconds)
     differ = levels.difference > DIFFERENT_POWER * levels.power
     return Decoded(samples, stream.rate, stream.channels, levels.num_clipped, differ, is_rescaled, missing_s)

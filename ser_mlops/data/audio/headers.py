@@ -169,7 +169,7 @@ def _find_in_au(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
 
 def _find_in_sphere(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
     offset = re.match(rb"NIST_1A\s+(\d+)", head)
-    numbers = [re.search(rb"\n%s -i (\d+)" % name, head) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    numbers = [re.search(rb"\n%s -(?:i|s\d+) (\d+)" % name, head) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
     if offset is None or None in numbers:
         return None
     return _known(int(offset[1]), prod(int(number[1]) for number in numbers if number), is_long=True)

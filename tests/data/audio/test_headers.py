@@ -25,6 +25,7 @@ STATED = [
     ("AIFF", "FLOAT", "FILE"),
     ("AU", "PCM_16", "FILE"),
     ("NIST", "PCM_16", "FILE"),
+    ("NIST", "ULAW", "FILE"),
     ("FLAC", "PCM_16", "FILE"),
 ]
 
@@ -57,6 +58,11 @@ def test_a_cut_off_caf_file_which_libsndfile_does_not_open_is_named_too():
     whole = sound_file("CAF", "PCM_16", "FILE")
     with pytest.raises(BadAudio, match=r"^cut off: \d+,\d+ of 64,004 bytes$"):
         decode(whole[:20_000], keep_cut_off=True)
+
+
+def test_a_file_that_lacks_its_last_moment_is_told_so_in_numbers_that_differ():
+    with pytest.raises(BadAudio, match=r"^cut off: 1.98 of 2.00 s$"):
+        decode(encoded(noise(2.0))[:-640])
 
 
 @pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])

@@ -32,7 +32,7 @@ def load_elsewhere(home: Path, *models: str, **environment: str) -> subprocess.C
         env=inherited | {"HF_HOME": str(home), **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
 
 
@@ -67,7 +67,7 @@ def test_without_files_and_network_the_error_says_at_once_what_to_bring(tmp_path
                 env=environment | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": endpoint},
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=280,
             )
             message = run.stderr.splitlines()[-1]
             assert "needs config.json, preprocessor_config.json, model.safetensors or pytorch_model.bin of " in message

@@ -39,7 +39,7 @@ OWNERS = {
     "opensmile": {"models.vectors"},
     "peft": {"models.adapters"},
     "optuna": {f"experiments.{name}" for name in ("hyperband", "study", "study_search", "study_storage", "study_workers")},
-    "pydantic": {"settings"},
+    "pydantic": {"settings", "tracking.archive"},
     "ruamel": {"settings", "data.lock"},
     "skops": {"models.baseline"},
     "sklearn": {"models.baseline", "models.probes"},

@@ -52,7 +52,8 @@ def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None, f
         key, equals, value = tag.partition("=")
         if not equals:
             raise SettingsError(f"tag={tag} is not accepted, expected KEY=VALUE")
-        runs += [run for run in parents_tagged(client, key, value) if run.info.run_id not in run_ids]
+        named = {run.info.run_id for run in runs}
+        runs += [run for run in parents_tagged(client, key, value) if run.info.run_id not in named]
     if len(runs) < fewest:
         needed = "compare takes two or more experiments" if fewest > 1 else "one or more finished experiments are needed"
         raise SettingsError(f"{needed}, got {len(runs)}: runs=ID,ID or tag=KEY=VALUE")

@@ -77,9 +77,9 @@ _SAMPLES = {
 
 def conduct_methods(run_id: str) -> str:
     """Write methods.md, methods.tex and citations.bib into the run of a finished experiment; return the paragraph."""
-    record = read_record(run_id)
-    text = paragraph(record)
     client = open_store()
+    run_id = find_run(client, run_id).info.run_id  # that of an imported run may be given as it was at home
+    text = paragraph(read_record(run_id))
     client.log_text(run_id, as_markdown(text), "methods.md")
     client.log_text(run_id, as_latex(text), "methods.tex")
     client.log_text(run_id, bibliography(keys_of(text)), "citations.bib")

@@ -63,7 +63,7 @@ def reproduce(run_id: str, *, paths: PathsSettings, force: bool) -> int:
     for difference in check.differences:
         print(f"differs: {difference}")
     torch.set_num_threads(check.threads)
-    again_id = conduct(experiment, {"reproduces": run_id})
+    again_id = conduct(experiment, {"reproduces": run.info.run_id})
     if not again_id:  # under torchrun the first process alone records
         return 0
     again = find_run(client, again_id)

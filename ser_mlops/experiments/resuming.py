@@ -34,7 +34,9 @@ def resolve_settings(given: Mapping[str, str]) -> Settings:
     from ser_mlops.tracking.store import find_run, open_store, read_artifact
 
     client = open_store()
-    if STUDY_TAG in find_run(client, run_id).data.tags:
+    resumed = find_run(client, run_id)
+    run_id = resumed.info.run_id  # that of an imported run may be given as it was at home
+    if STUDY_TAG in resumed.data.tags:
         raise SettingsError(f"run {run_id} is a sweep, which its study resumes: give the sweep's command again")
     recover(client, Path(settings.paths.checkpoints) / OUTBOX, run_id)
     stored = parse_settings(

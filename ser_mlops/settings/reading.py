@@ -32,6 +32,9 @@ ADDED_LATER: Mapping[str, Mapping[str, Any]] = {
         "keep": "all",
     },
     "export_onnx": {"model_uri": None, "output": "onnx"},
+    "sync": {"offline": None, "unfinished": False, "models": "all"},
+    "export_runs": {"runs": [], "tag": None, "output": "experiments.zip", "models": "none"},
+    "import_runs": {"archive": None},
 }
 """Settings that the settings.yaml of older runs lacks, with the values that those runs were trained by."""
 

@@ -25,6 +25,7 @@ from ser_mlops.settings.preparation import (
     PrepareMspSettings,
 )
 from ser_mlops.settings.search import SurveySettings, SweepSettings
+from ser_mlops.settings.sharing import ExportRunsSettings, ImportRunsSettings, SyncSettings
 from ser_mlops.settings.training import BaselineSettings, TrainSettings
 
 
@@ -180,6 +181,12 @@ class Settings(Section):
     """The page of the errors"""
     embed: EmbedSettings
     """What is embedded"""
+    sync: SyncSettings
+    """What is brought besides records that wait"""
+    export_runs: ExportRunsSettings
+    """What is exported"""
+    import_runs: ImportRunsSettings
+    """What is imported"""
     import_frames: ImportFramesSettings
     """What is imported"""
     prepare_msp: PrepareMspSettings

@@ -48,7 +48,10 @@ def _check_server(uri: str) -> None:
     try:
         socket.create_connection((address.hostname or "", port), timeout=CONNECT_S).close()
     except OSError as error:
-        raise StoreError(f"no tracking server answers at {uri} ({error}): start it, or set MLFLOW_TRACKING_URI") from error
+        raise StoreError(
+            f"no tracking server answers at {uri} ({error}): start it, set MLFLOW_TRACKING_URI to another, or unset it to run without one "
+            "and bring the runs later (-e sync -P offline=mlflow.db)"
+        ) from error
 
 
 def _check_sqlite(uri: str) -> None:

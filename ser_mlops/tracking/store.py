@@ -4,6 +4,7 @@ MLflow's defaults are set here, before anything imports mlflow: a server that is
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -36,7 +37,7 @@ from ser_mlops.emotions import SEVEN, Space
 from ser_mlops.errors import TrackingError
 from ser_mlops.files import DISK_FULL
 from ser_mlops.tracking.address import StoreError, check_address
-from ser_mlops.tracking.names import CHILD_KEY_TAG, EMOTIONS_TAG
+from ser_mlops.tracking.names import CHILD_KEY_TAG, EMOTIONS_TAG, ORIGINAL_RUN_TAG
 from ser_mlops.tracking.views import experiment_tags
 
 EXPERIMENT = "ser"
@@ -126,16 +127,28 @@ def one_line(error: Exception, length: int) -> str:
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run:
-    """Return a run, or say that there is none."""
+    """Return a run, or say that there is none; the id that an imported run had where it comes from finds its copy."""
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code in RETRIED_CODES:
             raise _unusable(error) from error
-        raise TrackingError(f"no run {run_id!r} in {tracking_uri()}, expected a run id as the MLflow UI shows it") from error
+        with using_store():
+            copies = copies_of(client, run_id)
+        if not copies:
+            raise TrackingError(f"no run {run_id!r} in {tracking_uri()}, expected a run id as the MLflow UI shows it") from error
+        run = copies[0]
     if run.info.lifecycle_stage != "active":
         raise TrackingError(f"run {run_id!r} was deleted, restore it in the MLflow UI first")
     return run
+
+
+def copies_of(client: MlflowClient, original_id: str) -> list[Run]:
+    """Return the runs that were imported as copies of a run: one, unless an import of it is interrupted."""
+    if not re.fullmatch(r"[\w-]+", original_id):
+        return []
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`{ORIGINAL_RUN_TAG}` = '{original_id}'", ViewType.ACTIVE_ONLY))
 
 
 def children_of(client: MlflowClient, run: Run) -> list[Run]:
@@ -161,12 +174,15 @@ def parents_of(client: MlflowClient) -> list[Run]:
     """Return every experiment (parent run) of the store in use that is not deleted, oldest first."""
     experiment = find_experiment(client)
     assert experiment is not None
+    return parents_in(client, experiment.experiment_id)
+
+
+def parents_in(client: MlflowClient, experiment_id: str) -> list[Run]:
+    """Return every parent run of an experiment of MLflow that is not deleted, oldest first."""
     found: list[Run] = []
     token = None
     while True:
-        page = client.search_runs(
-            [experiment.experiment_id], "", ViewType.ACTIVE_ONLY, 1000, order_by=["attributes.start_time ASC"], page_token=token
-        )
+        page = client.search_runs([experiment_id], "", ViewType.ACTIVE_ONLY, 1000, ["attributes.start_time ASC"], token)
         found.extend(run for run in page if MLFLOW_PARENT_RUN_ID not in run.data.tags)
         token = page.token
         if not token:

@@ -164,6 +164,8 @@ def main(claim: Claim, arguments: Sequence[str] | None = None) -> None:
     outcomes: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in chosen}
     for number in range(options.passes):
         for contender in chosen:
+            if any("failed" in outcome for outcome in outcomes[contender.name]):
+                continue
             outcome = _measure_apart(spec.name, contender, options)
             outcomes[contender.name].append(outcome)
             print(f"{claim.name} {number + 1}/{options.passes} {contender.name}: {_shown(outcome)}", flush=True)

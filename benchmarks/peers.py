@@ -19,7 +19,7 @@ class Environment:
     sees_ours: bool = True
 
     def python(self, folder: Path = PEERS) -> Path:
-        """Return the environment's Python, building the environment first where it is missing, broken or of other packages.
+        """Return the environment's Python, building it first where it is missing, broken, of other packages or behind another of ours.
 
         Raises:
             subprocess.CalledProcessError: the packages cannot be installed; stderr says why.
@@ -36,7 +36,7 @@ class Environment:
                         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
                     ).stdout.strip()
                 )
-                (packages / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
+                (packages / "ours.pth").write_text(f"{_our_packages()}\n")
             subprocess.run(
                 [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *self.packages],
                 capture_output=True,
@@ -47,4 +47,9 @@ class Environment:
         return python
 
     def _wanted(self) -> str:
-        return "\n".join([sys.version, *self.packages, f"sees ours: {self.sees_ours}"])
+        return "\n".join([sys.version, *self.packages, f"sees ours: {_our_packages() if self.sees_ours else False}"])
+
+
+def _our_packages() -> Path:
+    """Return the folder of our packages itself: a link to it, as in a second checkout, may go while the peers stay."""
+    return Path(sysconfig.get_path("purelib")).resolve()

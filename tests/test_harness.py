@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from benchmarks import machine
@@ -235,6 +236,9 @@ def test_a_peer_gets_an_environment_of_its_own_that_is_mended_and_reused(tmp_pat
     program = "import tinypeer, numpy; print(tinypeer.VALUE)"
     printed = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout
     assert printed == "42\n"
+    ours = Path(numpy.__file__).resolve().parents[1]
+    assert str(ours) in (home / "complete").read_text()  # peers behind packages that are gone would be built again
+    assert [Path(line) for path in home.rglob("ours.pth") for line in path.read_text().splitlines()] == [ours]
     built = (home / "complete").stat().st_mtime_ns
     assert environment.python(tmp_path / "peers") == python
     assert (home / "complete").stat().st_mtime_ns == built

@@ -62,8 +62,7 @@ def listing(paths: PathsSettings) -> str:
     client, checkpoints = open_store(), Path(paths.checkpoints)
     lines = []
     for parent in parents_of(client):
-        children = children_of(client, parent)
-        models = [model for run in children for model in models_kept(client, run)]
+        models = [model for run in (parent, *children_of(client, parent)) for model in models_kept(client, run)]
         states = bytes_on_disk([checkpoints / parent.info.run_id])
         if models or states:
             size = size_in_words(sum(model.num_bytes for model in models))
@@ -121,12 +120,12 @@ def _refuse_running(client: MlflowClient, parent: Run, checkpoints: Path) -> Non
 
 
 def models_loss(client: MlflowClient, parent: Run, keep: str) -> Loss:
-    """Return the models of an experiment's rounds that can go; `keep` is none, or best: the round that validation likes best."""
+    """Return the models of an experiment's rounds, and of their ensemble, that can go; `keep` is none, or best: the round that validation likes best."""
     held, run_id = registered(client), parent.info.run_id
     children = children_of(client, parent)
-    models = [model for run in children for model in models_kept(client, run)]
+    models = [model for run in (parent, *children) for model in models_kept(client, run)]
     best = best_round(client, parent) if keep == "best" and models else None
-    names = {run.info.run_id: child_key(run) for run in children}
+    names = {run_id: "the ensemble"} | {run.info.run_id: child_key(run) for run in children}
     stays, goes = [], []
     for model in models:
         version = held.get(model.run_id) or held.get(model.model_id)

@@ -34,6 +34,7 @@ from ser_mlops.models.vectors import BASELINE_FACTS, VECTORS
 from ser_mlops.scores.tables import markdown
 from ser_mlops.seeds import rng
 from ser_mlops.serving.champion import best_round, fetched, run_behind
+from ser_mlops.serving.predictor import refuse_ensemble
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.names import EMOTIONS_TAG
@@ -41,7 +42,7 @@ from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
 from ser_mlops.tracking.runlog import RunLog
-from ser_mlops.tracking.store import open_store, space_of
+from ser_mlops.tracking.store import open_store, parent_id_of, space_of
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
 from ser_mlops.training.embeddings import layer_of, open_layers, outputs_of, pool_every_layer
@@ -120,7 +121,7 @@ def corpora_trained_on(run_id: str, corpora: Iterable[str]) -> tuple[str, ...]:
     """Return the corpora that the encoder of a round, or of the best round of an experiment, was trained on; none if it stayed frozen."""
     client = open_store()
     run = run_behind(client, run_id)
-    tags = (run if run.outputs and run.outputs.model_outputs else best_round(client, run)).data.tags
+    tags = (run if parent_id_of(run) else best_round(client, run)).data.tags
     if tags.get("freeze", "encoder") == "encoder":  # the baseline has no such tag
         return ()
     return tuple(corpus for corpus in corpora if "train_datasets" not in tags or corpus in tags["train_datasets"].split(","))
@@ -133,6 +134,7 @@ def _model_folder(run_id: str | None) -> Iterator[Path | None]:
         yield None
         return
     with fetched(run_id) as folder:
+        refuse_ensemble(folder, run_id, "layers are those of one model")
         yield folder
 
 

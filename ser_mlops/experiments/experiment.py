@@ -317,6 +317,9 @@ def prepare(settings: Settings, *, reads_store: bool = True) -> Experiment:
         _check_votes(experiment)
     if train.resume:
         refuse_changed(versions, train.resume)
+    if train.register_as == "ensemble" and (train.register is None or train.rounds == 1):
+        missing = "register=NAME" if train.register is None else f"two rounds or more, not {train.rounds}"
+        raise SettingsError(f"register_as=ensemble needs {missing}")
     if train.register is not None and reads_store:
         from ser_mlops.serving.champion import refuse_other_emotions
         from ser_mlops.tracking.store import open_store

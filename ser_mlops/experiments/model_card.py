@@ -31,8 +31,7 @@ LIMITS = """\
 
 def model_card(
     training: Training,
-    round: int,
-    best_epoch: int,
+    best_epochs: Mapping[int, int],
     scores: Mapping[str, Mapping[str, float]],
     settings: Settings,
     versions: Mapping[str, Version],
@@ -40,17 +39,21 @@ def model_card(
 ) -> str:
     """Return the card as Markdown with the front matter of the Hugging Face hub.
 
-    `scores` are those on the test clips by test set, under "" those of all together; `note` is what figures say of synthetic data.
+    `best_epochs` are those of the rounds: of one, or of several whose ensemble it is. `scores` are those on the test clips by test set,
+    under "" those of all together; `note` is what figures say of synthetic data.
     """
     train = settings.train
-    about = _baseline(settings) if train.model == BASELINE else _network(settings, best_epoch)
-    title = f"{training.name}, round {round}: {train.model}"
+    about = _baseline(settings) if train.model == BASELINE else _network(settings, tuple(best_epochs.values()))
+    is_ensemble = len(best_epochs) > 1
+    what = f"ensemble of {len(best_epochs)} rounds" if is_ensemble else f"round {next(iter(best_epochs))}"
+    title = f"{training.name}, {what}: {train.model}"
     return (
         "\n\n".join(
             [
                 f"---\n{front_matter(training, title, about.library, train.model, _shown(scores), note)}\n---",
                 f"# {title}",
                 *([SYNTHETIC] if note else []),
+                *([_ensemble(len(best_epochs))] if is_ensemble else []),
                 f"{_emotions(training)} Experiment type `{train.experiment_type}`, {about.model}",
                 f"{about.opened} `contract.json` says what must happen to a recording before.",
                 "## Data",
@@ -98,13 +101,21 @@ class _About:
     licence: str
 
 
-def _network(settings: Settings, best_epoch: int) -> _About:
+def _ensemble(num_rounds: int) -> str:
+    return (
+        f"The mean of the probabilities of {num_rounds} models, trained alike with seeds of their own: the folders `round_0` to "
+        f"`round_{num_rounds - 1}`. What is said of opening a folder and of its contract holds for each of them."
+    )
+
+
+def _network(settings: Settings, best_epochs: tuple[int, ...]) -> _About:
     train = settings.train
+    epochs = f"epoch {best_epochs[0]}" if len(best_epochs) == 1 else f"epochs {', '.join(map(str, best_epochs))}"
     checkpoint = ALIASES.get(train.model, train.model)
     adapter = f", trained by {train.adapter} of rank {train.lora_rank}, which is in the weights" if train.adapter != "none" else ""
     return _About(
         "transformers",
-        f"checkpoint {checkpoint}, freeze `{train.freeze}`{adapter}; the weights are those of epoch {best_epoch} of {train.epochs}, the "
+        f"checkpoint {checkpoint}, freeze `{train.freeze}`{adapter}; the weights are those of {epochs} of {train.epochs}, the "
         f"best on validation by {train.select_by}.",
         "`AutoModelForAudioClassification.from_pretrained` opens this folder."
         + (f" **It was {obstacle}, so what it answers to one is meaningless.**" if (obstacle := serving_obstacle(settings)) else ""),

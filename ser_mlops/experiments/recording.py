@@ -106,7 +106,7 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
         joined = dict(settings.train.space.joined)
         terms = Terms(served_window(settings), settings.audio.min_seconds, note, serving_obstacle(settings), joined)
         save_model_folder(model, weights, terms)
-        card = model_card(result.training, result.round, result.best_epoch, result.scores, settings, versions, note)
+        card = model_card(result.training, {result.round: result.best_epoch}, result.scores, settings, versions, note)
         (weights / CARD).write_text(card, encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ from ser_mlops.experiments import network
 from ser_mlops.experiments.disk import keep_models
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures
 from ser_mlops.experiments.drawing_process import DrawingProcess
+from ser_mlops.experiments.ensembles import log_ensemble
 from ser_mlops.experiments.experiment import Experiment, round_key
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.recording import (
@@ -101,11 +102,13 @@ def _follow(experiment: Experiment, world: World) -> str:
 
 
 def closing_text(experiment: Experiment, notebook: Notebook, table: str) -> str:
-    """Return what is printed at the end of an experiment; where that is asked for, its best round is registered and models are freed."""
-    settings = experiment.settings
-    name, chosen = settings.train.register, settings.compare
-    registered = register_best(notebook.parent.run_id, name, chosen.seed, chosen.resamples) + "\n\n" if name else ""
-    freed = f"{keep_models(notebook.parent.run_id, settings.train.keep)}\n\n" if settings.train.keep != "all" else ""
+    """Return what is printed at the end of an experiment; where that is asked for, a model of it is registered and others are freed."""
+    settings, parent_id = experiment.settings, notebook.parent.run_id
+    name, chosen, registered = settings.train.register, settings.compare, ""
+    if name:
+        ensemble = log_ensemble(experiment, parent_id) if settings.train.register_as == "ensemble" else None
+        registered = register_best(parent_id, name, chosen.seed, chosen.resamples, ensemble) + "\n\n"
+    freed = f"{keep_models(parent_id, settings.train.keep)}\n\n" if settings.train.keep != "all" else ""
     return f"{table}\n\n{registered}{freed}open in the MLflow UI: {notebook.link}"
 
 

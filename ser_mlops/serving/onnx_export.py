@@ -28,7 +28,7 @@ from ser_mlops.errors import ModelError, SettingsError
 from ser_mlops.files import write_text
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.seeds import rng
-from ser_mlops.serving.predictor import CARD, CONTRACT, Predictor, preprocessing_of
+from ser_mlops.serving.predictor import CARD, CONTRACT, Predictor, preprocessing_of, refuse_ensemble
 from ser_mlops.training.batching import collate
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def export_onnx(folder: Path, target: Path) -> float:
         SettingsError: what exports a graph is not installed.
     """
     check_installed()
+    refuse_ensemble(folder, "the model", "a graph is made of one model")
     predictor = Predictor.open(folder)
     classifier = predictor.model
     if not isinstance(classifier, EmotionClassifier):

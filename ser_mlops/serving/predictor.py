@@ -1,10 +1,11 @@
 """Classifies recordings with a trained model, for files, requests and the page alike.
 
 A *model folder* is a plain transformers folder, or that of a baseline, with a contract beside the weights, `contract.json`: everything
-that is done to a recording before the model sees it. A recording no longer than the contract's window is classified whole; a longer one in
+that is done to a recording before the model sees it; or the folder of an ensemble, which holds such a folder for each of its rounds
+(`round_0`, `round_1`, …). A recording no longer than the contract's window is classified whole; a longer one in
 the fewest equal windows that are not longer, as an evaluation with `evaluate_long: windows` cuts it, each like a clip of its own.
 
-Shape letters: W windows, E emotions.
+Shape letters: W windows, B batch, E emotions, M models of an ensemble.
 """
 
 import json
@@ -28,6 +29,7 @@ from ser_mlops.errors import DataError, ModelError, SettingsError, one_of
 from ser_mlops.files import replacing, write_text
 from ser_mlops.models.build import open_classifier
 from ser_mlops.models.classifier import EmotionClassifier
+from ser_mlops.models.ensemble import Ensemble, share_encoder
 from ser_mlops.models.vectors import BASELINE_FACTS, VECTORS, vectors_named
 from ser_mlops.training.batching import collate, plan_evaluation, window_bounds
 
@@ -35,8 +37,12 @@ if TYPE_CHECKING:
     from ser_mlops.models.baseline import Baseline
 
 CONTRACT = "contract.json"
-NETWORK_FOLDER, BASELINE_FOLDER = "transformers", "baseline"
+NETWORK_FOLDER, BASELINE_FOLDER, ENSEMBLE_FOLDER = MODEL_FOLDERS = ("transformers", "baseline", "ensemble")
 """Names of the model folder in a logged model."""
+ROUND_FOLDER = "round_"
+"""How the folders of its rounds begin in that of an ensemble."""
+ENSEMBLE_FACTS = "ensemble.json"
+"""File of an ensemble that says whose rounds it is made of."""
 CARD = "README.md"
 """The model card in a model folder."""
 FORMATS = (".csv", ".parquet")
@@ -60,10 +66,11 @@ class Terms:
     """Emotions that it was taught to call by another name: fear -> surprise."""
 
 
-Model: TypeAlias = "EmotionClassifier | Baseline"
+SingleModel: TypeAlias = "EmotionClassifier | Baseline"
+Model: TypeAlias = "SingleModel | Ensemble"
 
 
-def preprocessing_of(model: Model) -> dict[str, object]:
+def preprocessing_of(model: SingleModel) -> dict[str, object]:
     """Return what this version of the code does to a recording, in the form of a contract."""
     decoded: dict[str, object] = {
         "emotions": list(model.emotions),
@@ -80,7 +87,7 @@ def preprocessing_of(model: Model) -> dict[str, object]:
     }
 
 
-def save_model_folder(model: Model, folder: Path, terms: Terms) -> None:
+def save_model_folder(model: SingleModel, folder: Path, terms: Terms) -> None:
     """Write a model (a network as plain transformers opens it, the baseline without pickle), and its contract."""
     model.save(folder)
     write_text(folder / CONTRACT, json.dumps(preprocessing_of(model) | asdict(terms), indent=2) + "\n")
@@ -88,15 +95,36 @@ def save_model_folder(model: Model, folder: Path, terms: Terms) -> None:
 
 def folder_of(model: Model) -> str:
     """Return the name of the model folder in a logged model."""
+    if isinstance(model, Ensemble):
+        return ENSEMBLE_FOLDER
     return NETWORK_FOLDER if isinstance(model, EmotionClassifier) else BASELINE_FOLDER
+
+
+def members_of(model: Model) -> "Sequence[SingleModel]":
+    """Return the models of an ensemble; another model alone."""
+    return model.members if isinstance(model, Ensemble) else (model,)
 
 
 def weights_in(place: Path) -> Path:
     """Return the model folder in a logged model; another folder as it is."""
-    return next((place / name for name in (NETWORK_FOLDER, BASELINE_FOLDER) if (place / name).is_dir()), place)
+    return next((place / name for name in MODEL_FOLDERS if (place / name).is_dir()), place)
 
 
-def _open_model(folder: Path) -> Model:
+def rounds_in(folder: Path) -> list[Path]:
+    """Return the model folders of an ensemble's rounds; none where a model folder is of a single model."""
+    return sorted(folder.glob(f"{ROUND_FOLDER}*"), key=lambda each: int(each.name.removeprefix(ROUND_FOLDER)))
+
+
+def refuse_ensemble(folder: Path, model_uri: str, why: str) -> None:
+    """Raise ModelError where a model folder is that of an ensemble, naming its rounds."""
+    if rounds_in(folder):
+        runs = json.loads((folder / ENSEMBLE_FACTS).read_text(encoding="utf-8"))["rounds"]
+        raise ModelError(
+            f"{model_uri} is an ensemble of {len(runs)} rounds, and {why}: give the id of one of them: {', '.join(runs.values())}"
+        )
+
+
+def _open_model(folder: Path) -> SingleModel:
     if not (folder / BASELINE_FACTS).is_file():
         return open_classifier(folder)
     from ser_mlops.models.baseline import open_baseline  # which loads scikit-learn
@@ -113,15 +141,24 @@ class Predictor:
         self.max_samples = max(1, round(terms.window_seconds * SAMPLE_RATE))
         self.batch_size = batch_size
         self.probabilities_of: Callable[[Sequence[np.ndarray]], np.ndarray]
-        if isinstance(model, EmotionClassifier):
+        networks, baselines = [], []
+        for member in members_of(model):
+            if isinstance(member, EmotionClassifier):
+                networks.append(member)
+            else:
+                baselines.append(member)
+        if networks:
             torch.backends.cudnn.allow_tf32 = False  # as in training
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            self.batch_size = batch_size if model.attention_mask else 1  # without a mask padding would move predictions
-            longest_s = model.family.max_seconds(model.config) or terms.window_seconds
+            first = networks[0]
+            self.batch_size = batch_size if first.attention_mask else 1  # without a mask padding would move predictions
+            longest_s = first.family.max_seconds(first.config) or terms.window_seconds
             self.max_samples = min(self.max_samples, round(longest_s * SAMPLE_RATE))
-            self.probabilities_of = partial(_probabilities_of_network, model.to(device).eval(), device)
+            have_one_encoder = share_encoder(networks)  # before each gets buffers of its own on the device
+            on_device = [network.to(device).eval() for network in networks]
+            self.probabilities_of = partial(_probabilities_of_networks, on_device, device, have_one_encoder)
         else:
-            self.probabilities_of = partial(_probabilities_of_baseline, model)
+            self.probabilities_of = partial(_probabilities_of_baselines, baselines)
 
     @classmethod
     def open(cls, folder: Path, *, window_seconds: float | None = None, batch_size: int = 8) -> "Predictor":
@@ -130,14 +167,14 @@ class Predictor:
         Raises:
             ModelError: the folder holds no trained model or no contract, or this version of the code treats recordings otherwise.
         """
-        model = _open_model(folder)
-        contract = _read_contract(folder)
-        for name, value in preprocessing_of(model).items():
-            if contract.get(name) != value:
-                raise ModelError(f"{folder / CONTRACT}: {name} is {contract.get(name)!r}, this version of ser_mlops has {value!r}")
-        terms = Terms(**{each.name: contract[each.name] for each in fields(Terms) if each.name in contract})
-        if terms.obstacle:
-            raise ModelError(f"{folder}: {terms.obstacle}")
+        model: Model
+        if rounds := rounds_in(folder):
+            members, terms_of = zip(*map(_open_single, rounds), strict=True)
+            model, terms = Ensemble.of(members), terms_of[0]
+            if any(other != terms for other in terms_of):
+                raise ModelError(f"{folder}: its rounds differ in their {CONTRACT}")
+        else:
+            model, terms = _open_single(folder)
         return cls(model, replace(terms, window_seconds=window_seconds or terms.window_seconds), batch_size)
 
     def predict(self, waves: Sequence[np.ndarray], each_batch: Callable[[float], object] = lambda seconds: None) -> pd.DataFrame:
@@ -162,17 +199,41 @@ class Predictor:
         return table.join(pd.DataFrame(probabilities_WE, columns=list(emotions)))
 
 
+def _open_single(folder: Path) -> tuple[SingleModel, Terms]:
+    """Open a model folder, checked against its contract, whose terms are returned beside the model."""
+    model = _open_model(folder)
+    contract = _read_contract(folder)
+    for name, value in preprocessing_of(model).items():
+        if contract.get(name) != value:
+            raise ModelError(f"{folder / CONTRACT}: {name} is {contract.get(name)!r}, this version of ser_mlops has {value!r}")
+    terms = Terms(**{each.name: contract[each.name] for each in fields(Terms) if each.name in contract})
+    if terms.obstacle:
+        raise ModelError(f"{folder}: {terms.obstacle}")
+    return model, terms
+
+
 @torch.inference_mode()
-def _probabilities_of_network(classifier: EmotionClassifier, device: torch.device, pieces: Sequence[np.ndarray]) -> np.ndarray:
-    batch = collate([(i, classifier.prepare(piece)) for i, piece in enumerate(pieces)])
-    logits_BE: torch.Tensor = classifier(batch.values.to(device), batch.lengths_B.to(device))
-    return logits_BE.double().softmax(dim=1).cpu().numpy()
+def _probabilities_of_networks(
+    networks: Sequence[EmotionClassifier], device: torch.device, have_one_encoder: bool, pieces: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the mean of the networks' probabilities; an encoder that they have in common computes a clip once."""
+    first = networks[0]
+    batch = collate([(i, first.prepare(piece)) for i, piece in enumerate(pieces)])
+    values, lengths_B = batch.values.to(device), batch.lengths_B.to(device)
+    if have_one_encoder:
+        pooled_BLH = first.pooled(*first.cnn(values, lengths_B))
+        logits_MBE = torch.stack([network.logits(pooled_BLH) for network in networks])
+    else:
+        logits_MBE = torch.stack([network(values, lengths_B) for network in networks])
+    return logits_MBE.double().softmax(dim=2).mean(dim=0).cpu().numpy()
 
 
-def _probabilities_of_baseline(baseline: "Baseline", pieces: Sequence[np.ndarray]) -> np.ndarray:
-    describe = vectors_named(baseline.features).describe
-    logits_BE = torch.from_numpy(baseline.logits(np.stack([describe(piece) for piece in pieces])))
-    return logits_BE.double().softmax(dim=1).numpy()
+def _probabilities_of_baselines(baselines: "Sequence[Baseline]", pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of the baselines' probabilities, which take the same vectors."""
+    describe = vectors_named(baselines[0].features).describe
+    vectors_BD = np.stack([describe(piece) for piece in pieces])
+    logits_MBE = torch.stack([torch.from_numpy(baseline.logits(vectors_BD)) for baseline in baselines])
+    return logits_MBE.double().softmax(dim=2).mean(dim=0).numpy()
 
 
 def _read_contract(folder: Path) -> Mapping[str, Any]:

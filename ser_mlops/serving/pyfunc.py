@@ -35,7 +35,7 @@ from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import DataError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.vectors import EGEMAPS
-from ser_mlops.serving.predictor import Model, Predictor, folder_of, weights_in
+from ser_mlops.serving.predictor import Model, Predictor, folder_of, members_of, weights_in
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it reports that the example fits the signature
 
@@ -152,9 +152,10 @@ def save_pyfunc(folder: Path, limits: Mapping[str, float], model: Model) -> None
 
 
 def _packages_of(model: Model) -> tuple[str, ...]:
-    if isinstance(model, EmotionClassifier):
+    first = members_of(model)[0]
+    if isinstance(first, EmotionClassifier):
         return PACKAGES
-    return (*PACKAGES, *BASELINE_PACKAGES, *VECTOR_PACKAGES[model.features])
+    return (*PACKAGES, *BASELINE_PACKAGES, *VECTOR_PACKAGES[first.features])
 
 
 @cache

@@ -30,6 +30,7 @@ ADDED_LATER: Mapping[str, Mapping[str, Any]] = {
         "logit_tau": 1.0,
         "sample": "natural",
         "keep": "all",
+        "register_as": "best",
     },
     "export_onnx": {"model_uri": None, "output": "onnx"},
     "sync": {"offline": None, "unfinished": False, "models": "all"},

@@ -95,6 +95,9 @@ class TrainSettings(Section):
     """Tags of your own for its runs: paper=table2,note=first try; compare finds experiments by them."""
     register: Annotated[OptionalModelName, Mark.FREE] = Field()  # else pydantic takes the method of that name for a default
     """Registered model (say ser) that the best round becomes a version of; champion if it beats the present one. none: not registered."""
+    register_as: Annotated[Literal["best", "ensemble"], Mark.FREE]
+    """What is registered: the best round, or the ensemble of the rounds, whose probabilities are the mean of theirs (of several trainings,
+    such as folds, the rounds of that with the best)."""
     keep: Annotated[Literal["all", "best", "none"], Mark.FREE]
     """Models of its rounds that stay at its end: all, best (of the round that validation likes best) or none; a registered one stays.
     A sweep keeps those of its trials."""

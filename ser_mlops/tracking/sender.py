@@ -84,15 +84,19 @@ class Sender:
         for record in records:
             path = Path(record["path"])
             if path.exists():  # else it arrived, but the process died before it could note so
-                self._log_model(run_id, path, record["name"])
+                self.log_model(run_id, path, record["name"])
                 remove(path.parent)
 
-    def _log_model(self, run_id: str, path: Path, name: str) -> None:
-        """Make a folder a logged model of a run; a run has one model of each name, so sending it twice makes no second one."""
+    def log_model(self, run_id: str, path: Path, name: str, scores: str = "") -> str:
+        """Make a folder a logged model of a run, with its test scores (or those whose names end in `scores`); return its id.
+
+        A run has one model of each name, so sending it twice makes no second one.
+        """
         run = self._client.get_run(run_id)
         found = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'")
         model = found[0] if found else self._client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params)
-        points = [point for key in run.data.metrics if key.startswith("test/") for point in self._client.get_metric_history(run_id, key)]
+        keys = [key for key in run.data.metrics if key.startswith("test/") and key.endswith(scores)]
+        points = [point for key in keys for point in self._client.get_metric_history(run_id, key)]
         linked = [Metric(point.key, point.value, point.timestamp, point.step, model_id=model.model_id, run_id=run_id) for point in points]
         self._client.log_batch(run_id, metrics=linked)
         description = Model.load(path)
@@ -110,6 +114,7 @@ class Sender:
         outputs = run.outputs.model_outputs if run.outputs else []
         if model.model_id not in [output.model_id for output in outputs]:  # last, as a run's outputs are whole models
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        return str(model.model_id)
 
     def _status(self, run_id: str, records: list[Record]) -> None:
         record: Mapping[str, Any] = records[-1]

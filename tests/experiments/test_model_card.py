@@ -39,7 +39,7 @@ def card_of(monkeypatch: pytest.MonkeyPatch, frame: pd.DataFrame, given: Mapping
     settings = read_settings(given=given)
     scores = {name: {**dict.fromkeys(TABLE_SCORES, 0.5), "accuracy": 0.25, "recall/anger": 0.5} for name in ("", "TESS")}
     versions = {"TESS": Version(Path("f"), "0" * 32, Path("a"), "1" * 32)}
-    return model_card(training, 0, 1, scores, settings, versions, note), settings
+    return model_card(training, {0: 1}, scores, settings, versions, note), settings
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def _refuse_running(client: MlflowClient, parent: Run, checkpoints: Path) -> Non
 
 
 def models_loss(client: MlflowClient, parent: Run, keep: str) -> Loss:
-    """Return the models of an experiment's rounds, and of their ensemble, that can go; `keep` is none, or best: the round that validation likes best."""
+    """Return the models of an experiment's rounds, and their ensemble, that can go; `keep` is none, or best (on validation)."""
     held, run_id = registered(client), parent.info.run_id
     children = children_of(client, parent)
     models = [model for run in (parent, *children) for model in models_kept(client, run)]

@@ -7,10 +7,14 @@ from ser_mlops.scores.overview import CELLS, MARK, Overview
 from ser_mlops.scores.tables import markdown
 
 MEANINGS = {
-    "sd": "mean ± standard deviation over rounds",
-    "interval": "mean over rounds and 95 % interval (over speakers and, with several rounds, seeds)",
+    "sd": "mean {} ± standard deviation over rounds",
+    "interval": "mean {} over rounds and 95 % interval (over speakers and, with several rounds, seeds)",
 }
 assert tuple(MEANINGS) == CELLS
+SPREADS = {"sd": "sd", "interval": "ci_low"}
+"""Column of a cell's spread."""
+WITHOUT_SPREAD = {"sd": "{} of one round", "interval": "mean {} over rounds; none has an interval"}
+"""What the cells are where none has a spread."""
 as_html = partial(escape, quote=False)
 COLUMNS_BESIDE_TEXT = 2
 """Test sets that fit into one of a page's two columns; a table of more spans both."""
@@ -19,7 +23,8 @@ LATEX_SIGNS = {"±": r"$\pm$", "†": r"$^{\dagger}$", "%": r"\%"}
 
 def caption(overview: Overview, cell: str) -> str:
     """Return the sentence that says what the cells are, what is bold and what is marked."""
-    meaning = MEANINGS[cell].replace("mean", f"mean {overview.score_name}", 1)
+    has_spread = overview.cells[SPREADS[cell]].notna().any()
+    meaning = (MEANINGS if has_spread else WITHOUT_SPREAD)[cell].format(overview.score_name)
     said = f"{meaning[0].upper()}{meaning[1:]}. Bold: the best of a column."
     if overview.num_tested:
         said += (

@@ -37,6 +37,14 @@ def overview(experiments) -> Overview:
     return lay_out(experiments, "baseline", "uar", seed=1, resamples=RESAMPLES)
 
 
+def test_the_caption_of_single_rounds_explains_no_spread_that_no_cell_shows(experiments):
+    single = {name: {"CREMA": by_test["CREMA"][:1]} for name, by_test in experiments.items()}
+    of_one = lay_out(single, "baseline", "uar", seed=1, resamples=RESAMPLES)
+    page = overview_markdown(of_one, "sd", "a table")
+    assert "±" not in page
+    assert "UAR of one round. Bold: the best of a column." in page
+
+
 def test_a_cell_holds_what_the_summary_of_its_rounds_says(experiments, overview):
     for row in overview.cells.query(f"test != '{MEAN}'").itertuples():
         expected = summarise_rounds(experiments[row.experiment][row.test]).table.loc["uar"]

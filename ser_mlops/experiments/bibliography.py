@@ -154,7 +154,9 @@ ENTRIES: Mapping[str, str] = {
   doi = {10.1109/ICASSP43922.2022.9747490}
 }""",
     "chen2022wavlm": """@article{chen2022wavlm,
-  author = {Chen, Sanyuan and Wang, Chengyi and Chen, Zhengyang and Wu, Yu and Liu, Shujie and Chen, Zhuo and others},
+  author = {Chen, Sanyuan and Wang, Chengyi and Chen, Zhengyang and Wu, Yu and Liu, Shujie and Chen, Zhuo and Li, Jinyu and Kanda,
+    Naoyuki and Yoshioka, Takuya and Xiao, Xiong and Wu, Jian and Zhou, Long and Ren, Shuo and Qian, Yanmin and Qian, Yao and Wu, Jian and
+    Zeng, Michael and Yu, Xiangzhan and Wei, Furu},
   title = {{WavLM}: Large-Scale Self-Supervised Pre-Training for Full Stack Speech Processing},
   journal = {{IEEE} Journal of Selected Topics in Signal Processing},
   volume = {16},
@@ -164,7 +166,8 @@ ENTRIES: Mapping[str, str] = {
   doi = {10.1109/JSTSP.2022.3188113}
 }""",
     "chen2022unispeech": """@inproceedings{chen2022unispeech,
-  author = {Chen, Sanyuan and Wu, Yu and Wang, Chengyi and Chen, Zhengyang and Chen, Zhuo and Liu, Shujie and others},
+  author = {Chen, Sanyuan and Wu, Yu and Wang, Chengyi and Chen, Zhengyang and Chen, Zhuo and Liu, Shujie and Wu, Jian and Qian, Yao and
+    Wei, Furu and Li, Jinyu and Yu, Xiangzhan},
   title = {{UniSpeech-SAT}: Universal Speech Representation Learning with Speaker Aware Pre-Training},
   booktitle = {{ICASSP} 2022},
   year = {2022}
@@ -185,6 +188,8 @@ ENTRIES: Mapping[str, str] = {
   author = {Radford, Alec and Kim, Jong Wook and Xu, Tao and Brockman, Greg and McLeavey, Christine and Sutskever, Ilya},
   title = {Robust Speech Recognition via Large-Scale Weak Supervision},
   booktitle = {Proceedings of the 40th International Conference on Machine Learning},
+  volume = {202},
+  pages = {28492--28518},
   year = {2023}
 }""",
     "paszke2019pytorch": """@inproceedings{paszke2019pytorch,
@@ -196,7 +201,10 @@ ENTRIES: Mapping[str, str] = {
   year = {2019}
 }""",
     "yang2022torchaudio": """@inproceedings{yang2022torchaudio,
-  author = {Yang, Yao-Yuan and Hira, Moto and Ni, Zhaoheng and others},
+  author = {Yang, Yao-Yuan and Hira, Moto and Ni, Zhaoheng and Chourdia, Anjali and Astafurov, Artyom and Chen, Caroline and Yeh,
+    Ching-Feng and Puhrsch, Christian and Pollack, David and Genzel, Dmitriy and Greenberg, Donny and Yang, Edward Z. and Lian, Jason and
+    Mahadeokar, Jay and Hwang, Jeff and Chen, Ji and Goldsborough, Peter and Roy, Prabhat and Narenthiran, Sean and Watanabe, Shinji and
+    Chintala, Soumith and Quenneville-B{\\'e}lair, Vincent and Shi, Yangyang},
   title = {{TorchAudio}: Building Blocks for Audio and Speech Processing},
   booktitle = {{ICASSP} 2022},
   pages = {6982--6986},
@@ -204,7 +212,10 @@ ENTRIES: Mapping[str, str] = {
   doi = {10.1109/ICASSP43922.2022.9747236}
 }""",
     "wolf2020transformers": """@inproceedings{wolf2020transformers,
-  author = {Wolf, Thomas and Debut, Lysandre and Sanh, Victor and Chaumond, Julien and Delangue, Clement and Moi, Anthony and others},
+  author = {Wolf, Thomas and Debut, Lysandre and Sanh, Victor and Chaumond, Julien and Delangue, Clement and Moi, Anthony and
+    Cistac, Pierric and Rault, Tim and Louf, R{\\'e}mi and Funtowicz, Morgan and Davison, Joe and Shleifer, Sam and von Platen, Patrick and
+    Ma, Clara and Jernite, Yacine and Plu, Julien and Xu, Canwen and Le Scao, Teven and Gugger, Sylvain and Drame, Mariama and Lhoest,
+    Quentin and Rush, Alexander M.},
   title = {Transformers: State-of-the-Art Natural Language Processing},
   booktitle = {Proceedings of {EMNLP} 2020: System Demonstrations},
   pages = {38--45},
@@ -212,7 +223,9 @@ ENTRIES: Mapping[str, str] = {
   doi = {10.18653/v1/2020.emnlp-demos.6}
 }""",
     "pedregosa2011sklearn": """@article{pedregosa2011sklearn,
-  author = {Pedregosa, Fabian and Varoquaux, Ga{\\"e}l and Gramfort, Alexandre and Michel, Vincent and Thirion, Bertrand and others},
+  author = {Pedregosa, Fabian and Varoquaux, Ga{\\"e}l and Gramfort, Alexandre and Michel, Vincent and Thirion, Bertrand and
+    Grisel, Olivier and Blondel, Mathieu and Prettenhofer, Peter and Weiss, Ron and Dubourg, Vincent and Vanderplas, Jake and Passos,
+    Alexandre and Cournapeau, David and Brucher, Matthieu and Perrot, Matthieu and Duchesnay, {\\'E}douard},
   title = {Scikit-learn: Machine Learning in {Python}},
   journal = {Journal of Machine Learning Research},
   volume = {12},
@@ -247,7 +260,8 @@ ENTRIES: Mapping[str, str] = {
   year = {2018}
 }""",
     "hu2022lora": """@inproceedings{hu2022lora,
-  author = {Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi and Wang, Shean and others},
+  author = {Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi and Wang, Shean and Wang, Lu and
+    Chen, Weizhu},
   title = {{LoRA}: Low-Rank Adaptation of Large Language Models},
   booktitle = {International Conference on Learning Representations},
   year = {2022}

@@ -19,6 +19,8 @@ DRIVERS_WITH_TIMEOUT = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
 """Database drivers that have `connect_timeout`."""
 SQLITE_HEADER = b"SQLite format 3\0"
 ACCEPTED = "sqlite:///mlflow.db, postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE or http://HOST:PORT"
+OTHER_SCHEMES = frozenset({"mssql", "databricks", "databricks-uc", "uc"})
+"""Left to MLflow."""
 
 
 class StoreError(TrackingError):
@@ -27,26 +29,37 @@ class StoreError(TrackingError):
 
 def check_address(uri: str) -> None:
     """Raise StoreError where a tracking URI cannot be opened; schemes that MLflow alone knows are left to it."""
-    scheme = uri.partition(":")[0]
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if uri != uri.strip():
+        raise StoreError(f"tracking URI {uri!r} has spaces at its ends, expected {uri.strip()!r}")
     if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri):
         raise StoreError(f"tracking URI {uri}: http:// is missing, expected MLFLOW_TRACKING_URI=http://{uri}")
     if scheme in ("http", "https"):
         _check_server(uri)
-    elif scheme.startswith("sqlite"):
+    elif scheme == "sqlite":
         _check_sqlite(uri)
     elif scheme.startswith(("postgres", "mysql")):
         _check_database(uri)
-    elif scheme == "file" or not re.match(r"[\w+-]+:", uri):
+    elif uri.endswith((".db", ".sqlite", ".sqlite3")) and ":" not in uri:
+        raise StoreError(f"tracking URI {uri}: sqlite:/// is missing, expected MLFLOW_TRACKING_URI=sqlite:///{uri}")
+    elif scheme not in OTHER_SCHEMES and re.match(r"[\w+.-]+:", uri) and scheme != "file":
+        raise StoreError(f"tracking URI {uri}: unknown kind of store {scheme!r}, expected {ACCEPTED}")
+    elif scheme not in OTHER_SCHEMES:
         raise StoreError(f"tracking URI {uri} is a folder, which MLflow no longer accepts as a tracking store, expected {ACCEPTED}")
 
 
 def _check_server(uri: str) -> None:
     if requests.utils.get_environ_proxies(uri, no_proxy=None):
         return  # the proxy connects, and MLflow says what it answers
-    address = urlsplit(uri)
-    port = address.port or (443 if address.scheme == "https" else 80)
     try:
-        socket.create_connection((address.hostname or "", port), timeout=CONNECT_S).close()
+        address = urlsplit(uri)
+        port = address.port or (443 if address.scheme == "https" else 80)
+    except ValueError as error:
+        raise StoreError(f"tracking URI {uri}: {error}, expected http://HOST:PORT") from error
+    if not address.hostname:
+        raise StoreError(f"tracking URI {uri} names no host, expected http://HOST:PORT")
+    try:
+        socket.create_connection((address.hostname, port), timeout=CONNECT_S).close()
     except OSError as error:
         raise StoreError(
             f"no tracking server answers at {uri} ({error}): start it, set MLFLOW_TRACKING_URI to another, or unset it to run without one "
@@ -55,6 +68,10 @@ def _check_server(uri: str) -> None:
 
 
 def _check_sqlite(uri: str) -> None:
+    if re.match(r"sqlite[^:]*:(/?[^/]|//[^/])", uri):
+        path = re.sub(r"^[^:]*:/*", "", uri)
+        absolute = "/" * bool(re.match(r"[^:]*:/[^/]", uri))
+        raise StoreError(f"tracking URI {uri}: slashes are missing, expected sqlite:///{absolute}{path}")
     database = sqlalchemy.make_url(uri).database
     if not database or database == ":memory:":
         return

@@ -74,6 +74,29 @@ def test_a_folder_of_files_is_no_tracking_store(folder):
     assert refusal(folder).startswith(f"tracking URI {folder} is a folder, which MLflow no longer accepts")
 
 
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("mlflow.db", "sqlite:/// is missing, expected MLFLOW_TRACKING_URI=sqlite:///mlflow.db"),
+        ("sqlite:/tmp/x.db", "slashes are missing, expected sqlite:////tmp/x.db"),
+        ("sqlite:x.db", "slashes are missing, expected sqlite:///x.db"),
+        ("sqlite://x.db", "slashes are missing, expected sqlite:///x.db"),
+        ("http://127.0.0.1:5000 ", "has spaces at its ends, expected 'http://127.0.0.1:5000'"),
+        ("http://host:50a0", "expected http://HOST:PORT"),
+        ("http:/localhost:5000", "names no host, expected http://HOST:PORT"),
+        ("htp://host:5000", "unknown kind of store 'htp', expected sqlite:///mlflow.db, "),
+        ("s3://bucket/runs", "unknown kind of store 's3', expected sqlite:///mlflow.db, "),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_what_is_meant(uri, said):
+    assert said in refusal(uri)
+
+
+@pytest.mark.parametrize("uri", ["databricks", "databricks://profile", "mssql+pyodbc://user@host/mlflow"])
+def test_stores_that_mlflow_alone_knows_are_left_to_it(uri):
+    check_address(uri)
+
+
 def test_a_server_that_is_away_is_named(tmp_path):
     uri = f"http://127.0.0.1:{free_port()}"
     assert refusal(uri).startswith(f"no tracking server answers at {uri} (")

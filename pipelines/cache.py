@@ -24,7 +24,8 @@ def main() -> None:
         what = f"{label['clips']} clips of {label['corpus']}, {label['mode']}, {label['precision']}" if label else "unfinished"
         note = "" if arguments.action == "list" else ", removed" if clear_cache(entry) else ", in use: left alone"
         print(f"{entry.name}  {size_in_words(num_bytes)}  {what}{note}")
-    print(f"{len(entries) or 'no'} cache{'s' * (len(entries) != 1)} in {folder}")
+    where = f"cleared from {folder}" if arguments.action == "clear" else f"in {folder}"
+    print(f"{len(entries) or 'no'} cache{'s' * (len(entries) != 1)} {where}")
 
 
 if __name__ == "__main__":

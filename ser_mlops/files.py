@@ -92,10 +92,11 @@ def write_text(path: Path, text: str) -> None:
 def size_in_words(num_bytes: int) -> str:
     """Return a size as people read it.
 
-    >>> size_in_words(1_700_000), size_in_words(150_900_000_000)
-    ('1.7 MB', '150.9 GB')
+    >>> size_in_words(8_100), size_in_words(1_700_000), size_in_words(150_900_000_000)
+    ('8.1 kB', '1.7 MB', '150.9 GB')
     """
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:,.1f} GB"
+    unit, factor = next(((unit, factor) for unit, factor in (("GB", 1e9), ("MB", 1e6)) if num_bytes >= factor / 10), ("kB", 1e3))
+    return f"{num_bytes / factor:,.1f} {unit}"
 
 
 def sha256_of(path: Path) -> str:

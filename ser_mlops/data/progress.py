@@ -18,7 +18,7 @@ class _WholeLines:
 
     def write(self, text: str) -> None:
         if text.strip():
-            self._stream.write(f"{text.strip()}\n")
+            self._stream.write(f"{' '.join(text.split())}\n")
 
     def flush(self) -> None:
         self._stream.flush()

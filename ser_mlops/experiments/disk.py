@@ -136,9 +136,8 @@ def models_loss(client: MlflowClient, parent: Run, keep: str) -> Loss:
         else:
             goes.append(model)
     size = sum(model.num_bytes for model in goes)
-    text = (
-        f"{counted(len(goes), 'model')} of {run_id}, {size_in_words(size)}: those rounds can no longer predict, be served or be registered"
-    )
+    lost = "those rounds can no longer predict, be served or be registered"
+    text = f"{counted(len(goes), 'model')} of {run_id}, {size_in_words(size)}: {lost}" if goes else f"no models of {run_id} to free"
     return Loss("\n  ".join([text, *stays]), size, models=tuple(goes))
 
 
@@ -157,8 +156,10 @@ def keep_models(parent_id: str, keep: str) -> str:
 def _checkpoints_loss(parent: Run, checkpoints: Path) -> Loss:
     folder = checkpoints / parent.info.run_id
     size = bytes_on_disk([folder])
+    if not size:
+        return Loss(f"no checkpoints of {parent.info.run_id} to free", 0)
     is_resumable = parent.info.status != "FINISHED"
-    lost = "a resume trains its unfinished rounds from the beginning" if is_resumable else "nothing: the experiment is finished"
+    lost = "a resume trains its unfinished rounds from the beginning" if is_resumable else "nothing is lost, the experiment is finished"
     return Loss(f"checkpoints of {parent.info.run_id}, {size_in_words(size)}: {lost}", size, folder=folder)
 
 
@@ -169,7 +170,9 @@ def _deleted_loss(client: MlflowClient) -> Loss:
     goes = [run for run in runs if not ({run.info.run_id, *(model.model_id for model in kept[run.info.run_id])} & held.keys())]
     models = tuple(model for run in goes for model in kept[run.info.run_id])
     size = sum(model.num_bytes for model in models) + sum(map(artifact_bytes, goes))
-    text = f"{counted(len(goes), 'deleted run')}, {size_in_words(size)}: they can no longer be restored"
+    text = (
+        f"{counted(len(goes), 'deleted run')}, {size_in_words(size)}: they can no longer be restored" if goes else "no deleted runs to free"
+    )
     if len(goes) < len(runs):
         text += f"\n  {counted(len(runs) - len(goes), 'deleted run')} kept: the registry holds a model of each"
     return Loss(text, size, models=models, deleted=tuple(run.info.run_id for run in goes))

@@ -9,11 +9,12 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
+from ser_mlops.data.progress import progress
 from ser_mlops.experiments.artifacts import FIGURES_FOLDER
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures
 
@@ -41,6 +42,7 @@ class DrawingProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            self._show_progress()
             self._thread.shutdown(wait=True)
         finally:  # an interruption of this wait changes nothing: a folder that went away now would fail the process in mid-figure
             self._thread.shutdown(wait=True)
@@ -48,6 +50,14 @@ class DrawingProcess:
         if error is None:
             for future in self._drawn:
                 future.result()
+
+    def _show_progress(self) -> None:
+        """Wait for the figures that are left; those of many short rounds take longer than the rounds."""
+        left = [future for future in self._drawn if not future.done()]
+        with progress(len(left), "drawing figures", "round", leave=False, disable=not left) as bar:
+            for future in left:
+                wait([future])
+                bar.update()
 
     def draw(self, run: "RunLog", drawing: RoundDrawing) -> None:
         """Have the figures of a round drawn and logged to its run; return at once."""

@@ -274,7 +274,7 @@ def advice(probed: Probed, num_layers: int) -> str:
     if probed.trained_on:
         return (
             f"The encoder was trained on clips of {', '.join(probed.trained_on)} that the probes are tested on: their scores are too high, "
-            "and no layer to freeze follows. Embed corpora that it was not trained on, or its checkpoint before training (model=)."
+            "and say nothing about what to freeze. Embed corpora that it was not trained on, or its checkpoint before training (model=)."
         )
     if best is None:
         return "Emotion could not be probed."
@@ -286,6 +286,6 @@ def advice(probed: Probed, num_layers: int) -> str:
         return "Emotion is not shown to be above chance in any layer: there is nothing to choose a layer by."
     frozen = "feature_encoder" if best == 0 else "encoder" if best == num_layers - 1 else f"encoder:{best}"
     alike = [str(layer) for layer, score in by_layer["score"].items() if layer != best and score >= row["ci_low"]]
-    said = f"Emotion is read best from layer {best} of {num_layers - 1}: a first choice to freeze is `freeze={frozen}`."
-    unsure = f" The interval of its UAR holds that of the layers {', '.join(alike)} too." if alike else ""
-    return f"{said}{unsure} The layer was chosen on the clips that the probes were tested on: report no UAR of it as a result."
+    said = f"Emotion is read best from layer {best} of {num_layers - 1}: to freeze, try `freeze={frozen}` first."
+    unsure = f" Its interval also contains the UAR of layer{'s' * (len(alike) > 1)} {', '.join(alike)}." if alike else ""
+    return f"{said}{unsure} The layer was chosen on the clips that the probes were tested on: do not report its UAR as a result."

@@ -236,9 +236,9 @@ def _model(record: Record) -> str:
 
 def _training(record: Record) -> str:
     train = record.settings.train
-    rounds = (
-        f"{counted(record.num_rounds, 'round')} repeat{'s' * (record.num_rounds == 1)} the training with seeds derived from {train.seed}."
-    )
+    rounds = f"The training was repeated in {record.num_rounds} rounds with seeds derived from {train.seed}."
+    if record.num_rounds == 1:
+        rounds = f"The training was run once, with seed {train.seed}."
     if record.is_baseline:
         return rounds
     frozen = {
@@ -291,7 +291,8 @@ def _scores(record: Record) -> str:
         if record.num_rounds > 1
         else "a jackknife over speakers"
     )
-    return f"We report the unweighted average recall (UAR) as the mean over rounds, with 95 % intervals over {over} ({how})."
+    mean = " as the mean over rounds," if record.num_rounds > 1 else ""
+    return f"We report the unweighted average recall (UAR){mean} with 95 % intervals over {over} ({how})."
 
 
 def _software(record: Record) -> str:

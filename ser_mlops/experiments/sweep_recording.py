@@ -35,7 +35,8 @@ def record_end(parent: RunLog, sweep: Sweep, study: Study, best: dict[str, Any],
     The run's description says the same, beginning with the best settings, and has the best trials first.
     """
     command = command_for(sweep, best)
-    text = f"{_format_trials(study)}\n\nthe best settings, tested:\n{table}\n\nto train with the best settings:\n  {command}"
+    trials = f"value: validation {sweep.metric}, its mean over rounds\n{_format_trials(study)}"
+    text = f"{trials}\n\nthe best settings, tested:\n{table}\n\nto train with the best settings:\n  {command}"
     parent.text(END_FILE, text + "\n")
     note = f" — **{sweep.experiment.note}, proves nothing**" if sweep.experiment.note else ""
     value = f"validation {sweep.metric} {study.best().value:.3f}"

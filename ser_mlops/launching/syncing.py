@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 from ser_mlops.data.progress import progress
-from ser_mlops.errors import TrackingError
 from ser_mlops.launching.closing import close_abandoned, read_table
 from ser_mlops.launching.handover import FILE, Handover
 from ser_mlops.launching.slurm_queue import Jobs, queued
@@ -20,13 +19,14 @@ def conduct_sync(checkpoints: Path) -> None:
     """Send all that waits for the store in use, and say of every experiment how far it is.
 
     Raises:
-        TrackingError: nothing waits, or the store cannot be used.
+        TrackingError: the store cannot be used.
     """
     client = open_store()
     outboxes = outboxes_of(checkpoints / OUTBOX)
     experiments = [path.parent for path in sorted(checkpoints.glob(f"*/{FILE}")) if outboxes_of(path.parent / RELAYED).is_dir()]
     if not experiments and not [*outboxes.glob(f"*/{RECORDS}")]:
-        raise TrackingError(f"nothing to sync: no records in {checkpoints} wait for the tracking store {tracking_uri()}")
+        print(f"nothing to sync: no records in {checkpoints} wait for the tracking store {tracking_uri()}")
+        return
     with raising_interrupted():
         with using_store():
             recover_outboxes(client, Sender(client), outboxes, None)

@@ -15,7 +15,8 @@ def mistakes_page(mistakes: Mistakes, title: str, top: int, notes: Sequence[str]
         sections += ["\n".join(f"- {note}" for note in notes)]
     sections += ["## Confident mistakes", *_rows(mistakes.answers, top, "wrong answers, the surest first")]
     sections += ["## Confused emotions", "Clips per round; share of the emotion's clips; back: the share of the opposite mistake."]
-    sections += _rows(_percent(mistakes.pairs, ("share", "back")), top, "pairs")
+    pairs = mistakes.pairs.assign(clips=[f"{clips:.1f}" for clips in mistakes.pairs["clips"]])
+    sections += _rows(_percent(pairs, ("share", "back")), top, "pairs")
     if mistakes.num_rounds > 1:
         sections += ["## From seed to seed", _seeds(mistakes), markdown(_percent(mistakes.stability, ("share",)))]
         sections += _rows(_always_wrong(mistakes.clips, mistakes.num_rounds), top, "clips that every round gets wrong, the surest first")
@@ -43,9 +44,10 @@ def in_a_sentence(mistakes: Mistakes) -> str:
     if not mistakes.answers.empty:
         said += f", at a mean confidence of {mistakes.answers['confidence'].mean():.1%}"
     if mistakes.num_rounds > 1:
+        some = "one" if mistakes.num_rounds == 2 else "some"
         said += (
-            f". Every round gets {metrics['wrong_in_all_rounds']:.1%} of the clips wrong, some of the {mistakes.num_rounds} rounds get "
-            f"another {metrics['wrong_in_some_rounds']:.1%} wrong"
+            f". Every round gets {metrics['wrong_in_all_rounds']:.1%} of the clips wrong; another {metrics['wrong_in_some_rounds']:.1%} "
+            f"are wrong in {some} of the {mistakes.num_rounds} rounds"
         )
     return f"{said}."
 

@@ -69,9 +69,9 @@ def _check_server(uri: str) -> None:
 
 def _check_sqlite(uri: str) -> None:
     if re.match(r"sqlite[^:]*:(/?[^/]|//[^/])", uri):
-        path = re.sub(r"^[^:]*:/*", "", uri)
-        absolute = "/" * bool(re.match(r"[^:]*:/[^/]", uri))
-        raise StoreError(f"tracking URI {uri}: slashes are missing, expected sqlite:///{absolute}{path}")
+        is_absolute = re.match(r"[^:]*:/[^/]", uri) is not None
+        meant = re.sub(r"^[^:]*:/*", "/" if is_absolute else "", uri)
+        raise StoreError(f"tracking URI {uri}: slashes are missing, expected sqlite:///{meant}")
     database = sqlalchemy.make_url(uri).database
     if not database or database == ":memory:":
         return

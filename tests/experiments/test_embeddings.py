@@ -136,11 +136,11 @@ def test_what_cannot_be_embedded_is_refused_in_one_line(project):
 @pytest.mark.parametrize(
     ("scores", "low", "said"),
     [
-        ([0.2, 0.5, 0.4], 0.45, "layer 1 of 2: a first choice to freeze is `freeze=encoder:1`. The layer was chosen"),
+        ([0.2, 0.5, 0.4], 0.45, "layer 1 of 2: to freeze, try `freeze=encoder:1` first. The layer was chosen"),
         (
             [0.2, 0.4, 0.5],
             0.35,
-            "a first choice to freeze is `freeze=encoder`. The interval of its UAR holds that of the layers",
+            "to freeze, try `freeze=encoder` first. Its interval also contains the UAR of layers",
         ),
         ([0.5, 0.2, 0.2], 0.45, "`freeze=feature_encoder`"),
         ([0.2, 0.3, 0.2], 0.15, "not shown to be above chance in any layer"),

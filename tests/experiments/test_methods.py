@@ -45,7 +45,7 @@ def test_a_network_is_described_as_its_record_says() -> None:
         "The encoder was frozen",
         "learning rate 0.001, weight decay 0.01, batches of 32, early stopping after 10 epochs",
         "at most 50 epochs",
-        "3 rounds repeat the training with seeds derived from 19730309",
+        "The training was repeated in 3 rounds with seeds derived from 19730309",
         "15 % of the training side were set aside (CREMA by group)",
         "no speaker shared between train and test",
         "CREMA (1488 clips, 18 speakers)",
@@ -83,7 +83,7 @@ def test_what_the_head_hears_is_said(layers, said) -> None:
 def test_one_round_and_changes_and_synthetic_data_are_said() -> None:
     one = record(test_dataset="CREMA")
     said = paragraph(replace(one, num_rounds=1, tags={**one.tags, "dirty": "true", "data": "synthetic", "gpu": "NVIDIA H100"}))
-    assert "1 round repeats" in said
+    assert "The training was run once, with seed 19730309." in said
     assert "intervals over speakers (" in said
     assert "with changes" in said
     assert "SYNTHETIC" in said

@@ -25,6 +25,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from ser_mlops.errors import Interrupted
 from ser_mlops.models.build import load_classifier, open_classifier
@@ -288,4 +289,5 @@ def table() -> str:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
+    disable_progress_bar()
     print(table())

@@ -118,7 +118,7 @@ def test_the_page_says_what_it_cuts_and_lists_what_every_round_gets_wrong(mistak
     assert "**synthetic data**" in page
     assert "- a note" in page
     assert "50.0% of the answers to 6 clips are wrong, at a mean confidence of 70.0%." in page
-    assert "Every round gets 33.3% of the clips wrong, some of the 2 rounds get another 33.3% wrong." in page
+    assert "Every round gets 33.3% of the clips wrong; another 33.3% are wrong in one of the 2 rounds." in page
     assert "The first 1 of 6 wrong answers, the surest first." in page
     assert "The first 1 of 2 clips that every round gets wrong" in page
 

@@ -248,7 +248,7 @@ def test_a_disk_too_small_is_an_error_before_the_work_or_training_without_cache(
     classifier, audio = load_classifier("tiny", seed=1), {"TOY": write_audio(tmp_path)}
     with pytest.raises(
         TrainingError,
-        match=r"cache=require: the cache needs 0.0 MB, .*cache has 0.0 MB free: set paths.cache to a larger disk, or cache_prec",
+        match=r"cache=require: the cache needs .* kB, .*cache has 0.0 kB free: set paths.cache to a larger disk, or cache_prec",
     ):
         open_features(classifier, "encoder", audio, tmp_path / "cache", "float32", "require", "cpu")
     with caplog.at_level(logging.WARNING):
@@ -270,7 +270,7 @@ def test_who_needs_a_cache_is_told_of_no_setting_that_would_not_help(
     fill: Callable[[dict[str, Path], Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filling, "FREE_BYTES", shutil.disk_usage(tmp_path).total)
-    with pytest.raises(TrainingError, match=r"^the cache needs .* MB, .*cache has 0.0 MB free: set paths.cache to a larger disk$"):
+    with pytest.raises(TrainingError, match=r"^the cache needs .* kB, .*cache has 0.0 kB free: set paths.cache to a larger disk$"):
         fill({"TOY": write_audio(tmp_path)}, tmp_path / "cache")
 
 

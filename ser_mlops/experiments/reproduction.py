@@ -89,7 +89,8 @@ def verify(client: MlflowClient, run: Run, paths: PathsSettings) -> tuple[Experi
     if run.info.status != "FINISHED" or "code" not in tags:
         raise TrackingError(f"run {run_id} is {run.info.status} and may not be an experiment, expected a FINISHED parent run of rounds")
     settings = parse_settings(_read(client, run, SETTINGS_FILE), f"settings.yaml of run {run_id}", is_resolved=True)
-    alone: dict[str, object] = {"resume": None, "register": None, "tags": {}}  # with the user's tags it would be a row of their tables
+    # with the user's tags it would be a row of their tables
+    alone: dict[str, object] = {"resume": None, "register": None, "register_as": "best", "tags": {}}
     train = settings.train.model_copy(update=alone)
     settings = settings.model_copy(update={"train": train, "paths": paths})
     experiment = prepare(settings)

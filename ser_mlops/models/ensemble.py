@@ -52,5 +52,6 @@ def _share_equal_weights(first: nn.Module, other: nn.Module) -> None:
 
 def share_encoder(networks: Sequence[EmotionClassifier]) -> bool:
     """Say whether all that is below the heads of these networks is the same, as where it was frozen in training."""
-    first, *others = ([*network.base.parameters(), *network.base.buffers()] for network in networks)
-    return all(weight is own for weights in others for weight, own in zip(weights, first, strict=True))
+    first, *others = (network.base for network in networks)
+    have_one = all(weight is own for other in others for weight, own in zip(other.parameters(), first.parameters(), strict=True))
+    return have_one and all(torch.equal(mine, own) for other in others for mine, own in zip(other.buffers(), first.buffers(), strict=True))

@@ -62,6 +62,9 @@ def test_an_ensemble_is_served_as_one_model_that_answers_as_its_prediction_table
         code, _, told = project.call("pipelines.train", {"resume": parent.info.run_id, "register": name, "register_as": "ensemble"})
         assert code
         assert f"error: the model of run {rounds[0].info.run_id} was freed on" in told
+    else:
+        _, printed, _ = project.call("pipelines.reproduce", {"run_id": parent.info.run_id})
+        assert "equal: every metric, bit for bit" in printed
 
 
 def test_models_of_other_emotions_are_no_ensemble():

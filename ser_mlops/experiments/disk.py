@@ -16,7 +16,10 @@ from ser_mlops.tracking.disk import (
     bytes_on_disk,
     deleted_runs,
     free_model,
+    gc_command,
+    is_on_server,
     models_kept,
+    refuse_to_break,
     registered,
     remove_for_good,
 )
@@ -32,6 +35,7 @@ from ser_mlops.tracking.store import (
     open_store,
     parent_id_of,
     parents_of,
+    tracking_uri,
     using_store,
 )
 
@@ -128,7 +132,7 @@ def models_loss(client: MlflowClient, parent: Run, keep: str) -> Loss:
     names = {run_id: "the ensemble"} | {run.info.run_id: child_key(run) for run in children}
     stays, goes = [], []
     for model in models:
-        version = held.get(model.run_id) or held.get(model.model_id)
+        version = held.get(model.run_id) or held.get(model.model_id) or held.get(model.location)
         if version:
             stays.append(f"{names[model.run_id]} stays: the registry holds it ({version})")
         elif best is not None and best.info.run_id == model.run_id:
@@ -164,18 +168,30 @@ def _checkpoints_loss(parent: Run, checkpoints: Path) -> Loss:
 
 
 def _deleted_loss(client: MlflowClient) -> Loss:
+    """Return the deleted runs that can go; of those of a server the models alone, as the rest is removed on its machine."""
     held = registered(client)
+    refuse_to_break(client, held)
     runs = deleted_runs(client)
     kept = {run.info.run_id: models_kept(client, run) for run in runs}
-    goes = [run for run in runs if not ({run.info.run_id, *(model.model_id for model in kept[run.info.run_id])} & held.keys())]
-    models = tuple(model for run in goes for model in kept[run.info.run_id])
-    size = sum(model.num_bytes for model in models) + sum(map(artifact_bytes, goes))
-    text = (
-        f"{counted(len(goes), 'deleted run')}, {size_in_words(size)}: they can no longer be restored" if goes else "no deleted runs to free"
-    )
+    goes = [
+        run
+        for run in runs
+        if not ({run.info.run_id, *(key for model in kept[run.info.run_id] for key in (model.model_id, model.location))} & held.keys())
+    ]
+    models, run_ids = tuple(model for run in goes for model in kept[run.info.run_id]), tuple(run.info.run_id for run in goes)
+    size, which = sum(model.num_bytes for model in models), counted(len(goes), "deleted run")
+    if not goes:
+        text = "no deleted runs to free"
+    elif is_on_server():
+        text = f"{counted(len(models), 'model')} of {which}, {size_in_words(size)}: those runs can only be restored without models"
+        command = " ".join(gc_command("ITS_DATABASE", run_ids))
+        text += f"\n  the runs themselves are removed on the server's machine: MLFLOW_TRACKING_URI={tracking_uri()} {command}"
+    else:
+        size += sum(map(artifact_bytes, goes))
+        text = f"{which}, {size_in_words(size)}: they can no longer be restored"
     if len(goes) < len(runs):
         text += f"\n  {counted(len(runs) - len(goes), 'deleted run')} kept: the registry holds a model of each"
-    return Loss(text, size, models=models, deleted=tuple(run.info.run_id for run in goes))
+    return Loss(text, size, models=models, deleted=() if is_on_server() else run_ids)
 
 
 def _deleted_bytes(client: MlflowClient, runs: Iterable[Run]) -> int:

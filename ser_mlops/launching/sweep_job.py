@@ -14,6 +14,7 @@ from threading import Event, Thread
 
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import TrackingError
+from ser_mlops.experiments.disk import keep_models
 from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import conduct_rounds, open_inputs, plan_runs
 from ser_mlops.experiments.study import UNFINISHED, Study, TrialState
@@ -76,7 +77,9 @@ def _lead(sweep: Sweep, study: Study) -> None:
         table = conduct_rounds(sweep.with_values(best), notebook, folder, join_world(), BEST)
         text = record_end(parent, sweep, study, best, table)
     remove(folder)
-    print(f"{text}\n\nopen in the MLflow UI: {notebook.link}")
+    keep = experiment.settings.train.keep
+    freed = f"{keep_models(parent.run_id, keep)}\n\n" if keep != "all" else ""
+    print(f"{text}\n\n{freed}open in the MLflow UI: {notebook.link}")
 
 
 def _help(sweep: Sweep, study: Study) -> None:

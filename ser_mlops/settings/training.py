@@ -100,7 +100,7 @@ class TrainSettings(Section):
     such as folds, the rounds of that with the best)."""
     keep: Annotated[Literal["all", "best", "none"], Mark.FREE]
     """Models of its rounds that stay at its end: all, best (of the round that validation likes best) or none; a registered one stays.
-    A sweep keeps those of its trials."""
+    Of a sweep, those of the rounds with its best settings: its trials leave no models."""
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     """Share of the groups of each training corpus that validates."""
     schedule: Annotated[Literal["constant", "linear", "cosine"], Mark.SEARCHABLE, Mark.NETWORK]

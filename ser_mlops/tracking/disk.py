@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Run, ViewType
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -42,11 +44,14 @@ def models_kept(client: MlflowClient, run: Run) -> list[KeptModel]:
     """Return the logged models that a run has left and that were not freed."""
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     is_deleted = run.info.lifecycle_stage != "active"
-    return [KeptModel(run.info.run_id, model.model_id, model.artifact_location, _bytes_of(model), is_deleted) for model in models]
+    return [
+        KeptModel(run.info.run_id, model.model_id, model.artifact_location, _bytes_at(model.artifact_location), is_deleted)
+        for model in models
+    ]
 
 
-def _bytes_of(model: LoggedModel) -> int:
-    store = get_artifact_repository(model.artifact_location)
+def _bytes_at(location: str) -> int:
+    store = get_artifact_repository(location)
     return bytes_on_disk([Path(store.artifact_dir)]) if isinstance(store, LocalArtifactRepository) else _listed_bytes(store, None)
 
 
@@ -55,15 +60,15 @@ def _listed_bytes(store: ArtifactRepository, folder: str | None) -> int:
 
 
 def registered(client: MlflowClient) -> dict[str, str]:
-    """Return run ids and model ids that versions of registered models hold -> such a version, in words."""
+    """Return run ids, model ids and locations that versions of registered models hold -> such a version, in words."""
     held: dict[str, str] = {}
     token = None
     while True:
         page = client.search_model_versions(max_results=1000, page_token=token)
         for version in page:
             name = f"{version.name} version {version.version}"
-            model_id = (version.source or "").removeprefix("models:/")
-            held |= {key: name for key in (version.run_id, version.model_id, model_id) if key}
+            source = version.source or ""
+            held |= {key: name for key in (version.run_id, version.model_id, source.removeprefix("models:/"), source) if key}
         token = page.token
         if not token:
             return held
@@ -73,7 +78,7 @@ def free_model(client: MlflowClient, model: KeptModel) -> None:
     """Remove the files of a logged model, then the model from MLflow's lists; its run says so. A killed call is finished by the next.
 
     Raises:
-        TrackingError: the store of the artifacts does not let a client delete.
+        TrackingError: the store does not let this client delete.
     """
     if not model.is_of_deleted_run:  # which takes no tags
         client.set_tag(model.run_id, FREED_TAG, time.strftime("%Y-%m-%d"))
@@ -83,9 +88,12 @@ def free_model(client: MlflowClient, model: KeptModel) -> None:
             store.delete_artifacts()
         client.delete_logged_model(model.model_id)
     except (MlflowException, OSError, NotImplementedError) as error:
+        with suppress(MlflowException, OSError):
+            if not model.is_of_deleted_run and _bytes_at(model.location) == model.num_bytes:
+                client.delete_tag(model.run_id, FREED_TAG)
         raise TrackingError(
             f"the model of run {model.run_id} could not be removed from {model.location} ({one_line(error, 200)}): "
-            "remove it where the artifacts lie"
+            "it takes an account that may delete, or a command where the artifacts lie"
         ) from error
 
 
@@ -104,19 +112,40 @@ def deleted_runs(client: MlflowClient) -> list[Run]:
 
 def artifact_bytes(run: Run) -> int:
     """Return what the artifacts of a run take, without its models."""
-    store = get_artifact_repository(run.info.artifact_uri)
-    return bytes_on_disk([Path(store.artifact_dir)]) if isinstance(store, LocalArtifactRepository) else _listed_bytes(store, None)
+    return _bytes_at(run.info.artifact_uri)
+
+
+def is_on_server() -> bool:
+    """Say whether the store is behind a server, so that `mlflow gc` has to run there."""
+    return tracking_uri().startswith("http")
+
+
+def refuse_to_break(client: MlflowClient, held: Mapping[str, str]) -> None:
+    """Raise TrackingError where `mlflow gc` would remove a model that the registry holds: one that was deleted in MLflow by itself."""
+    for key in filter(lambda key: key.startswith("m-"), held):
+        try:
+            client.get_logged_model(key)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            raise TrackingError(
+                f"the model of {held[key]} ({key}) was deleted in MLflow, and the files that the version is served from would go "
+                "with the deleted runs: delete that version first"
+            ) from error
+
+
+def gc_command(database: str, run_ids: Sequence[str]) -> list[str]:
+    """Return what removes deleted runs and their artifacts for good."""
+    return ["mlflow", "gc", "--backend-store-uri", database, "--run-ids", ",".join(run_ids)]
 
 
 def remove_for_good(run_ids: Sequence[str]) -> None:
     """Have `mlflow gc` remove deleted runs and their artifacts.
 
     Raises:
-        TrackingError: the store is behind a server, where `mlflow gc` has to run, or gc failed.
+        TrackingError: gc failed.
     """
-    if tracking_uri().startswith("http"):
-        raise TrackingError("deleted runs of a server are removed where it runs: mlflow gc --backend-store-uri ITS_DATABASE")
-    command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", tracking_uri(), "--run-ids", ",".join(run_ids)]
+    command = [sys.executable, "-m", *gc_command(tracking_uri(), run_ids)]
     ended = subprocess.run(command, env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()}, capture_output=True, text=True, check=False)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]

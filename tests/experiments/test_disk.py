@@ -98,6 +98,24 @@ def test_a_registered_model_survives_every_option(store, experiment) -> None:
     assert losses(["deleted"], "none", PATHS)[0].deleted == ()
 
 
+def test_a_model_that_was_deleted_in_mlflow_by_itself_survives_where_the_registry_holds_it(store, experiment) -> None:
+    register_best(experiment, "ser", seed=1, resamples=500)
+    (version,) = store.search_model_versions("name = 'ser'")
+    store.delete_logged_model(version.source.removeprefix("models:/"))
+    store.delete_run(children_of(store, store.get_run(experiment))[0].info.run_id)
+    with pytest.raises(TrackingError, match=r"the model of ser version 1 \(m-.*\) was deleted in MLflow, .*: delete that version first"):
+        losses(["deleted"], "none", PATHS)
+    assert (Path(mlflow.artifacts.download_artifacts("models:/ser/1")) / "MLmodel").is_file()
+
+
+def test_a_version_that_names_the_files_alone_holds_them(store, experiment) -> None:
+    run = children_of(store, store.get_run(experiment))[2]
+    (model,) = store.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    store.create_registered_model("theirs")
+    store.create_model_version("theirs", model.artifact_location)
+    assert "A round 2 stays: the registry holds it (theirs version 1)" in losses([f"models:{experiment}"], "none", PATHS)[0].text
+
+
 def test_a_running_experiment_survives_every_option(store, experiment) -> None:
     state = Path("checkpoints") / experiment / "A_round_0" / "last.safetensors"
     state.parent.mkdir(parents=True)

@@ -13,16 +13,27 @@ from ser_mlops.data.corpora.msp_podcast import MSP_PODCAST
 from ser_mlops.data.corpora.ravdess import RAVDESS
 from ser_mlops.data.corpora.savee import SAVEE
 from ser_mlops.data.corpora.tess import TESS
+from ser_mlops.emotions import EMOTIONS
 from ser_mlops.errors import DataError, one_of
 
 CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in (CAFE, CREMA, EMOFILM, MSP_PODCAST, RAVDESS, SAVEE, TESS)}
+
+MEANT = {
+    "anger": "angry",
+    "happiness": "happy",
+    "sadness": "sad",
+    "fearful": "fear",
+    "disgusted": "disgust",
+    "surprised": "surprise",
+}
+"""Other words for the seven: a corpus that used them would have those clips left out."""
 
 
 def all_corpora(own: str | None = None) -> Mapping[str, Corpus]:
     """Return every corpus by name: the seven, and those that the Python file `own` lists as CORPORA.
 
     Raises:
-        DataError: the file is missing, fails, lists no corpora, or uses a name that is taken.
+        DataError: the file is missing, fails, lists no corpora, uses a name that is taken, or misspells one of the seven emotions.
     """
     return CORPORA if own is None else {**CORPORA, **_read_own(Path(own))}
 
@@ -51,4 +62,10 @@ def _read_own(path: Path) -> dict[str, Corpus]:
     taken = [corpus.name for corpus in listed if corpus.name in CORPORA]
     if taken:
         raise DataError(f"{path} (data.own_corpora): the name {taken[0]!r} is taken")
+    for corpus in listed:
+        for code, word in corpus.emotions.items():
+            meant = MEANT.get(word.strip().lower(), word.strip().lower())
+            if word not in EMOTIONS and meant in EMOTIONS:
+                what = f"{corpus.name} maps {code!r} to {word!r}, expected {meant!r}"
+                raise DataError(f"{path} (data.own_corpora): {what} (as it is, its clips would be left out)")
     return {corpus.name: corpus for corpus in listed}

@@ -99,6 +99,13 @@ def test_an_own_corpus_cannot_take_a_name_that_is_taken(tmp_path):
         all_corpora(str(tmp_path / "own.py"))
 
 
+@pytest.mark.parametrize(("word", "meant"), [("Neutral", "neutral"), (" neutral", "neutral"), ("Anger", "angry"), ("sadness", "sad")])
+def test_a_word_that_means_one_of_the_seven_is_refused_as_its_clips_would_be_left_out(word, meant, tmp_path):
+    (tmp_path / "own.py").write_text(OWN_CORPUS.replace('"N": "neutral"', f'"N": "{word}"'))
+    with pytest.raises(DataError, match=f"EMODB maps 'N' to '{word}', expected '{meant}'"):
+        all_corpora(str(tmp_path / "own.py"))
+
+
 def test_own_python_that_fails_is_named_with_its_line(tmp_path):
     (tmp_path / "own.py").write_text("import math\n\nCORPORA = [EMODB]\n")
     with pytest.raises(DataError, match=r"own.py \(data.own_corpora\) fails in line 3 \(NameError: name 'EMODB' is not defined\)"):

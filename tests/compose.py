@@ -1,7 +1,8 @@
 """The services of examples/server/compose.yaml as processes, for machines without Docker.
 
-Each service runs its own command in its own environment, and is waited for by its own health check. Only addresses and the folders of
-volumes are replaced by what they are here. The installed PostgreSQL plays the image of the database, moto the one of the storage.
+Each service runs its own command in its own environment, and is waited for by its own health check. Only addresses, the folders of
+volumes and the number of workers are replaced by what they are here. The installed PostgreSQL plays the image of the database, moto
+the one of the storage.
 `python -m tests.compose FOLDER compose …` takes the words that scripts say to `docker`.
 """
 
@@ -21,8 +22,8 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
-from tests.project import ENVIRONMENT, ROOT
-from tests.servers import PATIENCE_S, Postgres, S3Server, free_port
+from tests.places import ENVIRONMENT, ROOT  # what each call of `docker` imports is light
+from tests.servers import PATIENCE_S, Postgres, S3Server, free_port, wait_for_port
 
 PORTS = {"database": "5432", "storage": "8333", "server": "5000"}
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
@@ -86,7 +87,8 @@ class Composition:
         return {"PATH": os.pathsep.join(programs), "HOME": str(self.state), **given}
 
     def command(self, name: str) -> list[str]:
-        return [self.here(name, word) for word in self.services[name]["command"]]
+        """What a service runs; the server has one worker, as each takes seconds to start."""
+        return [self.here(name, re.sub(r"^--workers=\d+$", "--workers=1", word)) for word in self.services[name]["command"]]
 
     def run(self, name: str) -> None:
         """Run a service that ends."""
@@ -141,6 +143,7 @@ class Composition:
                 self.command("server"), stdout=log, stderr=log, start_new_session=True, cwd=self.state, env=self.environment("server")
             )
         self._note("server", server.pid)
+        wait_for_port(self.ports[PORTS["server"]], server, "server")  # each health check starts a Python
         self._wait("server")
 
     def _note(self, name: str, pid: int) -> None:

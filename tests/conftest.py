@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from ser_mlops.commands import share_machine
 from ser_mlops.tracking.store import open_store
-from tests.project import ENVIRONMENT, Project, mlflow_environment
+from tests.places import ENVIRONMENT
+from tests.project import Project, mlflow_environment
 from tests.servers import Postgres
 from tests.tracking.builders import in_store
 
@@ -29,8 +30,12 @@ def pytest_collection_finish() -> None:
 
 CORPORA = ("CREMA", "SAVEE", "TESS")
 """Corpora of the copy: ten speakers in five folds, four in four, two in two."""
-LONGEST = ("launching", "test_main", "serving", "tracking", "experiments", "test_graph", "test_readme", "test_setup", "models")
-"""Folders and files of tests that take minutes: they come first, so that no core waits for the last of them."""
+LONGEST = (
+    "launching/test_sweep_job",  # needs no prepared copy, which the next one makes meanwhile
+    *("launching", "test_main", "test_group_server", "test_sharing", "test_tuning", "serving", "tracking", "experiments"),
+    *("test_graph", "test_readme", "test_setup", "models", "training", "test_harness"),
+)
+"""Folders and files of tests that take long: they come first, so that no core waits for the last of them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,7 +80,7 @@ def prepared(once, fresh_database) -> Project:
 
     def prepare(folder: Path) -> None:
         project = Project.of_checkout(folder)
-        project.set(corpora=f"[{', '.join(CORPORA)}]")
+        project.set(corpora=f"[{', '.join(CORPORA)}]", figures="none")  # two thirds of a small experiment; tests of figures ask for them
         project.repro()
 
     return Project(once("prepared", prepare), fresh_database)

@@ -21,7 +21,8 @@ from ser_mlops.tracking.command import run_tracked_command
 ROOT = Path(__file__).parents[1]
 FORKSERVER = multiprocessing.get_context("forkserver")
 IMPORTED = ["ser_mlops.launching.sweep_job", "ser_mlops.launching.dispatch", "ser_mlops.experiments.reproduction", "tests.launching.sweeps"]
-PATIENCE_S = 240
+PATIENCE_S = 900
+"""Ends what hangs; a machine shared by others may need ten times as long as an idle one."""
 
 
 @dataclass

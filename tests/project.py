@@ -20,11 +20,10 @@ from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.virtualenv import _get_virtualenv_name
 
 from ser_mlops.tracking.command import run_tracked_command
+from tests.places import ENVIRONMENT, ROOT
 from tests.processes import Command, Signal, run_module
 from tests.tracking.builders import copy_store
 
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = Path(sys.prefix).resolve()
 FOREIGN = ("MLFLOW_", "SLURM_", "DVC_", "HF_", "PYTEST_", "GIT_", "MAKE", "MFLAGS", "PYTHONDONTWRITEBYTECODE")
 """Beginnings of variables that would bring the caller's own set-up along."""
 RUNS = ("mlflow.db", "mlruns", "checkpoints", "cache")
@@ -119,6 +118,12 @@ class Project:
         """Run a module that must succeed in this process; return what it printed."""
         code, printed, told = self.call(module, parameters)
         assert code == 0, printed + told
+        return printed
+
+    def help_of(self, module: str) -> str:
+        """Return what `python -m module --help` prints."""
+        code, printed, told = self.call(module, {"help": ""})
+        assert (code, told) == (0, "")
         return printed
 
     def refuse_here(self, module: str, **parameters: str) -> str:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import requests
 
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 def free_port() -> int:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)  # most of these start processes, each of 
 TWO_ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "epochs": "2", "rounds": "2", "batch_size": "8"}
 KINDS = {
     "cross": {"experiment_type": "cross", "train_datasets": "SAVEE,TESS", "fold": "all"},
-    "matrix": {"experiment_type": "matrix"},
+    "matrix": {"experiment_type": "matrix", "figures": "png"},
     "grid": {"experiment_type": "grid"},
     "within": {"experiment_type": "within", "train_datasets": "SAVEE,TESS"},
     "all folds": {"test_dataset": "SAVEE", "fold": "all"},
@@ -34,7 +34,7 @@ FAST = {"model": "tiny", "freeze": "encoder", "epochs": "1", "rounds": "1", "bat
 @pytest.fixture(scope="module")
 def finished(project) -> tuple[Run, list[Run]]:
     """The parent and the children of an experiment."""
-    parent = project.opened(project.run_here("pipelines.train", **TWO_ROUNDS))
+    parent = project.opened(project.run_here("pipelines.train", **TWO_ROUNDS, figures="png"))
     return parent, project.children_of(parent)
 
 
@@ -307,6 +307,10 @@ def test_every_kind_finishes_on_one_fresh_store_at_once(kinds):
     rounds = {name: len(copy.children_of(run)) for name, run in parents.items()}
     assert rounds == {"cross": 4, "matrix": 3, "grid": 3, "within": 6, "all folds": 4}
     assert {run.info.status for run in copy.runs()} == {"FINISHED"}
+    drawn = {
+        name: artifacts_of(copy, run, "figures") | artifacts_of(copy, copy.children_of(run)[0], "figures") for name, run in parents.items()
+    }
+    assert [name for name in drawn if drawn[name]] == ["matrix"], "the others are told to draw nothing"
 
 
 def test_cross_reports_every_corpus_and_all_together(kinds):

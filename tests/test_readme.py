@@ -102,7 +102,8 @@ _PARAMETERS: dict[str, set[str]] = {}
 def parameters_of(project, entry: str) -> set[str]:
     """The names that `--help` of an entry point's command shows."""
     if entry not in _PARAMETERS:
-        _PARAMETERS[entry] = set(re.findall(r"^  --([\w.]+)", project.run("bash", "-c", f"{ENTRY_POINTS[entry]['command']} --help"), re.M))
+        (module,) = re.fullmatch(r"python -m (pipelines\.\w+)", ENTRY_POINTS[entry]["command"]).groups()
+        _PARAMETERS[entry] = set(re.findall(r"^  --([\w.]+)", project.help_of(module), re.M))
     return _PARAMETERS[entry]
 
 

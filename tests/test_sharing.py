@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.project import ENVIRONMENT, Project, metrics_of
+from tests.places import ENVIRONMENT
+from tests.project import Project, metrics_of
 from tests.servers import S3Server, SshServer
 from tests.tracking.builders import copy_store
 

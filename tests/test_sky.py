@@ -35,5 +35,5 @@ def test_the_settings_of_a_task_exist(task, project):
     words = f"{task['run']} {task['envs']['SETTINGS']}"
     names = re.findall(r"-P (\w+)=", words)
     assert names
-    told = project.run("python", "-m", "pipelines.train", "--help")
+    told = project.help_of("pipelines.train")
     assert set(names) <= set(re.findall(r"^  --([\w.]+)", told, re.MULTILINE))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,16 @@ def read_versions(corpora: tuple[str, ...], params: Mapping[str, Mapping[str, An
     if not lock_file.is_file():
         raise DataError(f"no {lock_file} in {Path.cwd()}: {REMEDY} there")
     try:
-        stages = YAML(typ="safe", pure=True).load(lock_file)["stages"]
+        stages = _stages_of(lock_file.read_bytes())
     except (YAMLError, KeyError, TypeError) as error:
         raise DataError(f"{lock_file} is not what DVC writes ({' '.join(str(error).split())[:200]}): {REMEDY}") from None
     return {corpus: _version(corpus, stages, params) for corpus in corpora}
+
+
+@lru_cache(maxsize=1)
+def _stages_of(lock: bytes) -> Mapping[str, Any]:
+    """Parse a lock; reading the file of seven corpora takes half a second, and a survey asks once for every model."""
+    return YAML(typ="safe", pure=True).load(lock)["stages"]
 
 
 def _version(corpus: str, stages: Mapping[str, Any], params: Mapping[str, Mapping[str, Any]]) -> Version:

@@ -149,7 +149,7 @@ def divisions_of(named: Mapping[str, Run]) -> dict[str, dict[str, str]]:
 def conduct_comparison(
     runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path, figures: str = "png"
 ) -> Comparison:
-    """Compare experiments and log the tables, the page and the `figures` (png, pdf or both) as a run of kind `compare`."""
+    """Compare experiments and log the tables, the page and the `figures` (png, pdf, both or none) as a run of kind `compare`."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
     refuse_mixed(named)
@@ -166,8 +166,7 @@ def conduct_comparison(
         run.text("comparison.md", page)
         for name, table in _tables(comparison).items():
             run.text(f"{name}.csv", table.to_csv(index=name == "rounds"))
-        drawn = comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note)
-        draw(run, ((name.removesuffix(".png"), figure) for name, figure in drawn.items()), figures)
+        draw(run, comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note), figures)
         for number, row in enumerate(comparison.differences.itertuples()):
             values = {"difference": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm}
             pair = f"{number // comparison.differences['score'].nunique()}/" if len(named) > 2 else ""

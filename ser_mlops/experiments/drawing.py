@@ -33,7 +33,7 @@ class RoundDrawing:
     """Prediction tables by test set."""
     note: str
     figures: str
-    """png, pdf or both."""
+    """png, pdf, both or none."""
 
     @classmethod
     def of(cls, result: Result, note: str, figures: str) -> "RoundDrawing":

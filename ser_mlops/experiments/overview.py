@@ -1,7 +1,8 @@
 """Lays finished experiments out as the table of a paper, logged as a run of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,6 +18,9 @@ from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
 from ser_mlops.tracking.store import Run, open_store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def conduct_overview(chosen: TableSettings, checkpoints: Path, figures: str, tags: Mapping[str, str] | None = None) -> Overview:
@@ -45,11 +49,15 @@ def conduct_overview(chosen: TableSettings, checkpoints: Path, figures: str, tag
         run.text("table.csv", overview.cells.to_csv(index=False))
         run.text("table.tex", overview_latex(overview, chosen.cell, note))
         run.text("table.html", overview_html(overview, chosen.cell, title, note))
-        draw(run, [("table", overview_points(overview.cells, overview.tests, overview.score, title, note))], figures)
+        draw(run, _figures(overview, title, note), figures)
         run.describe(page)
     print(page)
     print(f"open in the MLflow UI: {notebook.link}")
     return overview
+
+
+def _figures(overview: Overview, title: str, note: str) -> "Iterator[tuple[str, Figure]]":
+    yield "table", overview_points(overview.cells, overview.tests, overview.score, title, note)
 
 
 def rows_of(runs: Sequence[Run]) -> dict[str, Run]:

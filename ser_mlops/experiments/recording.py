@@ -111,7 +111,9 @@ def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapp
 
 
 def draw(run: RunLog, drawn: "Iterable[tuple[str, Figure]]", figures: str = "png") -> None:
-    """Log figures under their names; `figures` is png, pdf or both."""
+    """Log figures under their names; `figures` is png, pdf, both or none, and with none nothing is drawn."""
+    if figures == "none":
+        return
     from ser_mlops.scores.figures.style import files_of, save
 
     for name, figure in drawn:

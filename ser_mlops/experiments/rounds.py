@@ -141,7 +141,8 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
     features = open_inputs(experiment, experiment.trainings if unfinished else (), world)
     results = []
     bar = progress(len(rounds), experiment.name, "round")
-    with bar, DrawingProcess() if len(unfinished) > 1 else nullcontext() as artist:
+    figures = experiment.settings.drawing.figures
+    with bar, DrawingProcess() if len(unfinished) > 1 and figures != "none" else nullcontext() as artist:
         for number, (training, round) in enumerate(rounds):
             run = runs[number]
             if number in unfinished:
@@ -151,12 +152,11 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
                 remove(states)
             else:
                 result = read_result(notebook.client, run.run_id, training, round, is_baseline=experiment.is_baseline)
-                draw_missing(notebook.client, run, result, experiment.note, experiment.settings.drawing.figures)
+                draw_missing(notebook.client, run, result, experiment.note, figures)
             results.append(result)
             bar.update()
         links = links_to_rounds(notebook.experiment_id, notebook.parent.run_id, [run.run_id for run in runs])
-        figures, emotions = experiment.settings.drawing.figures, experiment.emotions_note
-        return record_summary(notebook.parent, experiment.name, results, experiment.note, links, figures, emotions)
+        return record_summary(notebook.parent, experiment.name, results, experiment.note, links, figures, experiment.emotions_note)
 
 
 def conduct_round(task: RoundTask, run: RunLog, artist: DrawingProcess | None = None) -> Result:

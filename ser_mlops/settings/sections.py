@@ -57,8 +57,8 @@ class ServingSettings(Section):
 
 
 class DrawingSettings(Section):
-    figures: Literal["png", "pdf", "both"]
-    """Files of every figure: PNG, which MLflow shows, vector PDF for print, or both."""
+    figures: Literal["png", "pdf", "both", "none"]
+    """Files of every figure: PNG, which MLflow shows, vector PDF for print, or both; none: nothing is drawn."""
 
 
 class CompareSettings(Section):

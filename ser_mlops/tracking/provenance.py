@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import subprocess
+from email import message_from_string
 from functools import cache
 from pathlib import Path
 
@@ -80,5 +81,12 @@ def slurm_job() -> str | None:
 
 def environment_text() -> str:
     """List Python, the platform and every installed package with its version."""
-    packages = sorted({f"{package.name}=={package.version}" for package in importlib.metadata.distributions()}, key=str.lower)
+    packages = sorted({*map(_pinned, importlib.metadata.distributions())}, key=str.lower)
     return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *packages, ""])
+
+
+def _pinned(package: importlib.metadata.Distribution) -> str:
+    """Name a package with its version, from the head of its metadata: what follows is the README of the package, long to parse."""
+    metadata = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+    head = message_from_string(metadata.partition("\n\n")[0])
+    return f"{head['Name']}=={head['Version']}"

@@ -27,6 +27,7 @@ GIVEN = {
     "sweep.study": "s",
     "sweep.trials": "6",
     "sweep.startup_trials": "3",
+    "drawing.figures": "none",
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ser_mlops.experiments.results import WHAT_TO_TRY, WHAT_TO_TRY_IN_BASELINE
 from tests.processes import Signal
-from tests.project import Project, metrics_of, mlflow_run, parents_of
+from tests.project import Project, metrics_of, parents_of
 
 pytestmark = pytest.mark.timeout(600)
 GIVEN = {"test_dataset": "SAVEE", "rounds": "2"}
@@ -14,8 +14,8 @@ GIVEN = {"test_dataset": "SAVEE", "rounds": "2"}
 
 @pytest.fixture(scope="module")
 def finished(project: Project) -> str:
-    """The id of a finished baseline, run by MLflow."""
-    return project.opened(project.run(*mlflow_run("-e", "baseline", **GIVEN))).info.run_id
+    """The id of a finished baseline."""
+    return project.opened(project.run_here("pipelines.baseline", **GIVEN)).info.run_id
 
 
 def test_a_baseline_is_an_experiment_with_scores_predictions_and_a_model(project, finished):
@@ -62,7 +62,7 @@ def test_a_baseline_that_learned_nothing_is_not_advised_to_change_a_learning_rat
 
 
 def test_help_lists_what_a_baseline_has_and_a_networks_setting_is_refused_with_its_reason(project):
-    shown = project.run("python", "-m", "pipelines.baseline", "--help")
+    shown = project.help_of("pipelines.baseline")
     assert all(f"--{name} " in shown for name in ("C", "gamma", "features", "rounds", "seed", "fold", "paths.cache", "launcher"))
     assert not [name for name in ("lr", "epochs", "freeze", "schedule", "precision", "train.workers") if f"--{name} " in shown]
     assert "lr=0.1 does not go with model=baseline" in project.refuse_here("pipelines.baseline", test_dataset="SAVEE", lr="0.1")

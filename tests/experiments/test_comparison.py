@@ -9,7 +9,7 @@ import pytest
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.scores.comparison import MAY_BE_DIVISION, NOT_SHOWN
-from tests.project import Project, metrics_of, mlflow_run
+from tests.project import Project, metrics_of
 
 pytestmark = pytest.mark.timeout(600)
 COMMON = {"experiment_type": "matrix", "train_datasets": "CREMA,SAVEE,TESS", "model": "tiny", "freeze": "encoder", "rounds": "2"}
@@ -25,8 +25,8 @@ def runs(project) -> dict[str, str]:
     return {name: project.opened(output).info.run_id for name, output in outputs.items()}
 
 
-def compare(project: Project, *runs: str) -> str:
-    return project.run_here("pipelines.compare", runs=",".join(runs))
+def compare(project: Project, *runs: str, **given: str) -> str:
+    return project.run_here("pipelines.compare", runs=",".join(runs), resamples="999", **given)
 
 
 def table_of(project: Project, output: str, name: str) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def test_experiments_that_differ_by_their_seed_are_not_claimed_to_differ_and_an_
 
 
 def test_a_comparison_is_a_run_with_tables_figures_and_a_page_that_name_what_was_compared(project, runs):
-    output = project.run(*mlflow_run("-e", "compare", runs=f"{runs['untrained']},{runs['trained']}", resamples="999"))
+    output = compare(project, runs["untrained"], runs["trained"], figures="png")
     run = project.opened(output)
     assert (run.info.status, run.data.tags["kind"], run.data.tags["data"]) == ("FINISHED", "compare", "synthetic")
     assert [run.data.tags[f"compared.{number}"] for number in range(2)] == [runs["untrained"], runs["trained"]]
@@ -79,7 +79,7 @@ def test_experiments_are_chosen_by_a_tag_and_p_is_corrected_for_the_pairs(projec
     comparisons = [run.info.run_id for run in project.runs() if run.data.tags.get("kind") == "compare"]
     for run_id in [*runs.values(), *comparisons]:  # what is no experiment is passed over
         project.client.set_tag(run_id, "paper", "table 2")
-    output = project.run_here("pipelines.compare", tag="paper=table 2")
+    output = project.run_here("pipelines.compare", tag="paper=table 2", resamples="999")
     differences = table_of(project, output, "differences")
     uar = differences[differences["score"] == "uar"].sort_values("p")
     assert len(uar) == 3

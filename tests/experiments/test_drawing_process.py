@@ -89,6 +89,8 @@ def test_figures_are_drawn_here_where_their_process_died(notebook, result, tmp_p
 
 def test_a_resume_draws_what_a_kill_left_undrawn_and_nothing_else(notebook, result, tmp_path):
     run = notebook.children["first"]
+    draw_missing(notebook.client, run, result, "", "none")
+    assert logged(notebook, "first") == {}
     draw_missing(notebook.client, run, result, "", "png")
     first = logged(notebook, "first")
     assert first == drawn_here(tmp_path / "here", RoundDrawing.of(result, "", "png"))

@@ -15,7 +15,7 @@ from ser_mlops.experiments.layer_probes import CORPUS, EMOTION, SPEAKER, Probed,
 from ser_mlops.models.build import load_classifier
 from tests.builders import parted_frame, tiny_frame
 from tests.models.contract import write_family
-from tests.project import metrics_of, mlflow_run
+from tests.project import metrics_of
 
 pytestmark = pytest.mark.timeout(600)
 CORPORA = ("SAVEE", "TESS")
@@ -24,7 +24,7 @@ CORPORA = ("SAVEE", "TESS")
 @pytest.fixture(scope="module")
 def embedded(project):
     """The run that embedded two corpora by `tiny`."""
-    return project.opened(project.run(*mlflow_run("-e", "embed", model="tiny", corpora=",".join(CORPORA))))
+    return project.opened(project.run_here("pipelines.embed", model="tiny", corpora=",".join(CORPORA), figures="png"))
 
 
 def table_of(project, corpus: str, model: str = "tiny") -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pytest
 
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.serving.predictor import NETWORK_FOLDER, Predictor
-from tests.project import metrics_of, mlflow_run
+from tests.project import metrics_of
 
 pytestmark = pytest.mark.timeout(600)
 TRAINED = {"test_dataset": "SAVEE", "fold": "all", "model": "tiny", "lr": "1e-2", "batch_size": "8", "epochs": "2", "rounds": "2"}
@@ -25,7 +25,7 @@ def trained(project):
 @pytest.fixture(scope="module")
 def errors(project, trained):
     """The run of its errors."""
-    return project.opened(project.run(*mlflow_run("-e", "errors", run_id=trained.info.run_id, top="3")))
+    return project.opened(project.run_here("pipelines.errors", run_id=trained.info.run_id, top="3", figures="png"))
 
 
 def table_of(project, run, name: str) -> pd.DataFrame:

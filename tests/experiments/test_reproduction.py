@@ -1,11 +1,12 @@
 """Entry point `reproduce`: a finished experiment run again from its record, and what stands in the way of it."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.project import mlflow_run
+from ser_mlops.experiments.artifacts import CODE_FILE
 
 pytestmark = pytest.mark.timeout(600)
 GIVEN = {"test_dataset": "SAVEE", "model": "tiny", "epochs": "2", "rounds": "2", "batch_size": "8"}
@@ -20,7 +21,7 @@ def run_id(project) -> str:
 
 
 def test_a_finished_experiment_is_reproduced_bit_for_bit_as_a_run_linked_to_it(project, run_id):
-    output = project.run(*mlflow_run("-e", "reproduce", run_id=run_id))
+    output = project.fork("pipelines.reproduce", {"run_id": run_id}).finish()
     again = project.opened(output)
     assert f"reproduction of {run_id} as {again.info.run_id}: equal: every metric, bit for bit" in output
     assert again.data.tags["reproduces"] == run_id
@@ -38,21 +39,27 @@ def test_a_number_that_is_not_equal_is_named(project, run_id, tmp_path):
 
 
 def test_a_changed_line_of_code_another_frame_and_another_package_are_named(project, run_id, tmp_path):
-    module = project.root / "ser_mlops/seeds.py"
-    text = module.read_text(encoding="utf-8")
-    environment = Path(project.client.download_artifacts(run_id, "environment.txt"))
-    told = environment.read_text(encoding="utf-8")
-    frame = project.client.get_run(run_id).data.tags["dvc.SAVEE"]
+    """The record is changed, not what is there (a module that is changed: tests/test_main.py)."""
+    tags = project.client.get_run(run_id).data.tags
+    frame = tags["dvc.SAVEE"]
+    written = {
+        name: Path(project.client.download_artifacts(run_id, name)).read_text(encoding="utf-8") for name in ("environment.txt", CODE_FILE)
+    }
+    others = {
+        "environment.txt": written["environment.txt"].replace("numpy==", "numpy==0."),
+        CODE_FILE: re.sub(r"^\w+(?=.*seeds\.py$)", "0" * 64, written[CODE_FILE], flags=re.MULTILINE),
+    }
 
-    module.write_text(text + "# one line\n", encoding="utf-8")
-    project.client.set_tag(run_id, "dvc.SAVEE", "0" * 32)
-    (tmp_path / "environment.txt").write_text(told.replace("numpy==", "numpy==0."), encoding="utf-8")
-    project.client.log_artifact(run_id, str(tmp_path / "environment.txt"))
-    line = project.refuse("python", "-m", "pipelines.reproduce", f"--run_id={run_id}")  # with the code of the copy
-    module.write_text(text, encoding="utf-8")
-    project.client.set_tag(run_id, "dvc.SAVEE", frame)
-    (tmp_path / "environment.txt").write_text(told, encoding="utf-8")
-    project.client.log_artifact(run_id, str(tmp_path / "environment.txt"))
+    def record(files: dict[str, str], **changed: str) -> None:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            project.client.log_artifact(run_id, str(tmp_path / name))
+        for name, value in changed.items():
+            project.client.set_tag(run_id, name, value)
+
+    record(others, **{"dvc.SAVEE": "0" * 32, "code": "0" * 64})
+    line = project.refuse_here("pipelines.reproduce", run_id=run_id)
+    record(written, **{"dvc.SAVEE": frame, "code": tags["code"]})
 
     assert line.startswith(f"error: run {run_id} cannot be reproduced here: the code is not that of the run (commit ")
     assert "): seeds.py of ser_mlops; " in line

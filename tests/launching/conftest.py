@@ -7,7 +7,7 @@ import pytest
 
 from ser_mlops.launching.sweep_job import conduct_sweep
 from tests.experiments.builders import furnish, sweep_of
-from tests.launching.sweeps import Lab, copy_of
+from tests.launching.sweeps import DRAWN, Lab, copy_of
 from tests.tracking.builders import copy_store, in_store
 
 
@@ -32,7 +32,7 @@ def swept(furnished, tmp_path_factory) -> Path:
     """A project in which a sweep ran undisturbed, by one worker, and then once more."""
     folder = copy_of(furnished, tmp_path_factory.mktemp("swept") / "lab")
     with in_store(f"sqlite:///{folder}/mlflow.db", folder):
-        conduct_sweep(sweep_of())
+        conduct_sweep(sweep_of(**DRAWN))
     return folder
 
 

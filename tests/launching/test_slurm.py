@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.timeout(600),  # every job imports torch, on cores that other tests share
     pytest.mark.skipif(bool(SlurmCluster.obstacle()), reason=SlurmCluster.obstacle()),
 ]
-ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "freeze": "encoder", "epochs": "6", "rounds": "2", "lr": "3.0e-3"}
+ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "freeze": "encoder", "epochs": "6", "rounds": "2", "lr": "3.0e-3", "figures": "png"}
 SLURM = {"launcher": "slurm"}
 
 
@@ -222,7 +222,7 @@ def test_a_failed_round_says_why_and_the_others_finish_and_resuming_fills_the_ma
 
     in_the_way.unlink()
     wait_until(lambda: not site.cluster.run("squeue", "--noheader"))
-    site.run("pipelines.train", resume=parent.info.run_id, **SLURM)
+    site.run("pipelines.train", resume=parent.info.run_id, figures="png", **SLURM)
     assert site.client.get_run(parent.info.run_id).info.status == "FINISHED"
     cells = pd.read_csv(site.client.download_artifacts(parent.info.run_id, "matrix.csv"))
     assert cells.iloc[:, 1:].notna().to_numpy().sum() == 3

@@ -26,7 +26,7 @@ from ser_mlops.settings.reading import parse_settings, read_settings
 from ser_mlops.settings.search import Choices, Range
 from ser_mlops.tracking.store import open_store, read_artifact
 from tests.experiments.builders import sweep_of
-from tests.launching.sweeps import JournalSignal, Lab, children, copy_of, num_lines, parent_of
+from tests.launching.sweeps import DRAWN, JournalSignal, Lab, children, copy_of, num_lines, parent_of
 from tests.processes import Command
 from tests.project import ROOT, mlflow_run
 from tests.tracking.builders import in_store
@@ -114,7 +114,7 @@ def test_the_command_of_the_best_trial_gives_its_settings(undisturbed):
 
 def test_the_same_command_again_trains_nothing_and_tests_nothing(undisturbed, capsys):
     before = undisturbed.history()
-    conduct_sweep(sweep_of())
+    conduct_sweep(sweep_of(**DRAWN))
     assert undisturbed.history() == before
     assert "to train with the best settings:\n  mlflow run . -P test_dataset=TESS" in capsys.readouterr().out
 
@@ -212,7 +212,7 @@ def kill_and_resume(lab: Lab, kills: int, seed: int, total: int, **given: str) -
 
 
 def test_a_sweep_that_was_killed_and_started_again_equals_the_undisturbed_one(lab, swept):
-    kill_and_resume(lab, kills=1, seed=19730309, total=num_lines(Lab(swept).journal))
+    kill_and_resume(lab, kills=1, seed=19730309, total=num_lines(Lab(swept).journal), **DRAWN)
     check_equals_undisturbed(lab, swept)
 
 
@@ -247,17 +247,17 @@ def test_a_sweep_by_qmc_tries_the_same_with_any_number_of_workers(lab, furnished
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_sweep_that_was_killed_five_times_equals_the_undisturbed_one(lab, swept, seed):
-    kill_and_resume(lab, kills=5, seed=seed, total=num_lines(Lab(swept).journal))
+    kill_and_resume(lab, kills=5, seed=seed, total=num_lines(Lab(swept).journal), **DRAWN)
     check_equals_undisturbed(lab, swept)
 
 
 def test_a_sweep_that_is_interrupted_is_killed_in_mlflow_and_waits_in_optuna(lab, swept):
-    assert "Traceback" not in lab.start(JournalSignal(signal.SIGTERM, line=30)).finish(143)
+    assert "Traceback" not in lab.start(JournalSignal(signal.SIGTERM, line=30), **DRAWN).finish(143)
     assert TrialState.RUNNING not in [trial.state for trial in lab.study().trials]
     assert parent_of(lab).info.status == "KILLED"
     assert parent_of(lab).data.tags["mlflow.note.content"] == "Interrupted. To resume, give the same command again."
     assert "RUNNING" not in [run.info.status for run in children(lab, "").values()]
-    lab.start().finish()
+    lab.start(**DRAWN).finish()
     check_equals_undisturbed(lab, swept)
 
 
@@ -301,10 +301,10 @@ def check_each_once(lab: Lab, trials: int, storage: str | None = None) -> None:
 
 
 def test_of_four_workers_on_a_fresh_study_one_may_be_killed(lab):
-    command = lab.start(sweep__workers="4", sweep__trials="12")
+    command = lab.start(sweep__workers="4", sweep__trials="8")
     kill_a_worker(lab, [command])
     assert "its worker ended with exit code -9" in command.finish()
-    check_each_once(lab, 12)
+    check_each_once(lab, 8)
 
 
 def test_a_second_command_helps_with_the_trials_of_the_first(lab):

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM
 from tests.servers import free_port, opened_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
-pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e .[try])")
-pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(600)]
+pytestmark = [
+    NEEDS_CHROMIUM,
+    pytest.mark.skipif(find_spec("gradio") is None, reason="Gradio is not installed (pip install -e .[try])"),  # importing it takes seconds
+]
 TRAINED = {"test_dataset": "CREMA", "model": "tiny", "lr": "1e-2", "batch_size": "8", "epochs": "3", "rounds": "2", "freeze": "encoder"}
-PATIENCE_MS = 60_000
+PATIENCE_MS = 300_000
 PLAYED = """(audio, seconds) => new Promise((done) => {
     const started = Date.now();
     const look = () => audio.currentTime > seconds || Date.now() - started > 60000 ? done(audio.currentTime) : setTimeout(look, 50);
@@ -61,7 +64,7 @@ def page(project, clips, asked) -> Iterator["sync_api.Page"]:
         yield page
         browser.close()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == 0
 
 

@@ -180,7 +180,7 @@ def parents(client: mlflow.MlflowClient) -> list[Run]:
 def wait_until_sent(notebook: Notebook, folder: Path) -> None:
     records = next(folder.glob(f"*/{notebook.parent.run_id}/{RECORDS}"))
     sent = records.with_name("sent")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not sent.exists() or int(sent.read_text()) < records.stat().st_size:
         assert time.monotonic() < deadline, "records do not arrive"
         time.sleep(TICK_S)

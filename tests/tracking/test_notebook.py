@@ -456,7 +456,7 @@ print(log_experiment(Path("outbox")))
 def test_several_processes_start_on_one_fresh_store(tmp_path):
     with in_store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path):
         processes = [subprocess.Popen([sys.executable, "-c", BEGINNER], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        outputs = [process.communicate(timeout=600)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0, 0]
         client = open_store()
         histories = [content_of_experiment(client, output.split()[-1]) for output in outputs]

@@ -51,7 +51,7 @@ def fill(outbox: Outbox, records: Sequence[Record]) -> None:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not is_so():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(TICK_S)

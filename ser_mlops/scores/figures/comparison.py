@@ -1,5 +1,7 @@
 """Several experiments side by side: their rounds, their differences, and who is served how well."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -58,19 +60,16 @@ def _mark_chance(axes: Axes, chance: float | None) -> None:
 
 def comparison_figures(
     rounds: pd.DataFrame, scores: pd.DataFrame, differences: pd.DataFrame, groups: pd.DataFrame, note: str = ""
-) -> dict[str, Figure]:
-    """Return every figure of a comparison by file name; a grouping with a single value has none. Arguments as in `Comparison`."""
+) -> Iterator[tuple[str, Figure]]:
+    """Draw every figure of a comparison, with its name; a grouping with a single value has none. Arguments as in `Comparison`."""
     uar = scores[scores["score"] == "uar"].set_index("experiment")
-    figures = {
-        "rounds.png": rounds_comparison(rounds, uar, "test UAR", "Test UAR of the experiments", note),
-        "differences.png": difference_intervals(differences[differences["score"] == "uar"], "Difference in test UAR", note),
-    }
+    yield "rounds", rounds_comparison(rounds, uar, "test UAR", "Test UAR of the experiments", note)
+    yield "differences", difference_intervals(differences[differences["score"] == "uar"], "Difference in test UAR", note)
     is_nobody = (groups["grouping"] == "speaker") & groups["value"].str.endswith("unknown")
     for grouping, chosen in groups[~is_nobody].groupby("grouping", sort=False):
         if chosen["value"].nunique() > 1:
             draw = speaker_dots if grouping == "speaker" else group_bars
-            figures[f"by_{grouping}.png"] = draw(chosen, f"Test UAR by {grouping}", note)
-    return figures
+            yield f"by_{grouping}", draw(chosen, f"Test UAR by {grouping}", note)
 
 
 @styled

@@ -95,12 +95,15 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 
 def files_of(name: str, figures: str) -> list[str]:
-    """Return the files of a figure; `figures` is png, pdf or both.
+    """Return the files of a figure; `figures` is png, pdf, both or none.
 
     >>> files_of("curves", "both")
     ['curves.png', 'curves.pdf']
+    >>> files_of("curves", "none")
+    []
     """
-    return [f"{name}.{suffix}" for suffix in (("png", "pdf") if figures == "both" else (figures,))]
+    suffixes = {"both": ("png", "pdf"), "none": ()}.get(figures, (figures,))
+    return [f"{name}.{suffix}" for suffix in suffixes]
 
 
 def save(figure: Figure, path: Path) -> None:

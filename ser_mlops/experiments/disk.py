@@ -154,7 +154,7 @@ def keep_models(parent_id: str, keep: str) -> str:
             loss.free(client)
     except TrackingError as error:
         return f"keep={keep}: models stay, as {error}; later: python -m pipelines.space free models:{parent_id} --keep {keep} --yes"
-    return f"keep={keep}: freed {loss.text}"
+    return f"keep={keep}: {'freed ' if loss.models else ''}{loss.text}"
 
 
 def _checkpoints_loss(parent: Run, checkpoints: Path) -> Loss:

@@ -376,7 +376,7 @@ def test_the_command_lists_and_clears(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "7 clips of ONE, encoder, float32" in run()
     assert "removed" in run("clear", "--corpus", "ONE")
     assert [entry.label["corpus"] for entry in list_caches(tmp_path / "cache")] == ["TWO"]
-    assert run("clear").endswith("1 cache in cache\n")
+    assert run("clear").endswith("1 cache cleared from cache\n")
     assert run() == "no caches in cache\n"
 
 

@@ -20,6 +20,7 @@ from ser_mlops.serving.predictor import CARD, Predictor, rounds_in
 from tests.project import Project
 from tests.tracking.builders import in_store
 
+pytestmark = pytest.mark.timeout(600)
 SHORT = {"test_dataset": "CREMA", "rounds": "2", "register_as": "ensemble"}
 NETWORK = {"model": "tiny", "freeze": "encoder", "epochs": "2", "lr": "1e-2", "batch_size": "8", "keep": "none"}
 BASELINE = {"model": "baseline", "emotions": "neutral,happy,sad,angry"}

@@ -102,6 +102,14 @@ def test_a_name_that_is_not_among_the_allowed_hosts_is_refused(group, project):
     )
 
 
+def test_the_page_may_ask_under_the_name_of_the_server_and_no_other_page_may(group):
+    def answer(origin: str) -> int:
+        search, headers = f"{group.uri}/ajax-api/2.0/mlflow/experiments/search", {"Host": HOST, "Origin": origin}
+        return requests.post(search, json={"max_results": 1}, headers=headers, auth=("anna", PASSWORD), timeout=60).status_code
+
+    assert [answer(f"https://{name}") for name in (HOST, "elsewhere.example.org")] == [200, 403]
+
+
 def test_a_member_reads_and_writes_the_runs_of_another_and_cannot_delete_them(group, run_id):
     with as_member(group, "bert") as client:
         client.set_tag(run_id, "note", "seen by bert")

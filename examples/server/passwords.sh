@@ -12,6 +12,7 @@ umask 077
         echo "$name=$(openssl rand -hex 24)"
     done
     echo "HOSTS=${1:+$1,}localhost:5000,127.0.0.1:5000"
+    echo "ORIGINS=${1:+https://$1,http://$1,}http://localhost:5000"
     echo "LISTEN=127.0.0.1"
 } > .env
 echo "wrote .env: the password of admin is ADMIN_PASSWORD there"

@@ -1,13 +1,15 @@
 """Ways to train beyond the defaults, as a researcher gives them: killed once and resumed, each ends as if nothing had happened."""
 
-import time
+import signal
+from collections.abc import Mapping
 
 import pytest
 import torch
 from mlflow.entities import Run
 
 from tests.models.builders import write_checkpoint
-from tests.project import Project, content_of, parents_of, train
+from tests.processes import Signal
+from tests.project import Project, content_of, parents_of
 
 pytestmark = pytest.mark.timeout(600)
 BRIEF = {"test_dataset": "SAVEE", "epochs": "3", "rounds": "1", "checkpoint_every": "1"}
@@ -45,16 +47,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {way["model"]: str(write_checkpoint(folder / name, way["model"], **longer.get(way["model"], {}))) for name, way in WAYS.items()}
 
 
-def kill_once(project: Project, command: list[str], state: str) -> Run:
-    """Start a command, kill it when a file of its training is there, and return its run."""
-    before = set(project.root.glob(state))
-    process = project.start(*command)
-    deadline = time.monotonic() + 240
-    while set(project.root.glob(state)) <= before and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.kill()
-    output, _ = process.communicate()
-    assert process.returncode == -9, output
+def kill_once(project: Project, module: str, given: Mapping[str, str], state: str) -> Run:
+    """Start a command, kill it when it has written a file of its training, and return its run."""
+    written = Signal(signal.SIGKILL, "ser_mlops.training.checkpoints", "_write", state)
+    project.fork(module, given, disturbance=written).finish(-signal.SIGKILL)
     return parents_of(project.runs())[0]
 
 
@@ -65,7 +61,7 @@ def test_a_training_that_was_killed_and_resumed_ends_as_the_undisturbed_one(
     calm, disturbed = folders
     given = BRIEF | way | {"model": models[way["model"]]}
     undisturbed = calm.opened(calm.run_here("pipelines.train", **given))
-    killed = kill_once(disturbed, [*train(**given)], "checkpoints/*/*/last.safetensors")
+    killed = kill_once(disturbed, "pipelines.train", given, "last.safetensors")
     resumed = disturbed.opened(disturbed.run_here("pipelines.train", resume=killed.info.run_id))
     assert resumed.info.run_id == killed.info.run_id
     assert resumed.info.status == "FINISHED"
@@ -78,8 +74,7 @@ def test_a_sweep_over_layers_head_lr_and_adapter_that_was_killed_ends_as_the_und
     calm, disturbed = folders
     given = BRIEF | SWEEP
     undisturbed = calm.opened(calm.run_here("pipelines.sweep", **given))
-    command = [word.replace("pipelines.train", "pipelines.sweep") for word in train(**given)]
-    killed = kill_once(disturbed, command, "checkpoints/*/trial-1/*/last.safetensors")
+    killed = kill_once(disturbed, "pipelines.sweep", given, "/trial-1/round-0/last.safetensors")
     resumed = disturbed.opened(disturbed.run_here("pipelines.sweep", **given))
     assert resumed.info.run_id == killed.info.run_id
     assert content_of(disturbed, resumed) == content_of(calm, undisturbed)

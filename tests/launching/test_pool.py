@@ -3,7 +3,7 @@
 import pytest
 from mlflow.entities import Run
 
-from tests.project import Project, metrics_of, parents_of, train
+from tests.project import Project, metrics_of, parents_of
 
 pytestmark = pytest.mark.timeout(600)  # each process imports torch, on cores that other tests share
 ROUNDS = {"test_dataset": "TESS", "model": "tiny", "freeze": "encoder", "epochs": "3", "rounds": "3", "lr": "3.0e-3"}
@@ -42,9 +42,7 @@ def test_rounds_side_by_side_have_the_numbers_of_a_plain_run(project, alone, sid
 def test_rounds_that_fail_side_by_side_fail_the_experiment_with_their_reasons(project, tmp_path):
     copy = project.copy(tmp_path / "project")
     given = ROUNDS | {"rounds": "2", "parallel": "2"}
-    process = copy.start(*train(**given | {"lr": "1.0e38"}))
-    output, _ = process.communicate()
-    assert process.returncode == 2, output
+    output = copy.fork("pipelines.train", given | {"lr": "1.0e38"}).finish(2)
     assert "Traceback" not in output
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert errors[-1].startswith("error: 2 of 2 rounds failed: TESS fold 0 round 0: the lo"), (

@@ -62,7 +62,7 @@ listen: setup   ## open a page to listen to the clips that an experiment gets wr
 	@python -m pipelines.listen --run_id "$(RUN)"
 
 # Every extra but egemaps: openSMILE is not free for every use, so whoever wants it installs it knowingly.
-LOCKED := $(addprefix --extra ,dashboard try slurm postgresql remotes server onnx dev)
+LOCKED := $(addprefix --extra ,dashboard notebook try slurm postgresql remotes server onnx dev)
 lock:           ## resolve requirements.lock from pyproject.toml; pins that still fit stay (LOCK=--upgrade: the newest)
 	uv pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 $(LOCKED) $(LOCK) pyproject.toml --output-file requirements.lock
 

@@ -10,14 +10,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for type checkers and editors; Python reads HOMES
     from ser_mlops.data.opening import frame as frame
     from ser_mlops.data.opening import wave as wave
+    from ser_mlops.experiments.encoders import embeddings as embeddings
+    from ser_mlops.experiments.reading import compare as compare
+    from ser_mlops.experiments.reading import predictions as predictions
+    from ser_mlops.experiments.reading import rounds as rounds
+    from ser_mlops.experiments.reading import runs as runs
+    from ser_mlops.scores.summary import score_table as score_table
     from ser_mlops.serving.loading import load as load
 
 HOMES = {
     "frame": "data.opening",
     "wave": "data.opening",
+    "runs": "experiments.reading",
+    "rounds": "experiments.reading",
+    "predictions": "experiments.reading",
+    "score_table": "scores.summary",
+    "compare": "experiments.reading",
+    "embeddings": "experiments.encoders",
     "load": "serving.loading",
 }
 """Name -> the module that has it. None is the name of a room or of a module beside them, which an import would put in its place."""
+
+__all__ = [*HOMES]
 
 if not TYPE_CHECKING:
 

@@ -1,13 +1,16 @@
-"""Hooks of mkdocs: the pages outside docs/ join the site, and links between the two lead to where they are there.
+"""Hooks of mkdocs: the pages outside docs/ and the notebook join the site, and links between them lead to where they are there.
 
 A link to a file of the repository that is no page (params.yaml) leads to a copy of it; one to a folder stays text; one to nothing is a
 warning, which `mkdocs build --strict` takes for an error.
 """
 
+import json
 import logging
 import posixpath
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -20,18 +23,39 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
     "examples/server/README.md": "server.md",
+    "docs/notebook.ipynb": "notebook.md",
 }
-"""Pages outside docs/, and where they stand in the site."""
+"""Pages outside docs/ or of another format, and where they stand in the site."""
 LINK = re.compile(r"(?P<text>!?\[[^\]]*\])\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 
 log = logging.getLogger("mkdocs.hooks.site")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the pages outside docs/."""
+    """Add these pages."""
     for source, uri in PAGES.items():
-        files.append(File.generated(config, uri, content=(ROOT / source).read_text(encoding="utf-8")))
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, uri, content=page_of(json.loads(text)) if source.endswith(".ipynb") else text))
     return files
+
+
+def page_of(notebook: Mapping[str, Any]) -> str:
+    """Return a notebook with its outputs as Markdown."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts += [source] if cell["cell_type"] == "markdown" else [f"```python\n{source}\n```", *map(_shown, cell["outputs"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(output: Mapping[str, Any]) -> str:
+    """Return an output of a cell: its picture, its table without the style that pandas gives it, or its text."""
+    data = {kind: "".join(content) for kind, content in output.get("data", {"text/plain": output.get("text", "")}).items()}
+    if "image/png" in data:
+        return f'<img alt="" src="data:image/png;base64,{"".join(data["image/png"].split())}">'
+    if "text/html" in data:
+        return re.sub(r"<style.*?</style>\n?", "", data["text/html"], flags=re.DOTALL)
+    return f"```text\n{data['text/plain'].rstrip()}\n```"
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,8 @@ import pandas as pd
 from ser_mlops.data.progress import progress
 from ser_mlops.emotions import Space
 from ser_mlops.errors import SettingsError, TrackingError
-from ser_mlops.experiments.recording import draw
 from ser_mlops.scores.comparison import Comparison, compare
 from ser_mlops.scores.comparison_page import comparison_page
-from ser_mlops.scores.figures.comparison import comparison_figures
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
@@ -25,6 +24,7 @@ from ser_mlops.tracking.store import (
     children_of,
     find_run,
     open_store,
+    parent_id_of,
     parents_tagged,
     read_artifact,
     space_of,
@@ -49,15 +49,25 @@ def choose_runs(client: MlflowClient, run_ids: Sequence[str], tag: str | None, f
     if unfinished is not None:
         raise TrackingError(f"run {unfinished.info.run_id} is {unfinished.info.status}, expected finished experiments")
     if tag is not None:
-        key, equals, value = tag.partition("=")
-        if not equals:
-            raise SettingsError(f"tag={tag} is not accepted, expected KEY=VALUE")
+        key, value = parse_tag(tag)
         named = {run.info.run_id for run in runs}
         runs += [run for run in parents_tagged(client, key, value) if run.info.run_id not in named]
     if len(runs) < fewest:
         needed = "compare takes two or more experiments" if fewest > 1 else "one or more finished experiments are needed"
         raise SettingsError(f"{needed}, got {len(runs)}: runs=ID,ID or tag=KEY=VALUE")
     return runs
+
+
+def parse_tag(tag: str) -> tuple[str, str]:
+    """Return the key and the value of KEY=VALUE.
+
+    Raises:
+        SettingsError: it is something else.
+    """
+    key, equals, value = tag.partition("=")
+    if not equals:
+        raise SettingsError(f"tag={tag} is not accepted, expected KEY=VALUE")
+    return key, value
 
 
 def read_rounds(client: MlflowClient, run: Run) -> list[pd.DataFrame]:
@@ -94,6 +104,20 @@ def tables_by_round(client: MlflowClient, runs: Iterable[Run]) -> dict[int, list
             rounds[int(run.data.tags["round"])] += [
                 (run.info.run_id, path.stem.removeprefix("test_"), pd.read_parquet(path)) for path in sorted(folder.glob("test_*.parquet"))
             ]
+    return rounds
+
+
+def tested_rounds(client: MlflowClient, run: Run) -> dict[int, list[tuple[str, str, pd.DataFrame]]]:
+    """Return what the finished rounds of an experiment tested, or a round of it, as `tables_by_round` does.
+
+    Raises:
+        TrackingError: there is nothing.
+    """
+    rounds = tables_by_round(client, children_of(client, run) if parent_id_of(run) is None else [run])
+    if not rounds:
+        raise TrackingError(
+            f"run {run.info.run_id} holds no tested rounds: give the id of a finished experiment (the parent run) or of a round"
+        )
     return rounds
 
 
@@ -146,30 +170,60 @@ def divisions_of(named: Mapping[str, Run]) -> dict[str, dict[str, str]]:
     return {name: {key: run.data.params.get(key, "") for key in DIVIDED_BY} for name, run in named.items()}
 
 
-def conduct_comparison(
-    runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path, figures: str = "png"
-) -> Comparison:
-    """Compare experiments and log the tables, the page and the `figures` (png, pdf, both or none) as a run of kind `compare`."""
+@dataclass(frozen=True)
+class ComparedRuns(Comparison):
+    """The comparison of experiments out of the store. Printed, or shown by a notebook, it is its page."""
+
+    title: str
+    note: str
+    """What is said beside everything that comes of them: that data are synthetic; or nothing."""
+    run_ids: tuple[str, ...]
+
+    @property
+    def page(self) -> str:
+        """The comparison in Markdown, the claims first."""
+        return comparison_page(self, self.title, self.note)
+
+    def __repr__(self) -> str:
+        return self.page
+
+    def _repr_markdown_(self) -> str:
+        return self.page
+
+
+def compare_runs(runs: Sequence[str], tag: str | None, seed: int, resamples: int) -> ComparedRuns:
+    """Compare experiments, chosen as `choose_runs` does; the first is the baseline. Logs nothing."""
     client = open_store()
     named = names_of(choose_runs(client, runs, tag))
     refuse_mixed(named)
     rounds = {name: read_rounds(client, run) for name, run in named.items()}
     with progress(math.comb(len(named), 2) * resamples, "comparing", "permutation") as bar:
         comparison = compare(rounds, seed, resamples, divisions_of(named), bar.update)
-    note = warning_about(named.values())
     title = " against ".join(reversed(named)) if len(named) == 2 else f"{len(named)} experiments"
+    run_ids = tuple(run.info.run_id for run in named.values())
+    return ComparedRuns(**vars(comparison), title=title, note=warning_about(named.values()), run_ids=run_ids)
+
+
+def conduct_comparison(
+    runs: Sequence[str], tag: str | None, seed: int, resamples: int, checkpoints: Path, figures: str = "png"
+) -> ComparedRuns:
+    """Compare experiments and log the tables, the page and the `figures` (png, pdf, both or none) as a run of kind `compare`."""
+    from ser_mlops.experiments.recording import draw  # which, with the figures, loads torch, transformers and matplotlib
+    from ser_mlops.scores.figures.comparison import comparison_figures
+
+    comparison = compare_runs(runs, tag, seed, resamples)
+    note, page = comparison.note, comparison.page
     tags = {"kind": "compare", "data": "synthetic" if note else "real", **commit_tags(), **machine_tags()}
-    tags |= {f"compared.{number}": run.info.run_id for number, run in enumerate(named.values())}
-    with open_notebook(name=f"compare {title}", tags=tags, folder=checkpoints / OUTBOX) as notebook:
+    tags |= {f"compared.{number}": run_id for number, run_id in enumerate(comparison.run_ids)}
+    with open_notebook(name=f"compare {comparison.title}", tags=tags, folder=checkpoints / OUTBOX) as notebook:
         run = notebook.parent
-        page = comparison_page(comparison, title, note)
         run.text("comparison.md", page)
         for name, table in _tables(comparison).items():
             run.text(f"{name}.csv", table.to_csv(index=name == "rounds"))
         draw(run, comparison_figures(comparison.rounds, comparison.scores, comparison.differences, comparison.groups, note), figures)
         for number, row in enumerate(comparison.differences.itertuples()):
             values = {"difference": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm}
-            pair = f"{number // comparison.differences['score'].nunique()}/" if len(named) > 2 else ""
+            pair = f"{number // comparison.differences['score'].nunique()}/" if len(comparison.run_ids) > 2 else ""
             run.metrics({f"compare/{pair}{row.score}_{name}": value for name, value in values.items() if np.isfinite(value)})
         run.describe(page.split("\n## Scores")[0])
     print(page)

@@ -5,7 +5,6 @@ A table has one row per clip of a frame: the frame's columns, then `layer_0`, `l
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,20 +22,17 @@ from ser_mlops.data.progress import progress
 from ser_mlops.emotions import SEVEN
 from ser_mlops.errors import SettingsError, counted, one_of
 from ser_mlops.experiments.corpora import name_corpora
+from ser_mlops.experiments.encoders import check_layers, open_encoder, refuse_unheard_by, vectors_named_by
 from ser_mlops.experiments.experiment import DATA_SECTIONS
 from ser_mlops.experiments.layer_probes import Probed, plan_probes, probe_layers
 from ser_mlops.experiments.recording import draw
 from ser_mlops.files import replacing
-from ser_mlops.models.build import load_classifier, open_classifier
 from ser_mlops.models.location import locate
 from ser_mlops.models.probes import in_two_dimensions
-from ser_mlops.models.vectors import BASELINE_FACTS, VECTORS
 from ser_mlops.scores.tables import markdown
 from ser_mlops.seeds import rng
-from ser_mlops.serving.champion import best_round, fetched, run_behind
-from ser_mlops.serving.predictor import refuse_ensemble
+from ser_mlops.serving.champion import best_round, run_behind
 from ser_mlops.settings.sections import Settings
-from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.names import EMOTIONS_TAG
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
@@ -45,15 +41,12 @@ from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import open_store, parent_id_of, space_of
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
-from ser_mlops.training.embeddings import layer_of, open_layers, outputs_of, pool_every_layer
-from ser_mlops.training.evaluate import refuse_unheard
-from ser_mlops.training.vectors import open_vectors
+from ser_mlops.training.embeddings import open_layers, outputs_of, shape_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND = "embed"
-UNHEARD_ADVICE = "choose other corpora or another model"
 LAYER = "layer_{}"
 CLIPS_AT_ONCE = 256
 """Rows that are in memory at a time while a table is written."""
@@ -96,24 +89,16 @@ def embed(settings: Settings, versions: Mapping[str, Version]) -> Embedded:
         SettingsError: it has no such layer.
         TrainingError: nothing can be cached, or the model would hear the beginning of a clip alone.
     """
-    import torch
-
     chosen, cache = settings.embed, Path(settings.paths.cache)
     audio = {corpus: version.audio for corpus, version in versions.items()}
     frames = {corpus: read_frame(version.frame) for corpus, version in versions.items()}
     frames = {corpus: frame[frame["num_labels"] == 1].reset_index(drop=True) for corpus, frame in frames.items()}
-    with _model_folder(chosen.run_id) as folder:
-        kind = _vectors_of(chosen.model, folder)
-        if kind is not None:
-            _check_layer(chosen.layer, 1)
-            features, num_layers, width = open_vectors(kind, audio, cache), 1, VECTORS[kind].size
-        else:
-            classifier = load_classifier(chosen.model, seed=chosen.seed) if folder is None else open_classifier(folder)
-            for frame in frames.values():
-                refuse_unheard(classifier, Clips.from_frame(frame, AUDIO), advice=UNHEARD_ADVICE)
-            _check_layer(chosen.layer, num_layers := pool_every_layer(classifier))
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            features, width = open_layers(classifier, audio, cache, device), classifier.cached_shape("encoder")[1]
+    source = open_encoder(chosen.model, chosen.run_id, chosen.seed)
+    for frame in frames.values():
+        refuse_unheard_by(source, Clips.from_frame(frame, AUDIO), "corpora")
+    num_layers, width = shape_of(source)
+    check_layers([] if chosen.layer is None else [chosen.layer], num_layers)
+    features = open_layers(source, audio, cache)
     return Embedded(chosen.run_id or chosen.model, features, frames, num_layers, width)
 
 
@@ -127,37 +112,10 @@ def corpora_trained_on(run_id: str, corpora: Iterable[str]) -> tuple[str, ...]:
     return tuple(corpus for corpus in corpora if "train_datasets" not in tags or corpus in tags["train_datasets"].split(","))
 
 
-@contextmanager
-def _model_folder(run_id: str | None) -> Iterator[Path | None]:
-    """Yield the folder of a run's model; None without a run."""
-    if run_id is None:
-        yield None
-        return
-    with fetched(run_id) as folder:
-        refuse_ensemble(folder, run_id, "layers are those of one model")
-        yield folder
-
-
-def _vectors_of(model: str, folder: Path | None) -> str | None:
-    """Return the kind of vectors where the model is a baseline, named as such or by its vectors; None for a network."""
-    if folder is not None:
-        if not (folder / BASELINE_FACTS).is_file():
-            return None
-        from ser_mlops.models.baseline import open_baseline
-
-        return open_baseline(folder).features
-    return "functionals" if model == BASELINE else model if model in VECTORS else None
-
-
-def _check_layer(layer: int | None, num_layers: int) -> None:
-    if layer is not None and layer >= num_layers:
-        raise SettingsError(f"layer={layer} is not accepted, the model has the layers 0 to {num_layers - 1}")
-
-
 def conduct_embedding(settings: Settings) -> Probed:
     """Embed corpora, write the tables, probe every layer, and log what was found."""
     chosen = settings.embed
-    if chosen.run_id is None and _vectors_of(chosen.model, None) is None:
+    if chosen.run_id is None and vectors_named_by(chosen.model, None) is None:
         locate(chosen.model)
     params = {section: getattr(settings, section).model_dump(mode="json") for section in DATA_SECTIONS}
     versions = read_versions(choose_corpora(settings), params)
@@ -241,7 +199,7 @@ def _in_the_plane(embedded: Embedded, layer: int, most: int, seed: int) -> tuple
     every = pd.concat(embedded.frames.values(), ignore_index=True)
     chosen = np.sort(rng(seed, "points").permutation(len(every))[:most])
     sample = every.iloc[chosen].reset_index(drop=True)
-    pca, tsne, shares = in_two_dimensions(layer_of(embedded.features, Clips.from_frame(sample, AUDIO), layer), seed)
+    pca, tsne, shares = in_two_dimensions(outputs_of(embedded.features, Clips.from_frame(sample, AUDIO), layer), seed)
     points = sample[["path", "corpus", "speaker"]].assign(emotion=sample["emotions"].astype("str"))
     return points.assign(pca_1=pca[:, 0], pca_2=pca[:, 1], tsne_1=tsne[:, 0], tsne_2=tsne[:, 1]), shares
 

@@ -24,7 +24,7 @@ from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 from ser_mlops.settings.cores import available_cores
 from ser_mlops.training.batching import Clips
 from ser_mlops.training.caches import Features
-from ser_mlops.training.embeddings import layer_of
+from ser_mlops.training.embeddings import outputs_of
 
 EMOTION, SPEAKER, CORPUS = PROBES = ("emotion", "speaker", "corpus")
 MEAN, ALL = "mean", "all"
@@ -143,7 +143,7 @@ def probe_layers(features: Features, tasks: Sequence[Task], num_layers: int, wid
 
     def probe(job: tuple[int, Task]) -> tuple[int, Task, "dict[str, float] | Summary"]:
         layer, task = job
-        answers_NC = held_out_answers(layer_of(features, task.clips, layer), task.classes_N, task.folds_N)
+        answers_NC = held_out_answers(outputs_of(features, task.clips, layer), task.classes_N, task.folds_N)
         return layer, task, _score(task, answers_NC)
 
     jobs = [(layer, task) for layer in range(num_layers) for task in tasks]

@@ -12,7 +12,7 @@ from ser_mlops.data.facts import read_facts
 from ser_mlops.data.folders import frame_file
 from ser_mlops.data.selection import within
 from ser_mlops.errors import TrackingError
-from ser_mlops.experiments.comparison import each_clip_once, tables_by_round, warning_about
+from ser_mlops.experiments.comparison import each_clip_once, tested_rounds, warning_about
 from ser_mlops.experiments.recording import draw
 from ser_mlops.files import md5_of
 from ser_mlops.scores.mistakes import Mistakes, find_mistakes
@@ -21,7 +21,7 @@ from ser_mlops.scores.predictions import logits_of
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.tracking.provenance import commit_tags, machine_tags
-from ser_mlops.tracking.store import MlflowClient, Run, children_of, find_run, open_store, parent_id_of, space_of
+from ser_mlops.tracking.store import MlflowClient, Run, find_run, open_store, parent_id_of, space_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,9 +65,7 @@ def read_answers(client: MlflowClient, run_id: str) -> Answers:
     is_round = parent_id_of(run) is not None
     if not is_round and run.data.tags.get("kind") == "grid":
         raise TrackingError(f"run {run_id} is a grid, which tests a clip once per cell: give the id of one of its cells")
-    tested = tables_by_round(client, [run] if is_round else children_of(client, run))
-    if not tested:
-        raise TrackingError(f"run {run_id} holds no tested rounds: give the id of a finished experiment (the parent run) or of a round")
+    tested = tested_rounds(client, run)
     rounds = [each_clip_once([table.assign(run_id=tester) for tester, _, table in tested[round]]) for round in sorted(tested)]
     corpora = sorted(rounds[0]["corpus"].astype("str").unique())
     facts = within(read_facts(corpora), space_of(run))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ser_mlops.errors import DataError
 from ser_mlops.scores.intervals import Estimate, estimate, interval, mean_of
 from ser_mlops.scores.metrics import METRICS, score_names, shared_labels
 from ser_mlops.scores.predictions import emotions_of, in_one_order
@@ -47,6 +48,35 @@ def summarise_rounds(rounds: Sequence[pd.DataFrame], trained_labels: Collection[
     names = score_names(labels_N, shared, emotions, with_votes=have_votes(rounds))
     of = estimate(unit_sums(rounds, units, shared), units.corpora_U, names, emotions)
     return _summary(of, interval_notes(units, of))
+
+
+def score_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Score predictions: one row per score (uar, accuracy, f1_macro, loss, …, recall/happy, …) with its 95 % interval.
+
+    Args:
+        predictions: a prediction table, or those of several rounds over the same clips with a column `round`; or a part of their clips,
+            such as one gender.
+
+    Returns:
+        mean, sd (over rounds; nan for one), ci_low and ci_high (over speakers and, with several rounds, over seeds; nan where there is no
+        interval), all float64, by score. `attrs["notes"]` says why there is no interval. `uar_shared`, which depends on the training clips,
+        is left out.
+
+    Raises:
+        DataError: there are no predictions, a round tested a clip twice, or the rounds tested different clips.
+    """
+    if predictions.empty:
+        raise DataError("no predictions to score")
+    rounds = [table for _, table in predictions.groupby("round")] if "round" in predictions else [predictions]
+    for table in rounds:
+        if (twice := table["path"].duplicated()).any():
+            raise DataError(
+                f"clip {table.loc[twice, 'path'].iloc[0]!r} was tested twice in one round: score one training (run_id) or test set at a "
+                "time, or each clip as it was tested first, as an experiment does: drop_duplicates(['round', 'path'])"
+            )
+    summary = summarise_rounds(rounds)
+    summary.table.attrs["notes"] = summary.notes
+    return summary.table
 
 
 def summarise_tests(summaries: Sequence[Summary]) -> Summary:

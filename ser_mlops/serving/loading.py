@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ser_mlops.data.audio.arrays import decode_array
-from ser_mlops.data.audio.decode import decode
-from ser_mlops.errors import DataError
+from ser_mlops.data.audio.arrays import decode_recording
 from ser_mlops.serving.champion import fetched
 from ser_mlops.serving.predictor import Predictor
 
@@ -32,13 +29,7 @@ class LoadedModel:
             BadAudio: the recording cannot be used.
             DataError: it is of another shape or type, or has no rate.
         """
-        min_seconds = self._predictor.terms.min_seconds
-        if isinstance(recording, str | Path):
-            decoded = decode(Path(recording), min_seconds)
-        elif rate is None:
-            raise DataError("the wave has no rate: model(wave, 44100), say")
-        else:
-            decoded = decode_array(np.asarray(recording), rate, min_seconds)
+        decoded = decode_recording(recording, rate, self._predictor.terms.min_seconds)
         return self._predictor.predict([decoded.samples]).drop(columns="clip")
 
     def __repr__(self) -> str:

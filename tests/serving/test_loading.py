@@ -39,7 +39,7 @@ def test_shorter_windows_can_be_asked_for(model_folder):
 
 def test_a_wave_without_rate_and_one_that_is_too_short_are_refused(model_folder):
     model = load(str(model_folder))
-    with pytest.raises(DataError, match="the wave has no rate"):
+    with pytest.raises(DataError, match="samples have no rate, expected rate=44100, say"):
         model(tone(1.0))
     with pytest.raises(BadAudio):
         model(tone(0.05), 16000)

@@ -29,7 +29,7 @@ from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.training import cache_folder, caches, features, filling
 from ser_mlops.training.cache_folder import clear_cache, list_caches
 from ser_mlops.training.caches import Features
-from ser_mlops.training.embeddings import open_layers
+from ser_mlops.training.embeddings import every_layer, open_layers
 from ser_mlops.training.features import open_features, stage_of
 from ser_mlops.training.vectors import open_vectors
 from tests.models.builders import some_waves, write_checkpoint
@@ -258,7 +258,7 @@ def test_a_disk_too_small_is_an_error_before_the_work_or_training_without_cache(
 
 
 NEEDING: dict[str, Callable[[dict[str, Path], Path], object]] = {
-    "embed": lambda audio, folder: open_layers(load_classifier("tiny", seed=1), audio, folder, "cpu"),
+    "embed": lambda audio, folder: open_layers(every_layer(load_classifier("tiny", seed=1), "cpu"), audio, folder),
     "the baseline": lambda audio, folder: open_vectors("functionals", audio, folder),
     "feature_norm": lambda audio, folder: open_features(load_classifier("tiny", seed=1), "encoder", audio, folder, "float32", None, "cpu"),
 }

@@ -140,7 +140,7 @@ def test_what_cannot_be_embedded_is_refused_in_one_line(project):
         (
             [0.2, 0.4, 0.5],
             0.35,
-            "to freeze, try `freeze=encoder` first. Its interval also contains the UAR of layers",
+            "to freeze, try `freeze=encoder` first. Its interval also contains the UAR of layer 1.",
         ),
         ([0.5, 0.2, 0.2], 0.45, "`freeze=feature_encoder`"),
         ([0.2, 0.3, 0.2], 0.15, "not shown to be above chance in any layer"),

@@ -11,8 +11,10 @@ def main() -> None:
     from pathlib import Path
 
     from ser_mlops.experiments.comparison import conduct_comparison
+    from ser_mlops.tracking.recovery import bring_all
 
     chosen = settings.compare
+    bring_all(Path(settings.paths.checkpoints))
     conduct_comparison(chosen.runs, chosen.tag, chosen.seed, chosen.resamples, Path(settings.paths.checkpoints), settings.drawing.figures)
 
 

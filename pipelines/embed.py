@@ -7,8 +7,12 @@ from ser_mlops.tracking.command import run_tracked_command
 def main() -> None:
     used = ["embed", "drawing", "data.corpora", "paths.checkpoints", "paths.cache"]
     settings = parse_arguments(used, "Embed corpora by every layer of a model: mlflow run . -e embed -P model=HuB-LL -P corpora=CREMA")
-    from ser_mlops.experiments.embeddings import conduct_embedding
+    from pathlib import Path
 
+    from ser_mlops.experiments.embeddings import conduct_embedding
+    from ser_mlops.tracking.recovery import bring_all
+
+    bring_all(Path(settings.paths.checkpoints))
     conduct_embedding(settings)
 
 

@@ -15,7 +15,9 @@ def main() -> None:
     from pathlib import Path
 
     from ser_mlops.experiments.mistakes import conduct_errors
+    from ser_mlops.tracking.recovery import bring_all
 
+    bring_all(Path(settings.paths.checkpoints))
     conduct_errors(chosen.run_id, chosen.top, Path(settings.paths.checkpoints), settings.drawing.figures)
 
 

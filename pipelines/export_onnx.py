@@ -14,8 +14,10 @@ def main() -> None:
 
     from ser_mlops.serving.champion import fetched
     from ser_mlops.serving.onnx_export import GRAPH, TOLERANCE, check_installed, export_onnx
+    from ser_mlops.tracking.recovery import bring_all
 
     check_installed()
+    bring_all(Path(settings.paths.checkpoints))
     with fetched(chosen.model_uri) as folder:
         worst = export_onnx(folder, Path(chosen.output))
     print(f"{chosen.output}/{GRAPH}: at most {worst:.1e} from the model in a probability (accepted: {TOLERANCE:g})")

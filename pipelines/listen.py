@@ -1,6 +1,7 @@
 """Listen: a page in the browser that plays the clips which an experiment gets wrong. `make listen RUN=RUN_ID`"""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from ser_mlops.commands import parse_arguments, run_command
 from ser_mlops.errors import SettingsError
@@ -15,8 +16,10 @@ def main() -> None:
         raise SettingsError("the page needs Gradio, the extra `try` of pyproject.toml: pip install 'gradio>=6'")
     from ser_mlops.experiments.mistakes import read_answers
     from ser_mlops.scores.mistakes_page import in_a_sentence
+    from ser_mlops.tracking.recovery import bring_all
     from ser_mlops.tracking.store import open_store
 
+    bring_all(Path(settings.paths.checkpoints))
     answers = read_answers(open_store(), chosen.run_id)
     from ser_mlops.serving.listen_page import Errors, serve_errors  # imports Gradio, once the run is known to be there
 

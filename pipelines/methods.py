@@ -9,8 +9,12 @@ def main() -> None:
     settings = parse_arguments(["methods"], "Write the methods paragraph of an experiment: mlflow run . -e methods -P run_id=ID")
     if settings.methods.run_id is None:
         raise SettingsError("run_id is not given, expected the id of a finished experiment (the parent run)")
-    from ser_mlops.experiments.methods import conduct_methods
+    from pathlib import Path
 
+    from ser_mlops.experiments.methods import conduct_methods
+    from ser_mlops.tracking.recovery import bring_all
+
+    bring_all(Path(settings.paths.checkpoints))
     conduct_methods(settings.methods.run_id)
 
 

@@ -11,8 +11,10 @@ def main() -> int:
     from pathlib import Path
 
     from ser_mlops.serving.batch import conduct_prediction
+    from ser_mlops.tracking.recovery import bring_all
 
     chosen = settings.predict
+    bring_all(Path(settings.paths.checkpoints))
     return conduct_prediction(
         chosen.model_uri,
         chosen.audio,

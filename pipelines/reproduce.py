@@ -10,8 +10,12 @@ def main() -> int:
     chosen = settings.reproduce
     if chosen.run_id is None:
         raise SettingsError("run_id is not given, expected the id of a finished experiment (the parent run)")
-    from ser_mlops.experiments.reproduction import reproduce
+    from pathlib import Path
 
+    from ser_mlops.experiments.reproduction import reproduce
+    from ser_mlops.tracking.recovery import bring_all
+
+    bring_all(Path(settings.paths.checkpoints))
     return reproduce(chosen.run_id, paths=settings.paths, force=chosen.force)
 
 

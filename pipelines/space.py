@@ -1,6 +1,7 @@
 """List what takes disk space, by experiment, and free what is named. `python -m pipelines.space free models:RUN_ID --keep best --yes`"""
 
 import argparse
+from pathlib import Path
 
 from ser_mlops.commands import run_command
 from ser_mlops.errors import SettingsError
@@ -19,7 +20,9 @@ def main() -> None:
         raise SettingsError("expected `list`, or `free` and what: models:RUN_ID, checkpoints:RUN_ID or deleted")
     paths = read_settings().paths
     from ser_mlops.experiments.disk import free, listing, losses
+    from ser_mlops.tracking.recovery import bring_all
 
+    bring_all(Path(paths.checkpoints))
     if arguments.action == "list":
         print(listing(paths))
         return

@@ -11,7 +11,9 @@ def main() -> None:
     from pathlib import Path
 
     from ser_mlops.experiments.overview import conduct_overview
+    from ser_mlops.tracking.recovery import bring_all
 
+    bring_all(Path(settings.paths.checkpoints))
     conduct_overview(settings.table, Path(settings.paths.checkpoints), settings.drawing.figures)
 
 

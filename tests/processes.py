@@ -67,8 +67,8 @@ class Signal:
         owner = functools.reduce(getattr, classes, importlib.import_module(self.module))
         call, is_sent = getattr(owner, name), threading.Event()
 
-        def call_and_signal(*arguments: object) -> object:
-            result = call(*arguments)
+        def call_and_signal(*arguments: object, **options: object) -> object:
+            result = call(*arguments, **options)
             if any(self.word in str(argument) for argument in arguments) and not is_sent.is_set():
                 is_sent.set()
                 os.kill(os.getpid(), self.number)

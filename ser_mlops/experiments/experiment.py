@@ -74,7 +74,13 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """Name the parent run: kind, corpora, model, freezing, classes where they are not the seven emotions and, under Slurm, the job."""
+        """Name the parent run: what it is and, under Slurm, the job."""
+        job = slurm_job()
+        return f"{self.title} job {job}" if job else self.title
+
+    @property
+    def title(self) -> str:
+        """What it is, as figures say it: kind, corpora, model, freezing, and classes where they are not the seven emotions."""
         train = self.settings.train
         trained = [corpus for corpus in self.versions if any(corpus in training.train_datasets for training in self.trainings)]
         tested = list(dict.fromkeys(name for training in self.trainings for name in training.tests))
@@ -84,8 +90,7 @@ class Experiment:
         adapter = "" if self.is_baseline or train.adapter == "none" else train.adapter
         classes = "" if train.space == SEVEN else f"{len(train.space.classes)} classes"
         words = [train.experiment_type, corpora, train.model, frozen, adapter, classes]
-        job = slurm_job()
-        return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic, f"job {job}" if job else ""]))
+        return " ".join(filter(None, [*words, "(synthetic)" * self.is_synthetic]))
 
     @property
     def emotions_note(self) -> str:

@@ -156,7 +156,7 @@ def conduct_rounds(experiment: Experiment, notebook: Notebook, folder: Path, wor
             results.append(result)
             bar.update()
         links = links_to_rounds(notebook.experiment_id, notebook.parent.run_id, [run.run_id for run in runs])
-        return record_summary(notebook.parent, experiment.name, results, experiment.note, links, figures, experiment.emotions_note)
+        return record_summary(notebook.parent, experiment.title, results, experiment.note, links, figures, experiment.emotions_note)
 
 
 def conduct_round(task: RoundTask, run: RunLog, artist: DrawingProcess | None = None) -> Result:

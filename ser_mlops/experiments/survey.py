@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ser_mlops.errors import SettingsError, counted
 from ser_mlops.experiments.experiment import Experiment, prepare
@@ -69,7 +70,7 @@ def prepare_survey(given: Mapping[str, str], chosen: SurveySettings) -> Survey:
     of_model = _given_by_model(given, chosen)
     fresh = {model: prepare(read_settings(given=of)) for model, of in of_model.items()}
     name = chosen.survey or _name_after(fresh)
-    begun = _runs_of(name)
+    begun = _runs_of(name, Path(next(iter(fresh.values())).settings.paths.checkpoints))
     return Survey(name, tuple(_member(model, fresh[model], _tagged(of_model[model], name), begun.get(model)) for model in fresh))
 
 
@@ -100,10 +101,12 @@ def _name_after(experiments: Mapping[str, Experiment]) -> str:
     return f"{derive(0, json.dumps(identities, sort_keys=True)):016x}"
 
 
-def _runs_of(name: str) -> dict[str, tuple[str, bool]]:
+def _runs_of(name: str, checkpoints: Path) -> dict[str, tuple[str, bool]]:
     """Return the run of each model that a survey has begun, and whether it is finished; of several the finished one, or the newest."""
+    from ser_mlops.tracking.recovery import bring_all
     from ser_mlops.tracking.store import open_store, parents_tagged
 
+    bring_all(checkpoints)
     runs = parents_tagged(open_store(), SURVEY_TAG, name, only_finished=False)
     runs.sort(key=lambda run: run.info.status == "FINISHED")
     return {run.data.tags["model"]: (run.info.run_id, run.info.status == "FINISHED") for run in runs}

@@ -68,6 +68,11 @@ def read_end(parent_id: str) -> str:
     return read_artifact(open_store(), parent_id, END_FILE).read_text(encoding="utf-8")
 
 
+def best_values(sweep: Sweep, study: Study) -> dict[str, Any]:
+    """Return the settings of the best trial; one must be complete."""
+    return sweep.defaults() | study.best().params
+
+
 def record_study(run: RunLog, sweep: Sweep, study: Study) -> dict[str, Any]:
     """Log the table of trials, the figures and the best settings; return these."""
     table = study.table()
@@ -77,7 +82,7 @@ def record_study(run: RunLog, sweep: Sweep, study: Study) -> dict[str, Any]:
         raise TrainingError(f"no trial of study {study.name!r} is complete: {'; '.join(reasons)}")
     trial = study.best()
     assert trial.value is not None
-    best = sweep.defaults() | trial.params
+    best = best_values(sweep, study)
     run.text("trials.csv", table.to_csv(index=False))
     run.text("best.yaml", dump_settings(sweep.with_values(best).settings))
     run.text("best_command.txt", command_for(sweep, best) + "\n")
@@ -88,7 +93,7 @@ def record_study(run: RunLog, sweep: Sweep, study: Study) -> dict[str, Any]:
 
 
 def _study_figures(sweep: Sweep, study: Study, complete: pd.DataFrame) -> "Iterator[tuple[str, Figure]]":
-    metric, note, title = f"validation {sweep.metric}", sweep.experiment.note, f"sweep {sweep.experiment.name}"
+    metric, note, title = f"validation {sweep.metric}", sweep.experiment.note, f"sweep {sweep.experiment.title}"
     ranges = {name: spread for name, spread in sweep.settings.space.items() if isinstance(spread, Range)}
     numeric, log = list(ranges), [name for name, spread in ranges.items() if spread.log]
     yield "history", trial_history(complete, metric, title, note)

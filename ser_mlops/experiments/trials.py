@@ -6,8 +6,10 @@ has of a run is not logged again.
 
 import multiprocessing
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,8 +23,9 @@ from ser_mlops.experiments.sweep import Sweep, describe_values
 from ser_mlops.files import remove
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.tracking.names import STUDY_TAG
-from ser_mlops.tracking.notebook import ChildWriter, open_child_writer
+from ser_mlops.tracking.notebook import open_child_writer
 from ser_mlops.tracking.outbox import OUTBOX
+from ser_mlops.tracking.provenance import machine_tags
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.training.caches import Features
 from ser_mlops.training.distributed import join_world
@@ -51,6 +54,13 @@ class TrialLog:
             self.trial.report(float(np.mean([*self.scores, self.best])), step=self.first_step + epoch)
 
 
+class Writer(Protocol):
+    """Writes the runs of trials, into a store or for those who reach it."""
+
+    def child(self, run_id: str, *, is_new: bool) -> AbstractContextManager[RunLog]:
+        """Run a block as one run; one that is not new resumes what an earlier process logged."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What trials read instead of waveforms, opened once for all that read the same."""
@@ -65,16 +75,21 @@ class Inputs:
 
 
 def run_trials(sweep: Sweep, study: Study) -> None:
-    """Run waiting trials until there is none. The leader has shared through the study which runs they write to."""
+    """Run waiting trials until there is none, and record them in the store."""
+    with open_child_writer(study.workers.shared("parent"), {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as writer:
+        write_trials(sweep, study, writer)
+
+
+def write_trials(sweep: Sweep, study: Study, writer: Writer) -> None:
+    """Run waiting trials until there is none. The study says which runs they write to."""
     parent, runs = study.workers.shared("parent"), study.workers.shared("runs")
     inputs = Inputs()
     inputs.of(sweep.experiment)
-    with open_child_writer(parent, {STUDY_TAG: study.name}, sweep.checkpoints / OUTBOX) as writer:
-        while not _is_orphan() and (trial := study.take()) is not None:
-            try:
-                _run_trial(sweep, trial, writer, runs[str(trial.number)], sweep.checkpoints / parent / f"trial-{trial.number}", inputs)
-            finally:
-                trial.give_back()
+    while not _is_orphan() and (trial := study.take()) is not None:
+        try:
+            _run_trial(sweep, trial, writer, runs[str(trial.number)], sweep.checkpoints / parent / f"trial-{trial.number}", inputs)
+        finally:
+            trial.give_back()
 
 
 def _is_orphan() -> bool:
@@ -83,14 +98,14 @@ def _is_orphan() -> bool:
     return starter is not None and not starter.is_alive()
 
 
-def _run_trial(sweep: Sweep, trial: TakenTrial, writer: ChildWriter, run_id: str, folder: Path, inputs: Inputs) -> None:
+def _run_trial(sweep: Sweep, trial: TakenTrial, writer: Writer, run_id: str, folder: Path, inputs: Inputs) -> None:
     """Train the rounds of a trial and give the study their mean, once all that is logged of it is on its way."""
     values = trial.suggest()
     experiment = sweep.with_values(values)
     value = None
     try:
         with writer.child(run_id, is_new=trial.is_new) as run:
-            run.tags({"mlflow.runName": f"trial {trial.number}: {describe_values(values)}"})
+            run.tags({"mlflow.runName": f"trial {trial.number}: {describe_values(values)}", **machine_tags()})
             begin_training(run, experiment.trainings[0], experiment.settings, experiment.versions)
             if trial.is_given_up:
                 raise TrainingError(trial.failures[-1])

@@ -15,9 +15,10 @@ from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import closing_text, conduct_rounds, plan_runs
 from ser_mlops.files import remove, write_text
 from ser_mlops.launching.handover import Handover
-from ser_mlops.tracking.names import STUDY_TAG
+from ser_mlops.launching.sweep_worker import record_sweep
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.recovery import RELAYED, recover
+from ser_mlops.tracking.relay import take_back_runs
 from ser_mlops.tracking.store import OPEN_STATUSES, Run, child_key, children_of, end_run, find_run, note_of, open_store
 from ser_mlops.training.distributed import World
 from ser_mlops.training.stopping import raising_interrupted
@@ -33,16 +34,26 @@ def close_abandoned(handover: Handover, end_of: Callable[[str | None], tuple[str
     `end_of` returns status and reason of the end of a round; given None, of a sweep.
     """
     client = open_store()
-    recover(client, handover.outboxes, handover.parent)  # with what jobs without a store have written
-    for key, run_id in handover.runs.items():
-        if find_run(client, run_id).info.status in OPEN_STATUSES:
-            end_run(client, run_id, *end_of(key))
-    parent = find_run(client, handover.parent)
-    if STUDY_TAG not in parent.data.tags:
+    recover(client, handover.outboxes, handover.parent)
+    if handover.is_relayed:
+        take_back_runs(client, handover.folder)
+    if handover.is_sweep:
+        _close_sweep(handover, end_of)
+    else:
+        for key, run_id in handover.runs.items():
+            if find_run(client, run_id).info.status in OPEN_STATUSES:
+                end_run(client, run_id, *end_of(key))
         close_if_complete(handover)
-        if handover.is_relayed and find_run(client, handover.parent).info.status == "FINISHED":
-            remove(handover.folder / RELAYED)
-    elif parent.info.status in OPEN_STATUSES:
+    if handover.is_relayed:
+        remove(handover.folder / RELAYED)
+
+
+def _close_sweep(handover: Handover, end_of: Callable[[str | None], tuple[str, str]]) -> None:
+    if handover.is_relayed:
+        record_sweep(handover)
+    client = open_store()
+    parent = find_run(client, handover.parent)
+    if parent.info.status in OPEN_STATUSES:
         for run in children_of(client, parent):
             if run.info.status in OPEN_STATUSES:
                 end_run(client, run.info.run_id, "KILLED", "Its sweep has ended.")

@@ -13,7 +13,7 @@ from ser_mlops.launching import slurm_submit as slurm
 from ser_mlops.launching.closing import read_table
 from ser_mlops.launching.handover import Handover
 from ser_mlops.launching.pool import RoundPool
-from ser_mlops.launching.preflight import check_slurm, reads_caches, refuse_detaching
+from ser_mlops.launching.preflight import check_slurm, reads_caches, refuse_detaching, refuse_queued
 from ser_mlops.launching.slurm_jobs import RoundJob
 from ser_mlops.launching.watching import Workers, report_end, watch
 from ser_mlops.tracking.notebook import open_notebook
@@ -37,6 +37,8 @@ def check_launch(experiment: Experiment) -> bool:
     if where.parallel != 1 and "WORLD_SIZE" in os.environ:
         raise SettingsError(f"parallel={where.parallel} does not go with torchrun, whose processes train one round together")
     refuse_detaching(experiment.settings)
+    if train.resume:
+        refuse_queued(Path(experiment.settings.paths.checkpoints) / train.resume)
     return reads_caches(experiment)
 
 
@@ -58,6 +60,7 @@ def launch(experiment: Experiment, fills: bool) -> None:
         stack.enter_context(raising_interrupted())
         handover, workers = _begin(experiment, fills)
         if where.detach and handover.runs:
+            print(handover.detached_note, end="")
             return
         if is_local and resume is None:
             stack.enter_context(experiment_in_use(handover.folder.parent, handover.parent))
@@ -80,7 +83,9 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
         is_detached=settings.launch.detach,
     ) as notebook:
         parent = notebook.parent
-        if not notebook.is_resumed:
+        if notebook.is_resumed:
+            parent.tags({"job": ""})  # those of before are gone
+        else:
             describe_experiment(parent, settings, experiment.versions)
         runs = notebook.schedule_unfinished(plan_runs(experiment))
         notebook.show_curves()

@@ -15,7 +15,7 @@ from filelock import FileLock
 from ser_mlops.errors import SettingsError, TrackingError, TrainingError, one_of
 from ser_mlops.experiments.experiment import Experiment
 from ser_mlops.files import remove, write_text
-from ser_mlops.launching.slurm_queue import queued
+from ser_mlops.launching.slurm_queue import JOBS_FOLDER, queued_for
 from ser_mlops.launching.slurm_submit import as_flags, minutes_of, options_of
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.location import locate
@@ -23,7 +23,7 @@ from ser_mlops.settings.jobs import SlurmSettings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.settings.training import BASELINE
 from ser_mlops.tracking.relay import is_embedded
-from ser_mlops.tracking.store import find_run, open_store, tracking_uri
+from ser_mlops.tracking.store import tracking_uri
 from ser_mlops.training.features import FrozenPart
 from ser_mlops.training.filling import Source, look_ahead
 from ser_mlops.training.vectors import VectorSource
@@ -32,12 +32,12 @@ PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 GUIDE = "docs/cluster.md"
 
 
-def check_slurm(experiment: Experiment, num_jobs: int, *, needs_server: bool = False) -> bool:
+def check_slurm(experiment: Experiment, num_jobs: int) -> bool:
     """Check what so many jobs of an experiment need on a cluster; return whether caches are to be filled before them."""
     where = experiment.settings.launch
     if where.parallel != 1:
         raise SettingsError(f"parallel={where.parallel} needs launcher=local; with launcher=slurm set at_once")
-    check_cluster(experiment.settings, num_jobs, needs_server=needs_server)
+    check_cluster(experiment.settings, num_jobs)
     return reads_caches(experiment) and check_caches(experiment)
 
 
@@ -47,24 +47,24 @@ def refuse_detaching(settings: Settings) -> None:
         raise SettingsError("detach=true needs launcher=slurm: the processes of launcher=local end with the command")
 
 
-def check_cluster(settings: Settings, num_jobs: int, *, needs_server: bool) -> None:
+def check_cluster(settings: Settings, num_jobs: int) -> None:
     """Refuse a cluster, a tracking store or settings of Slurm that would let jobs fail later.
 
     Raises:
         SettingsError: no Slurm, an unknown partition, what Slurm refuses, a folder that nodes cannot see, jobs that are still queued.
-        TrackingError: a tracking store that is no server, where one is needed.
+        TrackingError: a tracking store that is neither a server nor a file.
     """
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise SettingsError(f"launcher=slurm: no {', '.join(missing)} on the path, expected a login node of a Slurm cluster ({GUIDE})")
     if importlib.util.find_spec("submitit") is None:
         raise SettingsError("launcher=slurm needs submitit: pip install -e .[slurm]")
-    if needs_server or not is_embedded():
+    if not is_embedded():
         _check_store(tracking_uri())
     _check_partition(settings.slurm)
     _check_options(settings.slurm, num_jobs)
     if settings.train.resume:
-        _refuse_queued(settings.train.resume)
+        refuse_queued(Path(settings.paths.checkpoints) / settings.train.resume)
     if settings.slurm.probe:
         _check_node(settings)
 
@@ -102,8 +102,8 @@ def check_caches(experiment: Experiment) -> bool:
 def _check_store(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         raise TrackingError(
-            f"launcher=slurm: the tracking store is {uri}, but jobs on several machines need a server (locks of a file on network storage "
-            f"do not hold, the database would be damaged): start `mlflow server` and set MLFLOW_TRACKING_URI=http://HOST:PORT ({GUIDE})"
+            f"launcher=slurm: the tracking store is {uri}, but jobs write to a server, or to none: start `mlflow server` and set "
+            f"MLFLOW_TRACKING_URI=http://HOST:PORT, or keep a file, sqlite:///mlflow.db, which only this machine opens ({GUIDE})"
         )
 
 
@@ -133,11 +133,14 @@ def _check_options(settings: SlurmSettings, num_jobs: int) -> None:
         raise SettingsError(f"launcher=slurm: Slurm refuses these settings ({_last_line(ended.stderr)}): {' '.join(flags)}")
 
 
-def _refuse_queued(run_id: str) -> None:
-    tagged = find_run(open_store(), run_id).data.tags.get("job", "").split()
-    if tagged and (left := queued(tagged)):
-        jobs = ", ".join(sorted(left))
-        raise SettingsError(f"jobs {jobs} of run {run_id} are still in the queue: wait for them, or scancel {' '.join(tagged)}")
+def refuse_queued(folder: Path) -> None:
+    """Refuse to resume an experiment, given its folder, that has jobs in Slurm's queue; where there is no Slurm there are none."""
+    if shutil.which("squeue") is None or not (folder / JOBS_FOLDER).is_dir():
+        return
+    if left := sorted(queued_for(folder)):
+        arrays = sorted({job.partition("_")[0] for job in left})
+        run_id = folder.name.partition("-")[0]
+        raise SettingsError(f"jobs {', '.join(left)} of run {run_id} are still in the queue: wait for them, or scancel {' '.join(arrays)}")
 
 
 def _check_node(settings: Settings) -> None:

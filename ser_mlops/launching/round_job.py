@@ -11,7 +11,7 @@ from ser_mlops.launching.closing import close_if_complete
 from ser_mlops.launching.handover import Handover
 from ser_mlops.tracking.notebook import open_child_writer
 from ser_mlops.tracking.provenance import machine_tags
-from ser_mlops.tracking.relay import write_run
+from ser_mlops.tracking.relay import RelayedWriter
 from ser_mlops.tracking.runlog import RunLog
 from ser_mlops.tracking.store import OPEN_STATUSES, find_run, open_store
 from ser_mlops.training.distributed import World, join_world, leave_world
@@ -75,7 +75,7 @@ def _record(handover: Handover, key: str, tags: Mapping[str, str], restarts: Cal
 def _record_relayed(handover: Handover, key: str, tags: Mapping[str, str], restarts: Callable[[Interrupted], bool], world: World) -> None:
     """Record a round where no store is in reach."""
     states = None
-    with write_run(handover.folder, handover.parent, handover.runs[key]) as run:
+    with RelayedWriter(handover.folder, handover.parent, {}).unfinished_child(handover.runs[key]) as run:
         world.broadcast(run is not None)
         if run is not None:
             states = _conduct(handover, key, run, tags, restarts, world)

@@ -69,7 +69,7 @@ class WorkerJob:
     folder: Path
 
     def __call__(self, _name: str) -> None:
-        from ser_mlops.launching.sweep_job import run_worker
+        from ser_mlops.launching.sweep_worker import run_worker
 
         try:
             run_worker(self.folder)

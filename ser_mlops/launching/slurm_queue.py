@@ -12,6 +12,8 @@ from pathlib import Path
 
 JOBS_FOLDER = "jobs"
 """Under the experiment's checkpoints: batch scripts and logs."""
+PARTS = ("caches", "array", "closing")
+"""What the jobs of an experiment are for: filling the caches, the rounds or the workers, closing the experiment."""
 POLL_S = 0.5, 10.0
 """Seconds between looks at the queue: at first, and at most."""
 CONTROLLER_PATIENCE_S = 60.0
@@ -82,16 +84,29 @@ class Jobs:
         return "FAILED", f"Failed: job {job} is {state} on {node} ({known.get('Reason')}, exit code {code})"
 
 
-def queued(jobs: Iterable[str]) -> set[str]:
-    """Return the ids, 12_0 or 12, of those jobs that wait, run, or are about to end; of arrays, one each.
+def job_name(folder: Path, part: str) -> str:
+    """Return the name of an experiment's jobs, given its folder: they are found by it even if the command that queued them has died."""
+    return f"ser-{part}-{folder.name}"
 
-    A controller that does not answer is asked again until it does.
-    """
-    command = ["squeue", "--noheader", "--array", f"--jobs={','.join(jobs)}", "--format=%i"]
+
+def queued(jobs: Iterable[str]) -> set[str]:
+    """Return the ids, 12_0 or 12, of those jobs that wait, run, or are about to end; of arrays, one each."""
+    return set(_ask_queue(f"--jobs={','.join(jobs)}"))
+
+
+def queued_for(folder: Path) -> dict[str, str]:
+    """Return the jobs of an experiment that wait, run, or are about to end: what each is for, by its id."""
+    parts = {job_name(folder, part): part for part in PARTS}
+    return {job: parts[name] for job, name in _ask_queue(f"--name={','.join(parts)}").items()}
+
+
+def _ask_queue(which: str) -> dict[str, str]:
+    """Return the names of queued jobs by id; a controller that does not answer is asked again until it does."""
+    command = ["squeue", "--noheader", "--array", which, "--format=%i %j"]
     while True:
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode == 0 or "Invalid job id" in ended.stderr:
-            return set(ended.stdout.split())
+            return dict(line.split() for line in ended.stdout.splitlines())
         time.sleep(POLL_S[1])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ser_mlops.errors import SettingsError
 from ser_mlops.launching.slurm_jobs import CachesJob, ClosingJob
-from ser_mlops.launching.slurm_queue import JOBS_FOLDER, Jobs
+from ser_mlops.launching.slurm_queue import JOBS_FOLDER, Jobs, job_name
 from ser_mlops.settings.jobs import SlurmSettings
 
 RESTARTS = 10**6
@@ -96,7 +96,7 @@ def _queue(
 
     executor = SlurmExecutor(folder / JOBS_FOLDER, max_num_timeout=RESTARTS)
     executor.update_parameters(
-        job_name=f"ser-{name}",
+        job_name=job_name(folder, name),
         time=minutes_of(settings.time),
         signal_delay_s=settings.grace,
         array_parallelism=settings.at_once,

@@ -8,11 +8,13 @@ from ser_mlops.experiments.announcement import announce, announce_trainings
 from ser_mlops.experiments.overview import conduct_overview
 from ser_mlops.experiments.survey import Survey, describe_survey, survey_failures
 from ser_mlops.launching.dispatch import check_launch, launch
+from ser_mlops.launching.handover import SYNC
 from ser_mlops.models.threads import keeping_threads
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.names import SURVEY_TAG
 from ser_mlops.tracking.opened_run import keeping_opened_run
 from ser_mlops.tracking.recovery import experiment_in_use
+from ser_mlops.tracking.relay import is_embedded
 from ser_mlops.tracking.store import open_store, parents_tagged
 
 
@@ -53,7 +55,8 @@ def launch_survey(survey: Survey, settings: Settings) -> None:
                 failures[member.model] = str(error)
                 print(f"{say} failed: {error}", flush=True)
     if settings.launch.detach and survey.left:
-        print(f"once the jobs have ended: mlflow run . -e table -P tag={SURVEY_TAG}={survey.name}")
+        first = f"{SYNC}, then " if is_embedded() else ""
+        print(f"once the jobs have ended: {first}mlflow run . -e table -P tag={SURVEY_TAG}={survey.name}")
     else:
         _lay_out(survey, settings, checkpoints)
     if failures:

@@ -5,34 +5,32 @@ of the best settings.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import count
-from pathlib import Path
 from threading import Event, Thread
 
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import TrackingError
 from ser_mlops.experiments.disk import keep_models
-from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import conduct_rounds, open_inputs, plan_runs
 from ser_mlops.experiments.study import UNFINISHED, Study, TrialState
 from ser_mlops.experiments.study_storage import needing_storage
 from ser_mlops.experiments.study_workers import DEAD_AFTER_S
-from ser_mlops.experiments.sweep import Sweep, prepare_sweep
+from ser_mlops.experiments.sweep import Sweep
 from ser_mlops.experiments.sweep_recording import describe_sweep, record_end, record_study
 from ser_mlops.experiments.trials import run_trials
 from ser_mlops.files import remove
-from ser_mlops.launching.handover import Handover
 from ser_mlops.launching.processes import ProcessPool
-from ser_mlops.tracking.notebook import Planned, open_notebook
+from ser_mlops.tracking.notebook import Notebook, Planned, open_notebook
 from ser_mlops.tracking.opened_run import put_opened_run_aside
 from ser_mlops.tracking.outbox import OUTBOX
 from ser_mlops.training.distributed import join_world
 from ser_mlops.training.stopping import raising_interrupted
 
-BEST = "best: "
+BEST, TRIAL = "best: ", "trial "
+"""Beginnings of the keys of child runs: rounds of the best settings, and trials."""
 LOOK_S = 2.0
 """How often the study is asked how many trials are done."""
 
@@ -51,35 +49,53 @@ def conduct_sweep(sweep: Sweep) -> None:
 
 
 def _lead(sweep: Sweep, study: Study) -> None:
-    experiment, tags = sweep.experiment, sweep.tags()
     study.add_trials(sweep.settings.trials, sweep.defaults())
-    with open_notebook(
-        name=sweep.run_name,
-        tags=sweep.tags_of_parent(),
-        planned=plan_runs(experiment, BEST),
-        folder=sweep.checkpoints / OUTBOX,
-        resume=study.workers.shared("parent"),
-    ) as notebook:
-        parent = notebook.parent
+    with open_sweep(sweep, study) as notebook:
         if not notebook.is_resumed:
-            describe_sweep(parent, sweep)
-        runs = notebook.schedule(
-            [Planned(key=f"trial {trial.number}", name=f"trial {trial.number} of {study.name}", tags=tags) for trial in study.trials()]
-        )
-        study.workers.share(runs={key.removeprefix("trial "): run_id for key, run_id in runs.items()}, parent=parent.run_id)
+            describe_sweep(notebook.parent, sweep)
+        share_runs(study, notebook.parent.run_id, notebook.schedule(plan_trials(sweep, study)))
         print(f"watch in the MLflow UI: {notebook.link}", flush=True)
-        with _showing_progress(study):
+        with showing_progress(study):
             _run_all(sweep, study)
         notebook.collect()
-        best = record_study(parent, sweep, study)
-        study.workers.share(tested=True)
-        folder = sweep.checkpoints / parent.run_id
-        table = conduct_rounds(sweep.with_values(best), notebook, folder, join_world(), BEST)
-        text = record_end(parent, sweep, study, best, table)
-    remove(folder)
-    keep = experiment.settings.train.keep
-    freed = f"{keep_models(parent.run_id, keep)}\n\n" if keep != "all" else ""
+        text = complete_sweep(sweep, study, notebook)
+    remove(sweep.checkpoints / notebook.parent.run_id)
+    keep = sweep.experiment.settings.train.keep
+    freed = f"{keep_models(notebook.parent.run_id, keep)}\n\n" if keep != "all" else ""
     print(f"{text}\n\n{freed}open in the MLflow UI: {notebook.link}")
+
+
+def open_sweep(sweep: Sweep, study: Study) -> AbstractContextManager[Notebook]:
+    """Open the parent run of a sweep, and the rounds that will test its best settings."""
+    return open_notebook(
+        name=sweep.run_name,
+        tags=sweep.tags_of_parent(),
+        planned=plan_runs(sweep.experiment, BEST),
+        folder=sweep.checkpoints / OUTBOX,
+        resume=study.workers.shared("parent"),
+    )
+
+
+def plan_trials(sweep: Sweep, study: Study) -> list[Planned]:
+    """Return the child runs of the trials."""
+    return [Planned(trial_key(trial.number), f"trial {trial.number} of {study.name}", sweep.tags()) for trial in study.trials()]
+
+
+def trial_key(number: int) -> str:
+    return f"{TRIAL}{number}"
+
+
+def share_runs(study: Study, parent_id: str, runs: Mapping[str, str]) -> None:
+    """Tell all workers which runs the trials write to; `runs` are their ids by key."""
+    study.workers.share(runs={key.removeprefix(TRIAL): run_id for key, run_id in runs.items()}, parent=parent_id)
+
+
+def complete_sweep(sweep: Sweep, study: Study, notebook: Notebook) -> str:
+    """Record the study, whose trials are done, test the best settings, and return what is printed at the end."""
+    best = record_study(notebook.parent, sweep, study)
+    study.workers.share(tested=True)
+    table = conduct_rounds(sweep.with_values(best), notebook, sweep.checkpoints / notebook.parent.run_id, join_world(), BEST)
+    return record_end(notebook.parent, sweep, study, best, table)
 
 
 def _help(sweep: Sweep, study: Study) -> None:
@@ -99,7 +115,7 @@ def _help(sweep: Sweep, study: Study) -> None:
 
 
 @contextmanager
-def _showing_progress(study: Study) -> Iterator[None]:
+def showing_progress(study: Study) -> Iterator[None]:
     """Show meanwhile how many trials are done, whichever process does them."""
 
     def follow() -> None:
@@ -124,10 +140,15 @@ def _run_all(sweep: Sweep, study: Study) -> None:
     if sweep.settings.workers > 1:
         open_inputs(sweep.experiment, sweep.experiment.trainings, join_world())  # filled once, before the workers read it
         _run_processes(sweep, study, leads=True)
+    run_until_done(study, partial(run_trials, sweep, study))
+
+
+def run_until_done(study: Study, run: Callable[[], None]) -> None:
+    """Run what waits and wait for what helpers have taken, until all trials are done."""
     while study.trials(*UNFINISHED):
         study.requeue_dead()
         if study.trials(TrialState.WAITING):
-            run_trials(sweep, study)
+            run()
         else:
             time.sleep(0.5)
 
@@ -155,10 +176,3 @@ def _work(sweep: Sweep) -> None:
     study = sweep.study()
     with raising_interrupted(), needing_storage(study.name), study.workers.heartbeat():
         run_trials(sweep, study)
-
-
-def run_worker(folder: Path) -> None:
-    """Run trials of a sweep as one of several Slurm jobs: whichever is first leads the study and closes it."""
-    settings = Handover.read(folder).settings
-    settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"workers": 1})})
-    conduct_sweep(prepare_sweep(prepare(settings), settings.sweep))

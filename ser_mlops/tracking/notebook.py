@@ -7,7 +7,7 @@ Child runs are opened together with their parent, as SCHEDULED, so that nothing 
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -70,9 +70,12 @@ class Notebook:
         """Open children for other processes to write (`open_child_writer`); return their run ids by key."""
         return {key: run.info.run_id for key, run in self._scheduled(planned).items()}
 
-    def schedule_unfinished(self, planned: Sequence[Planned]) -> dict[str, str]:
-        """Open children for other processes to write, as SCHEDULED; return the run ids of those that are not finished, by key."""
-        children = {key: run for key, run in self._scheduled(planned).items() if run.info.status != "FINISHED"}
+    def schedule_unfinished(self, planned: Sequence[Planned], reopened: Collection[str] = ()) -> dict[str, str]:
+        """Open children for other processes to write, as SCHEDULED; return the run ids of those that are not finished, by key.
+
+        Those of the keys `reopened` are opened again even if they are finished.
+        """
+        children = {key: run for key, run in self._scheduled(planned).items() if run.info.status != "FINISHED" or key in reopened}
         for run in children.values():
             self.client.update_run(run.info.run_id, status="SCHEDULED")
         return {key: run.info.run_id for key, run in children.items()}
@@ -123,11 +126,11 @@ def open_notebook(
     client = open_store()
     sender = Sender(client)
     outboxes = outboxes_of(folder)
+    sampler = Sampler()
     with using_store():
         recover_outboxes(client, sender, outboxes, resume)
         parent = _open_parent(client, name, tags, resume, is_detached)
         stored = read_stored(client, parent)
-    sampler = Sampler()
     outbox = Outbox(outboxes / parent.info.run_id, sender.deliver, pace, sampler.sample_if_due)
     log = RunLog(parent.info.run_id, parent.info.status, outbox, stored)
     hint = resume_hint(parent.info.run_id, {**parent.data.tags, **tags})
@@ -201,12 +204,14 @@ def _open_parent(client: MlflowClient, name: str, tags: Mapping[str, object], re
     experiment = find_experiment(client)
     assert experiment is not None
     call = client.get_run(opened) if opened else None
-    parent = client.create_run(experiment.experiment_id) if call is None or is_detached else call
-    if call is not None and is_detached:
-        put_aside(client, call.info.run_id, parent.info.run_id, "detached call")
     chosen = call.info.run_name if call is not None and is_chosen(call.info.run_name) else name
-    named = {MLFLOW_RUN_NAME: chosen, TITLE_TAG: name, **tags}
-    client.log_batch(parent.info.run_id, tags=[RunTag(key, str(value)[:MAX_TAG_CHARACTERS]) for key, value in named.items()])
+    named = {key: str(value)[:MAX_TAG_CHARACTERS] for key, value in {MLFLOW_RUN_NAME: chosen, TITLE_TAG: name, **tags}.items()}
+    if call is not None and not is_detached:
+        client.log_batch(call.info.run_id, tags=[RunTag(key, value) for key, value in named.items()])
+        return call
+    parent = client.create_run(experiment.experiment_id, tags=named)  # in one step: a kill leaves no run without its outbox for long
+    if call is not None:
+        put_aside(client, call.info.run_id, parent.info.run_id, "detached call")
     return parent
 
 

@@ -16,16 +16,14 @@ from ser_mlops.errors import TrackingError
 from ser_mlops.tracking.names import STUDY_TAG
 from ser_mlops.tracking.outbox import RECORDS, Unreachable, drain, send
 from ser_mlops.tracking.sender import Sender
-from ser_mlops.tracking.store import OPEN_STATUSES, children_of, end_run, is_outage, one_line, tracking_uri, using_store
+from ser_mlops.tracking.store import OPEN_STATUSES, children_of, end_run, is_outage, one_line, open_store, tracking_uri, using_store
 
 WRITER = "."
 """Between the id of a parent and the name of a process, in the name of the outbox of a process that writes children of that parent."""
 IN_USE = "in_use.lock"
 """In the folder of an experiment's states: held by the command whose processes write its children. A kill leaves the file, not the lock."""
-
-
 RELAYED = "records"
-"""In the folder of an experiment's states: outboxes of jobs that reach no store; see `relay`."""
+"""In the folder of an experiment (of a sweep: PARENT-jobs): outboxes of jobs that reach no store; see `relay`."""
 
 
 @contextmanager
@@ -76,12 +74,14 @@ def recover(client: MlflowClient, folder: Path, resuming: str) -> None:
 def recover_outboxes(client: MlflowClient, sender: Sender, outboxes: Path, resuming: str | None) -> None:
     """Send what earlier processes left, and mark the runs KILLED that died with their process; the run `resuming` stays open."""
 
+    checkpoints = outboxes.parent.parent
+
     def close(outbox: Path) -> None:
         run_id, is_writer, _ = outbox.name.partition(WRITER)
-        if run_id != resuming and (not is_writer or has_died(outboxes.parent.parent / run_id / IN_USE)):
+        if run_id != resuming and not _relayed_of(checkpoints, run_id) and (not is_writer or has_died(checkpoints / run_id / IN_USE)):
             _close_abandoned(client, run_id)
 
-    bring(sender, outboxes.parent.parent)
+    bring(sender, checkpoints)
     drained = drain(outboxes, sender.deliver, close)
     for refusal in drained.refusals:
         print(f"records of an earlier process: {refusal}")
@@ -91,21 +91,49 @@ def recover_outboxes(client: MlflowClient, sender: Sender, outboxes: Path, resum
             raise TrackingError(f"run {resuming} cannot be resumed yet: records of it still wait for the tracking server")
 
 
-def bring(sender: Sender, checkpoints: Path, parent_id: str = "*") -> None:
+def bring_all(checkpoints: Path) -> None:
+    """Send what jobs without a store have written; where the store cannot be used at the moment, say so."""
+    if not _relayed_of(checkpoints, ""):
+        return
+    try:
+        client = open_store()
+        with using_store():
+            bring(Sender(client), checkpoints)
+    except TrackingError as error:
+        print(f"note: what jobs wrote is not in the tracking store yet: {error}")
+
+
+def bring(sender: Sender, checkpoints: Path, parent_id: str = "") -> None:
     """Send what jobs without a store have written since the last time, of one experiment or of all.
 
     Raises:
         TrackingError: the store cannot be written to at the moment; the records are kept.
     """
-    found = sorted(checkpoints.glob(f"{parent_id}/{RELAYED}"))
-    for outbox in [records.parent for folder in found for records in sorted(outboxes_of(folder).glob(f"*/{RECORDS}"))]:
-        with FileLock(outbox / "sending.lock"):  # the job holds the other lock
-            try:
-                send(outbox, sender.deliver)
-            except TrackingError as refusal:
-                print(f"records of a job: {refusal}")
-            except Unreachable as error:
-                raise TrackingError(f"records of jobs are kept in {outbox}, as the tracking store cannot be written to: {error}") from error
+    for folder in _relayed_of(checkpoints, parent_id):
+        with sending(folder.parent.parent):
+            for records in sorted(folder.glob(f"*/{RECORDS}")):
+                bring_outbox(sender, records.parent)
+
+
+def bring_outbox(sender: Sender, outbox: Path) -> None:
+    """Send what a job has written into an outbox since the last time; the caller holds the lock `sending` of the experiment."""
+    try:
+        send(outbox, sender.deliver)
+    except TrackingError as refusal:
+        print(f"records of a job: {refusal}")
+    except Unreachable as error:
+        raise TrackingError(f"records of jobs are kept in {outbox}, as the tracking store cannot be written to: {error}") from error
+
+
+def sending(experiment: Path) -> FileLock:
+    """Return the lock of whoever sends what the jobs of an experiment have written, given its folder."""
+    return FileLock(experiment / "sending.lock")
+
+
+def _relayed_of(checkpoints: Path, parent_id: str) -> list[Path]:
+    """Return the folders of outboxes that jobs without a store write for the store in use: one for each experiment that is not closed."""
+    found = (outboxes_of(folder) for folder in sorted(checkpoints.glob(f"{parent_id}*/{RELAYED}")))
+    return [folder for folder in found if folder.is_dir()]
 
 
 def _close_abandoned(client: MlflowClient, run_id: str) -> None:

@@ -1,104 +1,63 @@
 """Rounds as jobs of a real Slurm cluster: the numbers of a plain run, whatever happens to the jobs."""
 
-import hashlib
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
-import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-from tests.project import ROOT, Project, metrics_of, words_of
+from tests.launching.site import Site
+from tests.processes import Command, Signal, run_module
+from tests.project import ROOT, metrics_of, words_of
 from tests.servers import MlflowServer, SlurmCluster
-from tests.tracking.builders import copy_store
 
 pytestmark = [
-    pytest.mark.timeout(600),  # every job imports torch, on cores that other tests share
+    pytest.mark.timeout(600, func_only=True),  # every job imports torch, on cores that other tests share
     pytest.mark.skipif(bool(SlurmCluster.obstacle()), reason=SlurmCluster.obstacle()),
 ]
 ROUNDS = {"test_dataset": "CREMA", "model": "tiny", "freeze": "encoder", "epochs": "6", "rounds": "2", "lr": "3.0e-3", "figures": "png"}
+MATRIX = {"experiment_type": "matrix", "model": "tiny", "epochs": "1", "rounds": "1", "batch_size": "8", "figures": "png"}
+SWEEP = {
+    "test_dataset": "TESS",
+    "model": "tiny",
+    "freeze": "encoder",
+    "epochs": "2",
+    "rounds": "1",
+    "trials": "6",
+    "startup_trials": "6",
+    "figures": "png",
+}
+"""No trial depends on another, so that any number of workers has the numbers of one."""
 SLURM = {"launcher": "slurm"}
 
 
-@dataclass
-class Site:
-    """A project on shared storage, a Slurm cluster and a tracking server."""
-
-    project: Project
-    cluster: SlurmCluster
-    server: MlflowServer
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {**self.cluster.variables, "MLFLOW_TRACKING_URI": self.server.uri}
-
-    @property
-    def client(self) -> mlflow.MlflowClient:
-        return mlflow.MlflowClient(self.server.uri)
-
-    def run(self, module: str, **parameters: str) -> str:
-        """Run a command that must succeed in this process; its jobs have processes of their own. Return what it printed."""
-        code, printed, told = self.project.call(module, parameters, self.variables)
-        assert code == 0, printed + told
-        return printed
-
-    def parent(self, output: str) -> Run:
-        """The experiment that a command's last line names."""
-        line = [line for line in output.splitlines() if line.startswith("open in the MLflow UI")][-1]
-        return self.client.get_run(line.rpartition("/")[2].partition("?")[0])
-
-    def runs(self) -> list[Run]:
-        experiment = self.client.get_experiment_by_name("ser")
-        return [] if experiment is None else list(self.client.search_runs([experiment.experiment_id], max_results=1000))
-
-    def children_of(self, parent: Run) -> list[Run]:
-        runs = [run for run in self.runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id and "training" in run.data.tags]
-        return sorted(runs, key=lambda run: run.data.tags["training"])
-
-    def numbers(self, parent: Run) -> list[Mapping[str, object]]:
-        """Every result of an experiment and of its rounds, and every epoch's metrics but for seconds."""
-        return [metrics_of(parent), *({**metrics_of(run), **self.curves(run)} for run in self.children_of(parent))]
-
-    def curves(self, run: Run) -> Mapping[str, object]:
-        return {name: self.curve(run, name) for name in ("train/loss", "val/uar", "val/loss", "lr")}
-
-    def curve(self, run: Run, name: str) -> list[tuple[int, float]]:
-        return [(point.step, point.value) for point in self.client.get_metric_history(run.info.run_id, name)]
-
-
-def wait_until(is_so, seconds: float = 200) -> None:
+def wait_until(is_so, seconds: float = 500) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.1)
 
 
-def hashes_of(client: mlflow.MlflowClient, run: Run) -> Mapping[str, str]:
-    """The artifacts of a run, those with scores and figures by their hash."""
-    root = Path(client.download_artifacts(run.info.run_id, ""))
-    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() * name.startswith(("pred", "fig")) for name, path in files.items()}
-
-
 @pytest.fixture(scope="module")
 def site(project, tmp_path_factory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
-    site = Site(project.copy(folder / "project"), SlurmCluster(folder / "cluster"), MlflowServer(f"sqlite:///{folder}/mlflow.db", folder))
+    server = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
+    site = Site(project.copy(folder / "project"), SlurmCluster(folder / "cluster"), server.uri)
     site.project.set(time='"10"', cpus="1", memory="1G", gpus="0", at_once="4", probe="30")
     try:
         site.cluster.start()
-        site.server.start()
+        server.start()
         yield site
     finally:
         site.cluster.stop()
-        site.server.kill()
+        server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -108,26 +67,38 @@ def local(site) -> Run:
 
 
 WARNS_ITSELF = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, time
 
 def warn(event, arguments):
     if event == "os.rename" and "/CREMA_fold_0_round_1/" in str(arguments[1]) and not os.environ.get("SLURM_RESTART_COUNT"):
         os.environ["SLURM_RESTART_COUNT"] = "0, and warned"
         job = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
-        subprocess.run(["scancel", "--signal=USR2", job], check=True)
-        signal.pause()  # until the signal has come
+        handler, is_warned = signal.getsignal(signal.SIGUSR2), []
+        signal.signal(signal.SIGUSR2, lambda *arguments: (is_warned.append(True), handler(*arguments)))
+        # every process of the job gets the signal, scancel, too
+        subprocess.run(["scancel", "--signal=USR2", job], preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN), check=True)
+        while not is_warned:
+            time.sleep(0.01)
+        signal.signal(signal.SIGUSR2, handler)
 
 sys.addaudithook(warn)
 """
 """Has Slurm warn the job of round 1 when it saves its first state, however slow the machine is."""
 
 
-def test_an_array_of_rounds_one_of_which_is_warned_and_requeues_itself_has_the_numbers_of_a_local_run(site, local, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(WARNS_ITSELF, encoding="utf-8")
+@pytest.fixture(scope="module")
+def served(site, tmp_path_factory) -> tuple[Run, str]:
+    """The rounds as an array, with a server: the experiment, and what the command printed."""
+    hook = tmp_path_factory.mktemp("hook")
+    (hook / "sitecustomize.py").write_text(WARNS_ITSELF, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path))
+        patch.setenv("PYTHONPATH", str(hook))
         output = site.run("pipelines.train", **ROUNDS, **SLURM, checkpoint_every="1")
-    parent = site.parent(output)
+    return site.parent(output), output
+
+
+def test_an_array_of_rounds_one_of_which_is_warned_and_requeues_itself_has_the_numbers_of_a_local_run(site, local, served):
+    parent, output = served
     children = site.children_of(parent)
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 3
     assert site.numbers(parent) == site.numbers(local), "not equal bit for bit"
@@ -152,28 +123,35 @@ sys.addaudithook(refuse)
 """Ends a job that opens the database."""
 
 
-def test_without_a_server_jobs_leave_records_that_sync_brings_once_though_the_command_was_killed(site, local, tmp_path):
-    copy_store(site.project.store, tmp_path)
-    own = replace(site, server=SimpleNamespace(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+def die_once_queued(folder: Path, variables: Mapping[str, str], words: Sequence[str]) -> None:
+    """Run `main` and kill it when Slurm has its jobs, which the store does not know yet."""
+    os.environ.update(variables)
+    run_module(folder, "pipelines.train", words, 1, Signal(signal.SIGKILL, "ser_mlops.launching.slurm_submit", "submit", ""))
+
+
+def test_without_a_server_sync_brings_all_that_a_server_gets_though_the_command_died_as_it_queued_the_jobs(site, served, tmp_path):
+    own = site.with_file(tmp_path)
     (tmp_path / "sitecustomize.py").write_text(NO_STORE + WARNS_ITSELF, encoding="utf-8")
-    words = words_of(ROUNDS | SLURM | {"checkpoint_every": "1"})
-    command = own.project.start("python", "-m", "pipelines.train", *words, **own.variables, PYTHONPATH=str(tmp_path))
-    wait_until(lambda: any("seconds" in run.data.metrics for run in own.runs()))
-    command.kill()
-    command.communicate()
+    variables = {**own.variables, "PYTHONPATH": str(tmp_path)}
+    words = words_of(ROUNDS | SLURM | {"checkpoint_every": "1", "extra": "--hold"})
+    Command.start(tmp_path / "log", die_once_queued, own.project.root, variables, words).finish(-signal.SIGKILL)
 
     said = own.run("pipelines.sync")
-    parent = own.client.get_run(re.findall(r"run (\w+): . of 2 rounds have ended", said)[0])
+    found = re.findall(r"run (\w+): 0 of 2 rounds have ended; in the queue: (\d+)_0, \2_1", said)
+    assert found, said
+    ((parent_id, array),) = found
+    assert own.client.get_run(parent_id).data.tags["job"] == array
+    refused = own.project.call("pipelines.train", {"resume": parent_id}, own.variables)[2]
+    assert refused.startswith(f"error: jobs {array}_0, {array}_1 of run {parent_id} are still in the queue: wait for them, or scancel ")
+    own.cluster.run("scontrol", "release", array)
     wait_until(lambda: not own.cluster.run("squeue", "--noheader"))
+
+    own.project.call("pipelines.table", {"runs": parent_id}, own.variables)  # any command brings the rest
+    assert [run.info.status for run in own.children_of(own.client.get_run(parent_id))] == ["FINISHED"] * 2
     said = own.run("pipelines.sync")
     assert "2 of 2 rounds have ended" in said
     assert "CREMA fold 0      1" in said, "no table"
-    parent = own.client.get_run(parent.info.run_id)
-    children = own.children_of(parent)
-    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 3
-    assert own.numbers(parent) == site.numbers(local), "not equal bit for bit"
-    for run, other in zip([parent, *children], [local, *site.children_of(local)], strict=True):
-        assert hashes_of(own.client, run) == hashes_of(site.client, other)
+    assert own.content(own.client.get_run(parent_id)) == site.content(served[0])
     assert own.run("pipelines.sync").startswith("nothing to sync: no records in ")
 
 
@@ -194,63 +172,57 @@ def test_a_node_that_dies_costs_what_happened_since_the_last_checkpoint(site, lo
         assert site.curve(run, "seconds")[: len(was)] == was
 
 
-def test_a_failed_round_says_why_and_the_others_finish_and_resuming_fills_the_matrix(site):
-    output = site.run(
-        "pipelines.train",
-        experiment_type="matrix",
-        model="tiny",
-        epochs="1",
-        rounds="1",
-        batch_size="8",
-        detach="true",
-        extra="--hold",
-        **SLURM,
-        probe="0",
-    )
+@pytest.mark.parametrize("store", ["server", pytest.param("file", marks=pytest.mark.slow)])
+def test_rounds_that_fail_or_are_cancelled_say_why_and_resuming_fills_the_matrix(site, store, tmp_path):
+    server, site = site, site if store == "server" else site.with_file(tmp_path)
+    output = site.run("pipelines.train", **MATRIX, **SLURM, detach="true", extra="--hold", probe="0")
     parent = site.parent(output)
     assert (parent.info.status, "uar" in output) == ("RUNNING", False)
     in_the_way = site.project.root / "checkpoints" / parent.info.run_id / "all_but_SAVEE_to_SAVEE_round_0"
     in_the_way.write_text("no folder", encoding="utf-8")
+    array = parent.data.tags["job"]
+    site.cluster.run("scancel", f"{array}_2")
     site.cluster.run("scontrol", "release", *site.cluster.run("squeue", "--noheader", "--format=%A").split())
-    wait_until(lambda: site.client.get_run(parent.info.run_id).info.status == "FAILED")
+    if store == "server":
+        wait_until(lambda: site.client.get_run(parent.info.run_id).info.status == "FAILED")
+    else:
+        wait_until(lambda: not site.cluster.run("squeue", "--noheader"))
+        assert "3 of 3 rounds have ended; the experiment is FAILED: resume=" in site.run("pipelines.sync")
     children = {run.data.tags["test_dataset"]: run for run in site.children_of(parent)}
-    assert {name: run.info.status for name, run in children.items()} == {"CREMA": "FINISHED", "SAVEE": "FAILED", "TESS": "FINISHED"}
+    assert {name: run.info.status for name, run in children.items()} == {"CREMA": "FINISHED", "SAVEE": "FAILED", "TESS": "KILLED"}
     assert children["SAVEE"].data.tags["mlflow.note.content"].startswith("Failed: cannot save ")
+    assert children["TESS"].data.tags["mlflow.note.content"] == f"Interrupted: job {array}_2 was cancelled"
     note = site.client.get_run(parent.info.run_id).data.tags["mlflow.note.content"]
     assert note.startswith("Failed: 1 of 3 rounds failed: all but SAVEE to SAVEE round 0: ")
 
     in_the_way.unlink()
     wait_until(lambda: not site.cluster.run("squeue", "--noheader"))
     site.run("pipelines.train", resume=parent.info.run_id, figures="png", **SLURM)
-    assert site.client.get_run(parent.info.run_id).info.status == "FINISHED"
+    parent = site.client.get_run(parent.info.run_id)
+    assert parent.info.status == "FINISHED"
     cells = pd.read_csv(site.client.download_artifacts(parent.info.run_id, "matrix.csv"))
     assert cells.iloc[:, 1:].notna().to_numpy().sum() == 3
     assert "figures/matrix.png" in {item.path for item in site.client.list_artifacts(parent.info.run_id, "figures")}
+    if store == "file":
+        undisturbed = server.parent(server.run("pipelines.train", **MATRIX, **SLURM))
+        assert site.content(parent) == server.content(undisturbed)
 
 
-def test_several_workers_on_one_study_lose_no_trial_and_do_none_twice(site):
-    given = {
-        "test_dataset": "TESS",
-        "model": "tiny",
-        "freeze": "encoder",
-        "epochs": "2",
-        "rounds": "1",
-        "trials": "6",
-        "startup_trials": "3",
-        "workers": "2",
-    }
-    output = site.run("pipelines.sweep", **given, **SLURM)
+@pytest.mark.parametrize(
+    ("store", "workers"), [("file", 2), pytest.param("file", 4, marks=pytest.mark.slow), pytest.param("server", 2, marks=pytest.mark.slow)]
+)
+def test_several_workers_on_one_study_lose_no_trial_and_do_none_twice(site, store, workers, tmp_path):
+    server, site = site, site if store == "server" else site.with_file(tmp_path)
+    output = site.run("pipelines.sweep", **SWEEP, study=f"{store}-{workers}", workers=str(workers), **SLURM)
     parent = site.parent(output)
-    assert parent.info.status == "FINISHED"
-    assert len(parent.data.tags["job"].split()) == 2, "the array, and before it the job that fills the caches"
+    assert "the best settings, tested:" in output
     trials = [run for run in site.children_of(parent) if run.data.tags["training"].startswith("trial")]
     assert [run.data.tags["training"] for run in trials] == [f"trial {number}" for number in range(6)]
-    assert {run.info.status for run in site.children_of(parent)} == {"FINISHED"}
+    assert {run.info.status for run in (parent, *site.children_of(parent))} == {"FINISHED"}
     table = pd.read_csv(site.client.download_artifacts(parent.info.run_id, "trials.csv"))
-    assert table["number"].tolist() == [*range(6)]
-    assert set(table["state"]) == {"COMPLETE"}
     assert table["value"].tolist() == [run.data.metrics["best/val_uar"] for run in trials]
-    assert len({run.data.tags.get("log") for run in trials}) <= 2
+    alone = server.parent(server.run("pipelines.sweep", **SWEEP, study=f"{store}-{workers} alone"))
+    assert site.content(parent) == server.content(alone)
 
 
 @pytest.mark.slow

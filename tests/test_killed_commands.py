@@ -76,7 +76,7 @@ def test_a_killed_sweep_ends_as_the_undisturbed_one(folders: tuple[Project, Proj
     calm, disturbed = folders
     given = BRIEF | SWEEP | {"model": model}
     undisturbed = calm.opened(calm.run_here("pipelines.sweep", **given))
-    killed = kill_once(disturbed, mlflow_run("-e", "sweep", **given), "checkpoints/*/trial-1/SAVEE_fold_0_round_1/last.safetensors")
+    killed = kill_once(disturbed, mlflow_run("-e", "sweep", **given), "checkpoints/*/trial-1/round-1/last.safetensors")
     assert killed.info.status == "RUNNING"
     resumed = disturbed.opened(disturbed.run(*mlflow_run("-e", "sweep", **given)))
     assert (resumed.info.run_id, resumed.info.status) == (killed.info.run_id, "FINISHED")

@@ -20,7 +20,7 @@ NOT_RUN = {
     r"make try( MODEL=RUN_ID)?": "serves until it is stopped (tests/serving/test_page.py)",
     r"make listen RUN=RUN_ID": "serves until it is stopped (tests/serving/test_listen_page.py)",
     r"make raw FROM=.*": "needs recordings (tests/data/test_recordings.py)",
-    r"mlflow run \. -P test_dataset=CREMA( -P register=ser)?": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
+    r"mlflow run \. -P test_dataset=CREMA( -P rounds=5)?( -P register=ser( -P register_as=ensemble)?)?": "needs the weights of HuB-LL (tests/test_main.py brings stand-ins)",
     re.escape(TRAINING): "test_the_training_of_the_readme_learns",
     r"mlflow run \. -e (import_frames|prepare_msp) .*": "needs other people's files (tests/data/test_importing.py)",
     r"mlflow run \. -e (sweep|compare|reproduce|predict|export_onnx|errors|embed) .*": "has tests of its own",

@@ -49,13 +49,13 @@ def check_address(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    if requests.utils.get_environ_proxies(uri, no_proxy=None):
-        return  # the proxy connects, and MLflow says what it answers
     try:
         address = urlsplit(uri)
         port = address.port or (443 if address.scheme == "https" else 80)
     except ValueError as error:
         raise StoreError(f"tracking URI {uri}: {error}, expected http://HOST:PORT") from error
+    if requests.utils.get_environ_proxies(uri, no_proxy=None):
+        return  # the proxy connects, and MLflow says what it answers
     if not address.hostname:
         raise StoreError(f"tracking URI {uri} names no host, expected http://HOST:PORT")
     try:

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from ser_mlops.data.audio.decode import decode
 from ser_mlops.errors import ModelError
-from ser_mlops.experiments.embeddings import _model_folder
+from ser_mlops.experiments.encoders import open_encoder
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.ensemble import Ensemble, share_encoder
 from ser_mlops.scores.predictions import emotions_of, ensemble_of, logits_of
@@ -42,8 +42,8 @@ def test_an_ensemble_is_served_as_one_model_that_answers_as_its_prediction_table
             predictor, num_rounds, card = Predictor.open(folder), len(rounds_in(folder)), (folder / CARD).read_text()
             with pytest.raises(ModelError, match="is an ensemble of 2 rounds, and a graph is made of one model"):
                 export_onnx(folder, Path("onnx"))
-        with pytest.raises(ModelError, match=f"{uri} is an ensemble of 2 rounds, and layers"), _model_folder(uri):
-            pass
+        with pytest.raises(ModelError, match=f"{uri} is an ensemble of 2 rounds, and layers"):
+            open_encoder("tiny", uri, seed=0)
         assert limits_of(uri) is not None
         table = pd.read_parquet(project.client.download_artifacts(parent.info.run_id, "ensemble/test_CREMA.parquet"))
         rounds = project.client.search_runs(

@@ -286,7 +286,7 @@ def import_and_die(archive: Path, folder: Path, number: int) -> None:
     names = ("create_run", "log_batch", "log_inputs", "log_artifacts", "set_terminated", "create_logged_model", "log_outputs", "delete_tag")
     for name in names:
         setattr(mlflow.MlflowClient, name, counted(getattr(mlflow.MlflowClient, name)))
-    Sender._log_model = counted(Sender._log_model)  # type: ignore[method-assign]
+    Sender.log_model = counted(Sender.log_model)  # type: ignore[method-assign]
     with at(folder):
         conduct_import(str(archive), folder / "checkpoints")
 

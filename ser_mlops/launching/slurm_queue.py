@@ -76,6 +76,8 @@ class Jobs:
                 return "FAILED", f"Failed: the caches could not be filled, job {self.caches} is {state} ({log})"
         job = self.ids[key]
         known = show_job(job)
+        if not known and not (self.folder / JOBS_FOLDER / f"{job}_0_log.out").exists():  # Slurm forgets jobs of an array that never began
+            return "KILLED", f"Interrupted: job {job} was cancelled while it waited"
         if not known:
             return "FAILED", f"Failed: job {job} died without reporting"
         state, node, code = known["JobState"], known.get("NodeList"), known.get("ExitCode")

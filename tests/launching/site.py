@@ -91,13 +91,27 @@ class Site:
         return runs
 
 
+def differences(one: Mapping[str, dict], other: Mapping[str, dict]) -> dict[tuple[str, str], tuple[object, object]]:
+    """What two stores do not have alike, by run and kind, and of metrics, tags and files by name."""
+    found: dict[tuple[str, str], tuple[object, object]] = {}
+    for run in sorted({*one, *other}):
+        for kind in sorted({*one.get(run, {}), *other.get(run, {})}):
+            values = one.get(run, {}).get(kind), other.get(run, {}).get(kind)
+            if isinstance(values[0], dict) and isinstance(values[1], dict):
+                pairs = {f"{kind} {name}": (values[0].get(name), values[1].get(name)) for name in {*values[0], *values[1]}}
+            else:
+                pairs = {kind: values}
+            found |= {(run, name): pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return found
+
+
 def _weights(model_uri: str) -> list[str]:
     folder = Path(mlflow.artifacts.download_artifacts(model_uri))
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.safetensors"))]
 
 
 def _without_ids(text: str) -> str:
-    return re.sub(r" job \d+|%22|[0-9a-f]{32}", "", text)
+    return re.sub(r" job \d+|%2[27]|[0-9a-f]{32}", "", text)
 
 
 def _digest(name: str, content: bytes) -> str:

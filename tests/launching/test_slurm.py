@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-from tests.launching.site import Site
+from tests.launching.site import Site, differences
 from tests.processes import Command, Signal, run_module
 from tests.project import ROOT, metrics_of, words_of
 from tests.servers import MlflowServer, SlurmCluster
@@ -151,7 +151,7 @@ def test_without_a_server_sync_brings_all_that_a_server_gets_though_the_command_
     said = own.run("pipelines.sync")
     assert "2 of 2 rounds have ended" in said
     assert "CREMA fold 0      1" in said, "no table"
-    assert own.content(own.client.get_run(parent_id)) == site.content(served[0])
+    assert differences(own.content(own.client.get_run(parent_id)), site.content(served[0])) == {}
     assert own.run("pipelines.sync").startswith("nothing to sync: no records in ")
 
 
@@ -191,7 +191,7 @@ def test_rounds_that_fail_or_are_cancelled_say_why_and_resuming_fills_the_matrix
     children = {run.data.tags["test_dataset"]: run for run in site.children_of(parent)}
     assert {name: run.info.status for name, run in children.items()} == {"CREMA": "FINISHED", "SAVEE": "FAILED", "TESS": "KILLED"}
     assert children["SAVEE"].data.tags["mlflow.note.content"].startswith("Failed: cannot save ")
-    assert children["TESS"].data.tags["mlflow.note.content"] == f"Interrupted: job {array}_2 was cancelled"
+    assert children["TESS"].data.tags["mlflow.note.content"].startswith(f"Interrupted: job {array}_2 was cancelled")
     note = site.client.get_run(parent.info.run_id).data.tags["mlflow.note.content"]
     assert note.startswith("Failed: 1 of 3 rounds failed: all but SAVEE to SAVEE round 0: ")
 
@@ -205,7 +205,7 @@ def test_rounds_that_fail_or_are_cancelled_say_why_and_resuming_fills_the_matrix
     assert "figures/matrix.png" in {item.path for item in site.client.list_artifacts(parent.info.run_id, "figures")}
     if store == "file":
         undisturbed = server.parent(server.run("pipelines.train", **MATRIX, **SLURM))
-        assert site.content(parent) == server.content(undisturbed)
+        assert differences(site.content(parent), server.content(undisturbed)) == {}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_several_workers_on_one_study_lose_no_trial_and_do_none_twice(site, stor
     table = pd.read_csv(site.client.download_artifacts(parent.info.run_id, "trials.csv"))
     assert table["value"].tolist() == [run.data.metrics["best/val_uar"] for run in trials]
     alone = server.parent(server.run("pipelines.sweep", **SWEEP, study=f"{store}-{workers} alone"))
-    assert site.content(parent) == server.content(alone)
+    assert differences(site.content(parent), server.content(alone)) == {}
 
 
 @pytest.mark.slow

@@ -69,9 +69,9 @@ class Study:
 
     def _is_worked_on(self, trial: FrozenTrial) -> bool:
         worker = trial.user_attrs.get("worker")
-        if worker is None:  # taken, and not yet signed
+        if worker is None:  # taken, and not yet signed: by whom is not known
             assert trial.datetime_start is not None
-            return time.time() - trial.datetime_start.timestamp() < HEARTBEAT_S
+            return self.workers.has_others() and time.time() - trial.datetime_start.timestamp() < HEARTBEAT_S
         return self.workers.is_alive(worker)
 
     def release(self, number: int) -> None:

@@ -22,6 +22,8 @@ from ser_mlops.experiments.study_storage import first_line, locked
 HEARTBEAT_S = 30.0
 DEAD_AFTER_S = 300.0
 """How long the heartbeat of a worker on another machine may be silent."""
+ALIVE = "alive: "
+"""Begins the names under which workers share when they were last alive."""
 
 
 class Workers:
@@ -77,13 +79,18 @@ class Workers:
                 print(f"study {self._study.study_name}: no heartbeat, the database is unreachable ({first_line(error)})")
 
     def _beat(self) -> None:
-        self.share(**{f"alive: {self.me}": time.time()})
+        self.share(**{f"{ALIVE}{self.me}": time.time()})
+
+    def has_others(self) -> bool:
+        """Whether another process that has worked on the study is alive."""
+        workers = [name.removeprefix(ALIVE) for name in self._study.user_attrs if name.startswith(ALIVE)]
+        return any(self.is_alive(worker) for worker in workers if worker != self.me)
 
     def is_alive(self, worker: str) -> bool:
         host, pid, started = worker.split()
         if host == socket.gethostname():
             return _is_running(int(pid), float(started))
-        return time.time() - (self.shared(f"alive: {worker}") or 0.0) < DEAD_AFTER_S
+        return time.time() - (self.shared(f"{ALIVE}{worker}") or 0.0) < DEAD_AFTER_S
 
 
 def _is_running(pid: int, started: float) -> bool:

@@ -121,6 +121,15 @@ def test_only_trials_of_dead_workers_wait_again(tmp_path):
     assert study.take() is None
 
 
+@pytest.mark.parametrize(("other", "requeued"), [(None, [0]), (10, []), (1000, [0])], ids=["alone", "beside another", "another is dead"])
+def test_a_trial_that_nobody_has_signed_waits_again_at_once_where_nobody_can_be_at_it(tmp_path, other, requeued):
+    study = small_study(tmp_path, "none", trials=2)
+    assert study._storage.set_trial_state_values(study._id_of(0), TrialState.RUNNING)  # its worker died before it signed
+    if other is not None:
+        study.workers.share(**{"alive: elsewhere 1 0.0": time.time() - other})
+    assert study.requeue_dead() == requeued
+
+
 def test_one_process_leads_until_it_is_gone(tmp_path):
     study = small_study(tmp_path, "none")
     study.workers.share(leader="elsewhere 1 0.0", **{"alive: elsewhere 1 0.0": time.time()})

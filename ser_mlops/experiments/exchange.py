@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ser_mlops.data.audio.format import AUDIO_SUFFIXES
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import SettingsError, TrackingError, counted
+from ser_mlops.experiments.comparison import parse_tag
 from ser_mlops.files import replacing
 from ser_mlops.serving.champion import best_round
 from ser_mlops.settings.sharing import ExportRunsSettings
@@ -71,10 +72,7 @@ def conduct_export(settings: ExportRunsSettings) -> None:
 def _chosen(client: MlflowClient, run_ids: Sequence[str], tag: str | None) -> list[Family]:
     runs = {run.info.run_id: run for run in (find_run(client, run_id) for run_id in run_ids)}
     if tag is not None:
-        key, equals, value = tag.partition("=")
-        if not equals:
-            raise SettingsError(f"tag={tag} is not accepted, expected KEY=VALUE")
-        runs |= {run.info.run_id: run for run in parents_tagged(client, key, value)}
+        runs |= {run.info.run_id: run for run in parents_tagged(client, *parse_tag(tag))}
     if not runs:
         raise SettingsError("no experiment to export: runs=ID,ID or tag=KEY=VALUE")
     for run_id, run in runs.items():

@@ -9,7 +9,7 @@ from ser_mlops.data.audio.format import AUDIO_SUFFIXES
 from ser_mlops.data.progress import progress
 from ser_mlops.errors import SettingsError, TrackingError, counted
 from ser_mlops.experiments.comparison import parse_tag
-from ser_mlops.files import replacing
+from ser_mlops.files import replacing, size_in_words
 from ser_mlops.serving.champion import best_round
 from ser_mlops.settings.sharing import ExportRunsSettings
 from ser_mlops.tracking.archive import PAGE, Manifest, opened, pack, write_manifest
@@ -62,7 +62,7 @@ def conduct_export(settings: ExportRunsSettings) -> None:
             pack(folder, aside)
     put_opened_run_aside(families[0][0].info.run_id, "export call")
     warning = " (synthetic data)" if any(parent.data.tags.get("data") == "synthetic" for parent, _ in families) else ""
-    print(f"{output}{warning}: {_content(manifest)}, {_bytes_of(output) / 1e6:,.1f} MB")
+    print(f"{output}{warning}: {_content(manifest)}, {size_in_words(_bytes_of(output))}")
     if left := sum(len(models) for models in kept.values()) - len(taken):
         print(f"{counted(left, 'model')} stayed away: models=all takes all, models=best the best of each experiment")
     if recordings:

@@ -1,4 +1,4 @@
-"""Checkpoints of the nine aliases' architectures in tiny sizes, as they stand on the hub, and clips to run them on."""
+"""Checkpoints of the aliases' architectures in tiny sizes, as they stand on the hub, and clips to run them on."""
 
 import json
 from pathlib import Path
@@ -87,7 +87,8 @@ NEWER: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "USAT-large": (UniSpeechSatForPreTraining, UniSpeechSatConfig, LAYER_NORM),
     "D2V-large": (Data2VecAudioModel, Data2VecAudioConfig, {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}),
     "W2V-BERT": (Wav2Vec2BertModel, Wav2Vec2BertConfig, {"feature_projection_input_dim": 160, "conv_depthwise_kernel_size": 7}),
-    **dict.fromkeys(("Whisper-small", "Whisper-medium", "Whisper-large-v3"), (WhisperForConditionalGeneration, WhisperConfig, WHISPER)),
+    **dict.fromkeys(("Whisper-small", "Whisper-medium"), (WhisperForConditionalGeneration, WhisperConfig, WHISPER)),
+    "Whisper-large-v3": (WhisperForConditionalGeneration, WhisperConfig, WHISPER | {"num_mel_bins": 128}),
 }
 """The same for the other families, and for checkpoints whose architecture stands above."""
 
@@ -120,7 +121,7 @@ def build_net(alias: str, **changes: object) -> PreTrainedModel:
 def extractor_of(alias: str, config: Any) -> Any:
     """The feature extractor that an alias's checkpoint has."""
     if alias.startswith("Whisper"):
-        return WhisperFeatureExtractor(chunk_length=config.max_source_positions // 50)
+        return WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=config.max_source_positions // 50)
     return SeamlessM4TFeatureExtractor(padding_value=1) if alias == "W2V-BERT" else Wav2Vec2FeatureExtractor(return_attention_mask=False)
 
 

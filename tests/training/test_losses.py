@@ -117,3 +117,19 @@ def test_clips_without_a_label_count_in_the_validation_loss_and_in_no_other_scor
     fewer = without_time(setup.fit("fewer", epochs=1, targets="soft").history)[0]
     assert some["val/uar"] == fewer["val/uar"]
     assert some["val/loss"] != fewer["val/loss"]
+
+
+def test_a_round_of_four_classes_towards_votes_is_the_same_over_cached_outputs(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path)
+    for side in ("train", "validation"):
+        clips = getattr(setup, side)
+        targets = rng(1, side).dirichlet(np.ones(4), len(clips))
+        setattr(setup, side, replace(clips, emotions=("neutral", "happy", "sad", "surprise"), targets=targets))
+    settings = {"freeze": "encoder", "targets": "soft", "sample": "balanced", "loss": "focal"}
+    computed = setup.fit("computed", **settings)
+    setup.features = setup.cache("encoder")
+    cached = setup.fit("cached", **settings)
+    assert cached.classifier.emotions == setup.train.emotions
+    torch.testing.assert_close(cached.classifier.state_dict(), computed.classifier.state_dict(), rtol=0, atol=1e-6)
+    for one, other in zip(without_time(cached.history), without_time(computed.history), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)

@@ -37,6 +37,9 @@ class _Lines(tqdm):
             super().refresh(*arguments, **options)
             self.last_print_t = self._time()
 
+    def moveto(self, n: int) -> None:
+        """Stay where the last line ended: a bar below another one moves the cursor, with codes that a file would keep."""
+
     @staticmethod
     def status_printer(file: IO[str]) -> Callable[[str], None]:
         def write(line: str) -> None:

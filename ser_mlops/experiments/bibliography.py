@@ -170,12 +170,16 @@ ENTRIES: Mapping[str, str] = {
     Wei, Furu and Li, Jinyu and Yu, Xiangzhan},
   title = {{UniSpeech-SAT}: Universal Speech Representation Learning with Speaker Aware Pre-Training},
   booktitle = {{ICASSP} 2022},
-  year = {2022}
+  pages = {6152--6156},
+  year = {2022},
+  doi = {10.1109/ICASSP43922.2022.9747077}
 }""",
     "baevski2022data2vec": """@inproceedings{baevski2022data2vec,
   author = {Baevski, Alexei and Hsu, Wei-Ning and Xu, Qiantong and Babu, Arun and Gu, Jiatao and Auli, Michael},
   title = {data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language},
   booktitle = {Proceedings of the 39th International Conference on Machine Learning},
+  volume = {162},
+  pages = {1298--1312},
   year = {2022}
 }""",
     "barrault2023seamless": """@misc{barrault2023seamless,
@@ -193,7 +197,10 @@ ENTRIES: Mapping[str, str] = {
   year = {2023}
 }""",
     "paszke2019pytorch": """@inproceedings{paszke2019pytorch,
-  author = {Paszke, Adam and Gross, Sam and Massa, Francisco and Lerer, Adam and Bradbury, James and Chanan, Gregory and others},
+  author = {Paszke, Adam and Gross, Sam and Massa, Francisco and Lerer, Adam and Bradbury, James and Chanan, Gregory and
+    Killeen, Trevor and Lin, Zeming and Gimelshein, Natalia and Antiga, Luca and Desmaison, Alban and K{\\"o}pf, Andreas and Yang, Edward
+    and DeVito, Zachary and Raison, Martin and Tejani, Alykhan and Chilamkurthy, Sasank and Steiner, Benoit and Fang, Lu and Bai, Junjie
+    and Chintala, Soumith},
   title = {{PyTorch}: An Imperative Style, High-Performance Deep Learning Library},
   booktitle = {Advances in Neural Information Processing Systems},
   volume = {32},
@@ -201,10 +208,8 @@ ENTRIES: Mapping[str, str] = {
   year = {2019}
 }""",
     "yang2022torchaudio": """@inproceedings{yang2022torchaudio,
-  author = {Yang, Yao-Yuan and Hira, Moto and Ni, Zhaoheng and Chourdia, Anjali and Astafurov, Artyom and Chen, Caroline and Yeh,
-    Ching-Feng and Puhrsch, Christian and Pollack, David and Genzel, Dmitriy and Greenberg, Donny and Yang, Edward Z. and Lian, Jason and
-    Mahadeokar, Jay and Hwang, Jeff and Chen, Ji and Goldsborough, Peter and Roy, Prabhat and Narenthiran, Sean and Watanabe, Shinji and
-    Chintala, Soumith and Quenneville-B{\\'e}lair, Vincent and Shi, Yangyang},
+  author = {Yang, Yao-Yuan and Hira, Moto and Ni, Zhaoheng and Astafurov, Artyom and Chen, Caroline and Puhrsch, Christian and
+    Pollack, David and Genzel, Dmitriy and Greenberg, Donny and Yang, Edward Z. and others},
   title = {{TorchAudio}: Building Blocks for Audio and Speech Processing},
   booktitle = {{ICASSP} 2022},
   pages = {6982--6986},
@@ -241,7 +246,8 @@ ENTRIES: Mapping[str, str] = {
   doi = {10.1145/1873951.1874246}
 }""",
     "eyben2016gemaps": """@article{eyben2016gemaps,
-  author = {Eyben, Florian and Scherer, Klaus R. and Schuller, Bj{\\"o}rn W. and Sundberg, Johan and Andr{\\'e}, Elisabeth and others},
+  author = {Eyben, Florian and Scherer, Klaus R. and Schuller, Bj{\\"o}rn W. and Sundberg, Johan and Andr{\\'e}, Elisabeth and
+    Busso, Carlos and Devillers, Laurence Y. and Epps, Julien and Laukka, Petri and Narayanan, Shrikanth S. and Truong, Khiet P.},
   title = {The {Geneva} Minimalistic Acoustic Parameter Set ({GeMAPS}) for Voice Research and Affective Computing},
   journal = {{IEEE} Transactions on Affective Computing},
   volume = {7},
@@ -251,7 +257,8 @@ ENTRIES: Mapping[str, str] = {
   doi = {10.1109/TAFFC.2015.2457417}
 }""",
     "zaharia2018mlflow": """@article{zaharia2018mlflow,
-  author = {Zaharia, Matei and Chen, Andrew and Davidson, Aaron and Ghodsi, Ali and Hong, Sue Ann and Konwinski, Andy and others},
+  author = {Zaharia, Matei and Chen, Andrew and Davidson, Aaron and Ghodsi, Ali and Hong, Sue Ann and Konwinski, Andy and
+    Murching, Siddharth and Nykodym, Tomas and Ogilvie, Paul and Parkhe, Mani and Xie, Fen and Zumar, Corey},
   title = {Accelerating the Machine Learning Lifecycle with {MLflow}},
   journal = {{IEEE} Data Engineering Bulletin},
   volume = {41},

@@ -53,7 +53,7 @@ def model_card(
                 f"---\n{front_matter(training, title, about.library, train.model, _shown(scores), note)}\n---",
                 f"# {title}",
                 *([SYNTHETIC] if note else []),
-                *([_ensemble(len(best_epochs))] if is_ensemble else []),
+                *([_ensemble(len(best_epochs), train.model)] if is_ensemble else []),
                 f"{_emotions(training)} Experiment type `{train.experiment_type}`, {about.model}",
                 f"{about.opened} `contract.json` says what must happen to a recording before.",
                 "## Data",
@@ -101,10 +101,11 @@ class _About:
     licence: str
 
 
-def _ensemble(num_rounds: int) -> str:
+def _ensemble(num_rounds: int, model: str) -> str:
+    differ = "nothing in the baseline is random, so they are equal" if model == BASELINE else "trained alike, each with a seed of its own"
     return (
-        f"The mean of the probabilities of {num_rounds} models, trained alike with seeds of their own: the folders `round_0` to "
-        f"`round_{num_rounds - 1}`. What is said of opening a folder and of its contract holds for each of them."
+        f"The mean of the probabilities of {num_rounds} models ({differ}): the folders `round_0` to `round_{num_rounds - 1}`. What is said "
+        "of opening a folder and of its contract holds for each of them."
     )
 
 

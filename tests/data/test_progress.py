@@ -31,6 +31,16 @@ def test_a_line_has_the_plural_of_its_unit(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("CREMA: 3 of 3 s of audio, ")
 
 
+def test_a_bar_below_another_one_moves_no_cursor_in_a_file(monkeypatch, capsys):
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    with progress(1, "rounds", "round") as outer, progress(1, "drawing figures", "round", leave=False) as inner:
+        inner.update()
+        outer.update()
+    told = capsys.readouterr().err
+    assert "drawing figures: 1 of 1 rounds, " in told
+    assert "\x1b" not in told
+
+
 def test_short_work_leaves_no_line_in_a_file_whatever_facts_change(capsys):
     with progress(3, "round 0", "step") as bar:
         bar.set_postfix_str("9 s of audio")

@@ -54,6 +54,8 @@ def test_an_ensemble_is_served_as_one_model_that_answers_as_its_prediction_table
         ]
     assert num_rounds == 2
     assert "CREMA fold 0, ensemble of 2 rounds: " in card
+    differ = "trained alike, each with a seed of its own" if name == "network" else "nothing in the baseline is random, so they are equal"
+    assert f"The mean of the probabilities of 2 models ({differ}): " in card
     assert f"| {parent.data.metrics['test/uar_ensemble']:.4f} |" in card
     pd.testing.assert_frame_equal(table, ensemble_of(of_rounds))
     np.testing.assert_allclose(answers(project, predictor, table), softmax(logits_of(table), axis=1), atol=1e-5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ser_mlops.experiments.results import Result, cross_table, results_by_test, rounds_of
+from ser_mlops.experiments.results import Result, cross_tables, results_by_test, rounds_of
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.predictions import LOGIT, confusion_of, emotions_of, logits_of
 from ser_mlops.training.recorder import LAYER_WEIGHT
@@ -96,7 +96,7 @@ def summary_figures(name: str, results: Sequence[Result], note: str) -> "Iterato
         histories = {(result.training.name, result.round): result.history for result in results}
         best = {(result.training.name, result.round): result.best_epoch for result in results}
         yield "rounds_curves", rounds_curves(histories, best, name, note)
-    uar, shared, chance = (cross_table(results, score) for score in ("uar", "uar_shared", "chance"))
+    uar, shared, chance = cross_tables(results, ("uar", "uar_shared", "chance"))
     if uar.size > 1:
         yield "matrix", cross_corpus(uar, shared.reindex_like(uar), chance.reindex_like(uar), name, note)
     if "" in (by_test := results_by_test(results)):

@@ -236,11 +236,12 @@ def _model(record: Record) -> str:
 
 def _training(record: Record) -> str:
     train = record.settings.train
+    if record.is_baseline:
+        equal = f", so its {record.num_rounds} rounds are equal" if record.num_rounds > 1 else ""
+        return f"Nothing in this training is random{equal}."
     rounds = f"The training was repeated in {record.num_rounds} rounds with seeds derived from {train.seed}."
     if record.num_rounds == 1:
         rounds = f"The training was run once, with seed {train.seed}."
-    if record.is_baseline:
-        return rounds
     frozen = {
         "none": "Nothing was frozen",
         "feature_encoder": "The convolutional feature encoder was frozen",

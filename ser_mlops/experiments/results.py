@@ -202,12 +202,16 @@ def trained_by_all(results: Sequence[Result]) -> frozenset[int]:
     return frozenset.intersection(*(result.trained_labels for result in results))
 
 
-def cross_table(results: Sequence[Result], score: str) -> pd.DataFrame:
-    """Return the mean of a score over rounds: a row for what was trained on, a column for each test set."""
-    cells = [
-        {"training": result.training.trained_on, "test": test, score: scores.get(score, np.nan)}
-        for result in results
-        for test, scores in result.scores.items()
-        if test
-    ]
-    return pd.DataFrame(cells).pivot_table(index="training", columns="test", values=score, sort=False)
+def cross_tables(results: Sequence[Result], names: Sequence[str]) -> list[pd.DataFrame]:
+    """Return the mean over rounds of each of these scores: a row for what was trained on, a column for each test set.
+
+    All folds count together, as in `summarise`: a round's score is that of all clips that it tested.
+    """
+    rows = []
+    for some in [some for test, some in results_by_test(results).items() if test] or [results]:
+        (test,) = some[0].tables
+        trained = trained_by_all(some)
+        for table in rounds_of(some):
+            scores = score(logits_of(table), table["labels"].to_numpy(), trained, emotions_of(table))
+            rows.append({"training": some[0].training.trained_on, "test": test} | {name: scores.get(name, np.nan) for name in names})
+    return [pd.DataFrame(rows).pivot_table(index="training", columns="test", values=name, sort=False) for name in names]

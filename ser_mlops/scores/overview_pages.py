@@ -1,7 +1,10 @@
 """An overview as Markdown, LaTeX (booktabs) and HTML."""
 
+import re
 from functools import partial
 from html import escape
+
+import pandas as pd
 
 from ser_mlops.scores.overview import CELLS, MARK, Overview
 from ser_mlops.scores.tables import markdown
@@ -18,6 +21,8 @@ WITHOUT_SPREAD = {"sd": "{} of one round", "interval": "mean {} over rounds; non
 as_html = partial(escape, quote=False)
 COLUMNS_BESIDE_TEXT = 2
 """Test sets that fit into one of a page's two columns; a table of more spans both."""
+LETTERS_IN_SIZES = {"": 56, "\\small": 62, "\\footnotesize": 70, "\\scriptsize": 80}
+"""Letters of a row that fit into one column of a page, twice as many into both; measured in Computer Modern on 240 and 480 pt."""
 LATEX_SIGNS = {"±": r"$\pm$", "†": r"$^{\dagger}$", "%": r"\%"}
 
 
@@ -53,7 +58,8 @@ def overview_html(overview: Overview, cell: str, title: str, note: str = "") -> 
         [{"selector": "th, td", "props": "padding: 4px 12px; text-align: left; border-bottom: 1px solid #ddd"}]
     )
     warning = f"<p><b>{as_html(note)}</b></p>" if note else ""
-    cautions = "".join(f"<li>{as_html(text)}</li>" for text in overview.notes)
+    told = [re.sub("`(.+?)`", r"<code>\1</code>", as_html(text)) for text in overview.notes]
+    cautions = "".join(f"<li>{text}</li>" for text in told)
     page = f"<h1>{as_html(title)}</h1>{warning}{styled.to_html()}<p>{as_html(caption(overview, cell))}</p><ul>{cautions}</ul>"
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{as_html(title)}</title><body>{page}</body></html>\n'
 
@@ -61,6 +67,7 @@ def overview_html(overview: Overview, cell: str, title: str, note: str = "") -> 
 def overview_latex(overview: Overview, cell: str, note: str = "") -> str:
     r"""Return a table as LaTeX floats it; its preamble needs \usepackage{booktabs}."""
     table = overview.text(cell, bold=r"\textbf{{{}}}").rename_axis(index=None)
+    is_beside_text = table.shape[1] <= COLUMNS_BESIDE_TEXT
     styled = table.style.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
     said = f"{caption(overview, cell)} {note.capitalize()}".strip()
     text = styled.to_latex(
@@ -69,13 +76,21 @@ def overview_latex(overview: Overview, cell: str, note: str = "") -> str:
         caption=_as_latex(said),
         position="t",
         position_float="centering",
-        environment="table" if table.shape[1] <= COLUMNS_BESIDE_TEXT else "table*",
+        environment="table" if is_beside_text else "table*",
     )
-    text = text.replace("\n\\begin{tabular}", "\n\\medskip\n\\begin{tabular}")
+    size = _size(overview.text(cell, bold="{}").reset_index(), 1 if is_beside_text else 2)
+    text = text.replace("\n\\begin{tabular}", f"\n\\medskip{size}\n\\begin{{tabular}}")
     for sign, command in LATEX_SIGNS.items():
         text = text if sign == "%" else text.replace(sign, command)
     first_below = "chance &" if "chance" in table.index else "speakers &"
     return text.replace(f"\n{first_below}", f"\n\\midrule\n{first_below}")
+
+
+def _size(table: pd.DataFrame, columns_of_page: int) -> str:
+    """Return the largest size of letters in which the rows fit into the columns of the page that they have, or the smallest of all."""
+    widths = [max(map(len, (name, *map(str, texts)))) for name, texts in table.items()]
+    letters = (sum(widths) + 2.4 * len(widths)) / columns_of_page
+    return next((size for size, fitting in LETTERS_IN_SIZES.items() if letters <= fitting), [*LETTERS_IN_SIZES][-1])
 
 
 def _as_latex(text: str) -> str:

@@ -121,6 +121,7 @@ def test_the_command_writes_into_the_run_of_the_experiment(project) -> None:
     printed = project.run_here("pipelines.methods", run_id=run.info.run_id)
     assert "SAVEE [@haq2010savee]" in printed
     assert "411 functionals" in printed
+    assert "Nothing in this training is random, so its 2 rounds are equal." in printed
     assert "SYNTHETIC" in printed
     assert "every fold held out in turn" in printed
     kept = {item.path for item in project.client.list_artifacts(run.info.run_id)}

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -135,14 +136,20 @@ def test_every_page_holds_every_number_and_says_what_it_means(overview, cell):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+@pytest.mark.parametrize("more", ["", " with a name that is longer than most"])
 @pytest.mark.parametrize("cell", ["sd", "interval"])
-def test_the_latex_compiles(overview, cell, tmp_path):
-    page = overview_latex(overview, cell, "synthetic data")
-    (tmp_path / "table.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs}\begin{document}" + page + r"\end{document}", encoding="utf-8"
-    )
+def test_the_latex_compiles_and_its_letters_shrink_until_it_fits_the_page(overview, cell, more, tmp_path):
+    wider = replace(overview, cells=overview.cells.assign(experiment=overview.cells["experiment"] + more))
+    start = r"\documentclass{article}\usepackage{booktabs}\usepackage[textwidth=480pt]{geometry}\begin{document}"
+    (tmp_path / "table.tex").write_text(start + overview_latex(wider, cell, "synthetic data") + r"\end{document}", encoding="utf-8")
     done = subprocess.run(["pdflatex", "-halt-on-error", "table.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-1000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_settings_that_notes_name_are_code_in_html(overview):
+    page = overview_html(replace(overview, notes=["use `fold=all` & more"]), "sd", "Encoders")
+    assert "<li>use <code>fold=all</code> &amp; more</li>" in page
 
 
 def test_the_figure_has_a_panel_per_test_set(overview, tmp_path):

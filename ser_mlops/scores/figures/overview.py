@@ -34,6 +34,12 @@ def overview_points(cells: pd.DataFrame, tests: pd.DataFrame, score: str, title:
         axes.set_ylim(len(experiments) - 0.5, -0.5)
         axes.set_yticks(range(len(experiments)), broken(experiments))
         axes.grid(axis="y", visible=False)
+    meanings = [
+        "line: 95 % interval",
+        "dotted: chance" * (score == "uar"),
+        "filled: differs from the first row" * bool(cells["is_claimed"].any()),
+    ]
+    figure.supxlabel("; ".join(filter(None, meanings)), fontsize="medium")
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     return figure

@@ -249,7 +249,7 @@ def _training(record: Record) -> str:
     }
     layers = train.freeze.partition(":")[2]
     said = frozen.get(train.freeze, f"The convolutional feature encoder and the first {layers} layers of the encoder were frozen")
-    trained = "the rest was trained"
+    trained = "all weights were trained" if train.freeze == "none" else "the rest was trained"
     if train.adapter == "lora":
         said = "The encoder's own weights were frozen"
         size = f"rank {train.lora_rank}, alpha {train.lora_alpha:g}, dropout {train.lora_dropout:g}"

@@ -59,6 +59,7 @@ def test_a_network_is_described_as_its_record_says() -> None:
 
 def test_frozen_layers_and_adapters_are_said() -> None:
     assert "the first 6 layers of the encoder were frozen;" in paragraph(record(test_dataset="CREMA", freeze="encoder:6"))
+    assert "Nothing was frozen; all weights were trained with AdamW" in paragraph(record(test_dataset="CREMA", freeze="none"))
     lora = paragraph(record(test_dataset="CREMA", freeze="none", adapter="lora", lora_rank="8"))
     assert "The encoder's own weights were frozen; low-rank adapters [[hu2022lora]] (rank 8, alpha" in lora
     assert "beside the feed-forward projections of its layers, and the head, were trained with AdamW" in lora

@@ -149,7 +149,8 @@ def _warning(text: str) -> str:
 def _facts(row: "pd.Series[Any]", num_rounds: int) -> str:
     """Return what is known of a clip, and what the rounds answered, as HTML."""
     answers = ", ".join(coloured(row[f"answer_{number}"]) for number in range(num_rounds))
-    known = {name: value for name, value in row.items() if name not in UNSEEN and not str(name).startswith("answer_")}
+    unseen = ("answer_",) if row.get("num_votes") else ("answer_", "votes_", "num_votes")
+    known = {name: value for name, value in row.items() if name not in UNSEEN and not str(name).startswith(unseen)}
     told = "".join(
         f"<tr><th>{escape(str(name))}</th><td>{escape(f'{value:.2f}' if isinstance(value, float) else str(value))}</td></tr>"
         for name, value in known.items()
@@ -181,8 +182,8 @@ def build_page(errors: Errors, folder: Path) -> gradio.Blocks:
         table = gradio.Dataframe(headers=list(COLUMNS.values()), interactive=False, max_height=300, elem_id="clips", wrap=True)
         with gradio.Row():
             with gradio.Column():
-                facts = gradio.HTML(elem_id="facts")
                 sound = gradio.Audio(label=SOUND, visible=False, interactive=False, buttons=["download"], waveform_options=waveform())
+                facts = gradio.HTML(elem_id="facts")
             with gradio.Column():
                 with gradio.Row():
                     several = [(f"round {number}", number) for number in range(len(errors.runs))]

@@ -17,7 +17,7 @@ from ser_mlops.scores.summary import Summary, summarise_rounds, summarise_tests
 if TYPE_CHECKING:
     from ser_mlops.training.round import Fitted
 
-WHAT_TO_TRY = "try a higher lr (a head alone, freeze=encoder, needs about 1e-3), more epochs or class_weights=balanced"
+WHAT_TO_TRY = "try a higher lr (a head alone, freeze=encoder, needs about 1e-3), more epochs, class_weights=balanced or sample=balanced"
 WHAT_TO_TRY_IN_BASELINE = "try another classifier, C, gamma or features"
 MEAN = "mean"
 """Stands for the plain mean over the test sets, where they are named."""

@@ -213,11 +213,17 @@ class EmotionClassifier(nn.Module):
 
         Statistics of a batch would depend on its padding, and on how many processes share it.
         """
+        part = frozen_part(self.family, self.base, self.freezing)
+        if part is self.base and not part.training:  # the hundreds of modules of a frozen encoder are off and stay off
+            self.training = self.net.training = mode
+            for module in self.net.children():
+                if module is not part:
+                    module.train(mode)
+            return self
         super().train(mode)
         for module in self.base.modules():
             if isinstance(module, nn.BatchNorm1d):
                 module.eval()
-        part = frozen_part(self.family, self.base, self.freezing)
         if part is not None:
             part.eval()
         return self

@@ -159,6 +159,7 @@ def test_what_is_frozen_stays_in_eval_mode_without_gradient(tmp_path: Path, mode
     trainable, total = classifier.num_parameters()[0], sum(weight.numel() for weight in classifier.parameters())
     assert trainable == sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
     assert sum(classifier.num_parameters()) == total
+    assert not any(module.training for module in classifier.eval().modules())
 
 
 @pytest.mark.parametrize("mode", MODES)

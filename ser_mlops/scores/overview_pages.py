@@ -21,7 +21,7 @@ WITHOUT_SPREAD = {"sd": "{} of one round", "interval": "mean {} over rounds; non
 as_html = partial(escape, quote=False)
 COLUMNS_BESIDE_TEXT = 2
 """Test sets that fit into one of a page's two columns; a table of more spans both."""
-LETTERS_IN_SIZES = {"": 56, "\\small": 62, "\\footnotesize": 70, "\\scriptsize": 80}
+LETTERS_IN_SIZES = {"": 50, "\\small": 54, "\\footnotesize": 58, "\\scriptsize": 65}
 """Letters of a row that fit into one column of a page, twice as many into both; measured in Computer Modern on 240 and 480 pt."""
 LATEX_SIGNS = {"±": r"$\pm$", "†": r"$^{\dagger}$", "%": r"\%"}
 

@@ -220,9 +220,10 @@ def test_a_sweep_that_was_killed_and_started_again_equals_the_undisturbed_one(la
     ("given", "expected"),
     [
         ({"sweep__sampler": "gp", "sweep__startup_trials": "2", "sweep__trials": "5"}, {TrialState.COMPLETE}),
+        ({"sweep__sampler": "qmc", "sweep__trials": "4"}, {TrialState.COMPLETE}),
         ({"sweep__sampler": "random", "sweep__pruner": "hyperband"}, {TrialState.COMPLETE, TrialState.PRUNED}),
     ],
-    ids=["gp", "hyperband"],
+    ids=["gp", "qmc", "hyperband"],
 )
 def test_a_sweep_by_other_means_that_was_killed_equals_the_undisturbed_one(lab, furnished, tmp_path, given, expected):
     given = given | {"train__rounds": "1"}

@@ -104,7 +104,7 @@ def _begin(experiment: Experiment, fills: bool) -> tuple[Handover, Workers]:
             for run_id in runs.values():
                 end_run(notebook.client, run_id, "KILLED", f"Never started: {error}")
             raise
-        parent.tags(jobs.tags(experiment.name))
+        parent.tags(jobs.tags)
         for key, run_id in runs.items():
             notebook.client.set_tag(run_id, "job", jobs.ids[key])
     print(f"{jobs.summary}\nopen in the MLflow UI: {notebook.link}", flush=True)

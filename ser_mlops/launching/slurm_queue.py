@@ -48,9 +48,10 @@ class Jobs:
         array = f" (array of {len(self.keys)})" if len(self.keys) > 1 else ""
         return f"queued: job {self.array}{array}{after}; logs in {self.folder / JOBS_FOLDER}"
 
-    def tags(self, name: str) -> dict[str, str]:
-        """Return what the parent run is tagged with."""
-        return {"mlflow.runName": f"{name} job {self.array}", "job": " ".join(self.all_ids), "log": str(self.folder / JOBS_FOLDER)}
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the parent run is tagged with."""
+        return {"job": " ".join(self.all_ids), "log": str(self.folder / JOBS_FOLDER)}
 
     def step(self) -> int:
         time.sleep(self._pause_s)

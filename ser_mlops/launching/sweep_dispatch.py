@@ -91,6 +91,6 @@ def _begin_sweep(sweep: Sweep, fills: bool) -> tuple[Handover, Jobs, Study]:
             hand_over_runs(notebook.client, handover.folder, [*handover.runs.values()])
         call, closes = WorkerJob(handover.folder), settings.launch.detach and not handover.is_relayed
         jobs = slurm.submit(handover.folder, call, handover.job_keys, settings.slurm, fills=fills, closes=closes)
-        parent.tags(jobs.tags(f"sweep {sweep.experiment.name}"))
+        parent.tags(jobs.tags)
     print(f"{jobs.summary}\nopen in the MLflow UI: {notebook.link}", flush=True)
     return handover, jobs, study

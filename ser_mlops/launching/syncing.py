@@ -9,7 +9,6 @@ from ser_mlops.experiments.sweep_recording import read_end
 from ser_mlops.launching.closing import close_abandoned, read_table
 from ser_mlops.launching.handover import HANDOVER, Handover
 from ser_mlops.launching.slurm_queue import Jobs, queued_for
-from ser_mlops.tracking.names import TITLE_TAG
 from ser_mlops.tracking.opened_run import put_opened_run_aside
 from ser_mlops.tracking.outbox import OUTBOX, RECORDS
 from ser_mlops.tracking.recovery import RELAYED, outboxes_of, recover_outboxes
@@ -64,7 +63,9 @@ def _sync(client: MlflowClient, handover: Handover) -> str:
     parent = find_run(client, handover.parent)
     if parent.info.status != "FINISHED":
         again = "the same command resumes it" if handover.is_sweep else f"resume={handover.parent} runs what is not finished"
-        return f"{so_far}; the experiment is {parent.info.status}: {again}"
+        num_finished = sum(find_run(client, run_id).info.status == "FINISHED" for run_id in handover.runs.values())
+        finished = f"{num_finished} of {len(runs)} {what} finished"  # counted again: closing has ended those whose jobs are gone
+        return f"run {handover.parent}: {finished}; the experiment is {parent.info.status}: {again}"
     return f"{so_far}\n{read_end(handover.parent) if handover.is_sweep else read_table(handover)}"
 
 
@@ -82,7 +83,7 @@ def _jobs_of(handover: Handover, parent: Run, runs: Iterable[Run], waiting: dict
 def _tag(client: MlflowClient, parent: Run, jobs: Jobs) -> None:
     """Say on the parent which jobs are its own, where the command died that had queued them."""
     if not parent.data.tags.get("job"):
-        for key, value in jobs.tags(parent.data.tags[TITLE_TAG]).items():
+        for key, value in jobs.tags.items():
             client.set_tag(parent.info.run_id, key, value)
 
 

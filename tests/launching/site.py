@@ -17,8 +17,8 @@ from tests.project import Project, metrics_of
 from tests.servers import SlurmCluster
 from tests.tracking.builders import content_of_experiment, copy_store, in_store, models_of
 
-WHERE_AND_WHEN = ("host", "gpu", "threads", "job", "nodes", "log", "processes", "study")
-"""Tags that say where a run was computed."""
+WHERE_AND_WHEN = ("host", "gpu", "threads", "job", "nodes", "log", "processes", "study", "commit", "dirty")
+"""Tags that say where a run was computed: commands from the checkout of these tests, jobs from the copy."""
 HOW = ("sweep.study", "sweep.workers")
 """Settings that no number of a sweep depends on."""
 TIMED = ("seconds", "seconds_in_all", "date", "duration")
@@ -111,7 +111,7 @@ def _weights(model_uri: str) -> list[str]:
 
 
 def _without_ids(text: str) -> str:
-    return re.sub(r" job \d+|%2[27]|[0-9a-f]{32}", "", text)
+    return re.sub(r"%2[27]|[0-9a-f]{32}", "", text)
 
 
 def _digest(name: str, content: bytes) -> str:

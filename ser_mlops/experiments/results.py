@@ -208,7 +208,7 @@ def cross_tables(results: Sequence[Result], names: Sequence[str]) -> list[pd.Dat
     All folds count together, as in `summarise`: a round's score is that of all clips that it tested.
     """
     rows = []
-    for some in [some for test, some in results_by_test(results).items() if test] or [results]:
+    for some in [some for test, some in results_by_test(results).items() if test] or [list(results)]:
         (test,) = some[0].tables
         trained = trained_by_all(some)
         for table in rounds_of(some):

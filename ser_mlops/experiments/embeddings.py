@@ -210,7 +210,8 @@ def _figures(
     from ser_mlops.scores.figures.embeddings import by_layer, in_the_plane
 
     if embedded.num_layers > 1 and not probed.scores.empty:
-        yield "layers", by_layer(probed.scores, probed.best_layer, f"{embedded.name}: what a linear probe reads from each layer", warning)
+        best = probed.best_layer if _knows_emotion(probed) else None
+        yield "layers", by_layer(probed.scores, best, f"{embedded.name}: what a linear probe reads from each layer", warning)
     yield f"layer_{layer}", in_the_plane(points, shares, f"{embedded.name}, layer {layer}: {len(points)} clips", warning)
 
 
@@ -224,6 +225,14 @@ def _page(name: str, embedded: Embedded, probed: Probed, layer: int, tables: Map
     sections += ["\n".join(f"- {note}" for note in probed.notes)] if probed.notes else []
     sections += ["## Tables", "\n".join(f"- `{path.as_posix()}`" for path in tables.values())]
     return "\n\n".join(sections) + "\n"
+
+
+def _knows_emotion(probed: Probed) -> bool:
+    """Say whether emotion is shown to be above chance in the layer from which it is read best."""
+    if probed.best_layer is None:
+        return False
+    row = probed.leading.set_index("layer").loc[probed.best_layer]
+    return bool(row["score"] > row["chance"] and not row["ci_low"] <= row["chance"])
 
 
 def advice(probed: Probed, num_layers: int) -> str:
@@ -240,7 +249,7 @@ def advice(probed: Probed, num_layers: int) -> str:
         return "One kind of vector, without layers."
     by_layer = probed.leading.set_index("layer")
     row = by_layer.loc[best]
-    if not row["score"] > row["chance"] or row["ci_low"] <= row["chance"]:
+    if not _knows_emotion(probed):
         return "Emotion is not shown to be above chance in any layer: there is nothing to choose a layer by."
     frozen = "feature_encoder" if best == 0 else "encoder" if best == num_layers - 1 else f"encoder:{best}"
     alike = [str(layer) for layer, score in by_layer["score"].items() if layer != best and score >= row["ci_low"]]

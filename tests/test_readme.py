@@ -169,7 +169,7 @@ ANSWERS = {
     "Can I train only some layers?": "freeze=encoder:",
     "Can I train on four emotions?": "emotions=neutral,happy,sad,angry",
     "How do I use data, results and models in Python or a notebook?": "import ser_mlops as ser",
-    "How do I get a LaTeX table of my own making?": "to_latex",
+    "How do I make my own LaTeX table?": "to_latex",
     "How do I get embeddings? Which layer knows emotion?": "mlflow run . -e embed",
     "How do I push a model to the Hugging Face hub?": "hf upload",
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -23,6 +24,7 @@ from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
 from ser_mlops.data.audio.format import FULL_SCALE
+from ser_mlops.errors import TrainingError
 from ser_mlops.models.depth import depth_of
 from ser_mlops.models.families.registry import families
 from ser_mlops.models.freezing import frozen_part
@@ -275,10 +277,17 @@ class EmotionClassifier(nn.Module):
         return (self.family.channels(self.config),)
 
     def save(self, folder: Path) -> None:
-        """Write config, safetensors and preprocessor, as plain transformers opens them."""
-        with quiet():
-            self.net.save_pretrained(folder)
-        self.extractor.save_pretrained(folder)
+        """Write config, safetensors and preprocessor, as plain transformers opens them.
+
+        Raises:
+            TrainingError: the disk does not take them.
+        """
+        try:
+            with quiet():
+                self.net.save_pretrained(folder)
+            self.extractor.save_pretrained(folder)
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(f"cannot save the model in {folder} ({error}): make room there") from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Predictions do not depend on padding, frozen parts stay as they are, and plain transformers agrees."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy, softmax
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from ser_mlops.errors import SettingsError
+from ser_mlops.errors import SettingsError, TrainingError
 from ser_mlops.models.build import load_classifier
 from ser_mlops.models.classifier import EmotionClassifier
 from tests.models.builders import ARCHITECTURES, padded, some_waves, write_checkpoint
@@ -255,3 +256,15 @@ def test_bfloat16_agrees_within_its_tolerance(classifier: EmotionClassifier) -> 
     assert rough_BE.dtype == torch.float32
     with torch.inference_mode():
         assert torch.allclose(rough_BE, classifier(values_BS, lengths_B), rtol=0, atol=2e-2)
+
+
+def test_a_disk_that_does_not_take_a_model_is_named(tmp_path: Path) -> None:
+    """A limit on the size of files stops the writing half-way, as a full disk does."""
+    classifier = load_classifier("tiny", seed=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))
+    try:
+        with pytest.raises(TrainingError, match=r"^cannot save the model in .*/model \(.*File too large.*\): make room there$"):
+            classifier.save(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -78,7 +78,7 @@ def test_a_folder_of_files_is_no_tracking_store(folder):
     ("uri", "said"),
     [
         ("mlflow.db", "sqlite:/// is missing, expected MLFLOW_TRACKING_URI=sqlite:///mlflow.db"),
-        ("sqlite:/tmp/x.db", "slashes are missing, expected sqlite:////tmp/x.db"),
+        ("sqlite:/data/x.db", "slashes are missing, expected sqlite:////data/x.db"),
         ("sqlite:x.db", "slashes are missing, expected sqlite:///x.db"),
         ("sqlite://x.db", "slashes are missing, expected sqlite:///x.db"),
         ("http://127.0.0.1:5000 ", "has spaces at its ends, expected 'http://127.0.0.1:5000'"),

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from ser_mlops.data.audio.decode import decode
-from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM
+from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM, player, sound
 from tests.servers import free_port, opened_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
@@ -129,11 +129,9 @@ def heard(page, clips) -> "pd.Series":
 
 
 def test_the_player_plays_the_clip_and_no_other(project, page, heard):
-    player = page.locator("[data-testid^='waveform-The clip'] audio")
-    content = player.evaluate("async audio => [...new Uint8Array(await (await fetch(audio.src)).arrayBuffer())]")
-    np.testing.assert_array_equal(decode(bytes(content)).samples, decode(project.root / "data/demo" / heard["path"]).samples)
+    np.testing.assert_array_equal(decode(sound(page, "The clip")).samples, decode(project.root / "data/demo" / heard["path"]).samples)
     page.get_by_label("Play", exact=True).click()
-    assert player.evaluate(PLAYED, 0.2) > 0.2
+    assert player(page, "The clip").evaluate(PLAYED, 0.2) > 0.2
 
 
 def test_the_answer_over_time_and_the_facts_stand_beside_the_player(page, heard):

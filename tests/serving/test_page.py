@@ -17,7 +17,7 @@ from ser_mlops.data.audio.decode import decode
 from ser_mlops.data.audio.defects import BadAudio
 from ser_mlops.emotions import EMOTIONS
 from ser_mlops.serving.predictor import NETWORK_FOLDER, Predictor, predict_files
-from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM
+from tests.chromium import CHROMIUM, FLAGS, NEEDS_CHROMIUM, sound
 from tests.data.audio.sounds import encoded, tone
 from tests.project import Project
 from tests.servers import free_port, opened_page
@@ -171,9 +171,7 @@ def test_a_recording_is_shown_with_what_predict_says_of_it(laboratory, served, p
 
 
 def test_what_is_listened_to_is_what_the_model_hears(page, recording):
-    heard = page.page.get_by_test_id("waveform-As the model hears it: mono, 16 kHz").locator("audio")
-    content = heard.evaluate("async audio => [...new Uint8Array(await (await fetch(audio.src)).arrayBuffer())]")
-    np.testing.assert_array_equal(decode(bytes(content)).samples, decode(recording).samples)
+    np.testing.assert_array_equal(decode(sound(page.page, "As the model hears it")).samples, decode(recording).samples)
 
 
 def test_finer_windows_show_probabilities_over_time(laboratory, page, recordings, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ser_mlops.experiments.results import Result, cross_tables, results_by_test, rounds_of
+from ser_mlops.experiments.results import ExperimentSummary, Result, results_by_test, rounds_of
 from ser_mlops.scores.calibration import calibration, expected_calibration_error
 from ser_mlops.scores.predictions import LOGIT, confusion_of, emotions_of, logits_of
 from ser_mlops.training.recorder import LAYER_WEIGHT
@@ -87,7 +87,7 @@ def round_figures(drawing: RoundDrawing) -> "Iterator[tuple[str, Figure]]":
         yield from _test_figures(name, table, f"{drawing.title}, tested on {name}", drawing.note)
 
 
-def summary_figures(name: str, results: Sequence[Result], note: str) -> "Iterator[tuple[str, Figure]]":
+def summary_figures(name: str, results: Sequence[Result], summary: ExperimentSummary, note: str) -> "Iterator[tuple[str, Figure]]":
     """Draw all rounds of an experiment: their curves, the table of corpora where there are several, and the tests of all together."""
     from ser_mlops.scores.figures.testing import cross_corpus
     from ser_mlops.scores.figures.training import rounds_curves
@@ -96,9 +96,8 @@ def summary_figures(name: str, results: Sequence[Result], note: str) -> "Iterato
         histories = {(result.training.name, result.round): result.history for result in results}
         best = {(result.training.name, result.round): result.best_epoch for result in results}
         yield "rounds_curves", rounds_curves(histories, best, name, note)
-    uar, shared, chance = cross_tables(results, ("uar", "uar_shared", "chance"))
-    if uar.size > 1:
-        yield "matrix", cross_corpus(uar, shared.reindex_like(uar), chance.reindex_like(uar), name, note)
+    if len(summary.pairs) > 1:
+        yield "matrix", cross_corpus(summary.matrix("uar"), summary.matrix("uar_shared"), summary.matrix("chance"), name, note)
     if "" in (by_test := results_by_test(results)):
         tables = rounds_of(by_test[""])
         title = f"{name}, mean of {len(tables)} rounds" if len(tables) > 1 else f"{name}, all clips"

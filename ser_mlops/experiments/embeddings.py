@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -210,7 +210,7 @@ def _figures(
     from ser_mlops.scores.figures.embeddings import by_layer, in_the_plane
 
     if embedded.num_layers > 1 and not probed.scores.empty:
-        best = probed.best_layer if _knows_emotion(probed) else None
+        best = None if _known_best(probed) is None else probed.best_layer
         yield "layers", by_layer(probed.scores, best, f"{embedded.name}: what a linear probe reads from each layer", warning)
     yield f"layer_{layer}", in_the_plane(points, shares, f"{embedded.name}, layer {layer}: {len(points)} clips", warning)
 
@@ -227,12 +227,12 @@ def _page(name: str, embedded: Embedded, probed: Probed, layer: int, tables: Map
     return "\n\n".join(sections) + "\n"
 
 
-def _knows_emotion(probed: Probed) -> bool:
-    """Say whether emotion is shown to be above chance in the layer from which it is read best."""
+def _known_best(probed: Probed) -> "pd.Series[Any] | None":
+    """Return the row of the layer from which emotion is read best; None if it is not shown to be above chance there."""
     if probed.best_layer is None:
-        return False
+        return None
     row = probed.leading.set_index("layer").loc[probed.best_layer]
-    return bool(row["score"] > row["chance"] and not row["ci_low"] <= row["chance"])
+    return row if row["score"] > row["chance"] and not row["ci_low"] <= row["chance"] else None
 
 
 def advice(probed: Probed, num_layers: int) -> str:
@@ -247,12 +247,11 @@ def advice(probed: Probed, num_layers: int) -> str:
         return "Emotion could not be probed."
     if num_layers == 1:
         return "One kind of vector, without layers."
-    by_layer = probed.leading.set_index("layer")
-    row = by_layer.loc[best]
-    if not _knows_emotion(probed):
+    if (row := _known_best(probed)) is None:
         return "Emotion is not shown to be above chance in any layer: there is nothing to choose a layer by."
     frozen = "feature_encoder" if best == 0 else "encoder" if best == num_layers - 1 else f"encoder:{best}"
-    alike = [str(layer) for layer, score in by_layer["score"].items() if layer != best and score >= row["ci_low"]]
+    scores = probed.leading.set_index("layer")["score"]
+    alike = [str(layer) for layer, score in scores.items() if layer != best and score >= row["ci_low"]]
     said = f"Emotion is read best from layer {best} of {num_layers - 1}: to freeze, try `freeze={frozen}` first."
     unsure = f" Its interval also contains the UAR of layer{'s' * (len(alike) > 1)} {', '.join(alike)}." if alike else ""
     return f"{said}{unsure} The layer was chosen on the clips that the probes were tested on: do not report its UAR as a result."

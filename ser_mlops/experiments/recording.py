@@ -13,7 +13,7 @@ from ser_mlops.experiments.descriptions import describe_summary, format_mean, fo
 from ser_mlops.experiments.drawing import RoundDrawing, round_figures, summary_figures
 from ser_mlops.experiments.model_card import model_card, served_window, serving_obstacle
 from ser_mlops.experiments.plan import Training
-from ser_mlops.experiments.results import Result, cross_tables, scores_as_metrics, summarise
+from ser_mlops.experiments.results import Result, scores_as_metrics, summarise
 from ser_mlops.serving.predictor import CARD, Terms, folder_of, save_model_folder
 from ser_mlops.serving.pyfunc import save_pyfunc
 from ser_mlops.settings.reading import applicable_settings, dump_settings
@@ -146,10 +146,9 @@ def record_summary(run: RunLog, name: str, results: Sequence[Result], note: str,
     summary = summarise(results)
     run.metrics(summary.metrics)
     run.text("rounds.csv", summary.rows.to_csv(index=False))
-    (cells,) = cross_tables(results, ["uar"])
-    if cells.size > 1:
-        run.text("matrix.csv", cells.to_csv())
-    draw(run, summary_figures(name, results, note), figures)
+    if len(summary.pairs) > 1:
+        run.text("matrix.csv", summary.matrix("uar").to_csv())
+    draw(run, summary_figures(name, results, summary, note), figures)
     if summary.failures:
         run.tags({"learned": f"nothing in {sum(bool(result.failure) for result in results)} of {len(results)} rounds"})
     if summary.leading is not None:

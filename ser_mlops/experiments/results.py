@@ -83,6 +83,8 @@ class ExperimentSummary:
     by_test: Mapping[str, Summary]
     """Means, spreads and intervals by test set. Where there are several: under MEAN the plain mean over them, and under "" the clips of all
     of them pooled. A grid, which tests a clip several times, has neither."""
+    pairs: Mapping[tuple[str, str], str]
+    """For each pair of what was trained on and what was tested on: its name in `by_test`."""
     chances: Mapping[str, float]
     """Chance of `uar_shared` by test set, where training and test share an emotion."""
     ensembles: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -94,6 +96,15 @@ class ExperimentSummary:
     def leading(self) -> Summary | None:
         """The summary to lead with: the mean over the test sets, or that of the only one; none in a grid."""
         return self.by_test.get(MEAN, self.by_test.get(""))
+
+    def matrix(self, score: str) -> pd.DataFrame:
+        """Return the mean over rounds of a score, or `chance`: a row for what was trained on, a column for each test set.
+
+        A cell without a training is nan.
+        """
+        by_test = self.chances if score == "chance" else {test: of.table["mean"].get(score, np.nan) for test, of in self.by_test.items()}
+        values = {pair: by_test.get(test, np.nan) for pair, test in self.pairs.items()}
+        return pd.Series(values).rename_axis(["training", "test"]).unstack(sort=False)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -117,10 +128,13 @@ def summarise(results: Sequence[Result]) -> ExperimentSummary:
     corpus weighs no more than a small one; in a grid, where a clip is tested by trainings on different corpora, only the cells stand
     (`test/CREMA to TESS/uar_mean`). Beside each mean over rounds stands the score of their ensemble (`test/uar_ensemble`).
     """
-    by_test, chances, ensembles = {}, {}, {}
+    by_test, pairs, chances, ensembles = {}, {}, {}, {}
     for test, some in results_by_test(results).items():
         rounds, trained = rounds_of(some), trained_by_all(some)
         by_test[test] = summarise_rounds(rounds, trained)
+        tested = sorted({name for result in some for name in result.tables})
+        if len(tested) == 1:
+            pairs[some[0].training.trained_on, tested[0]] = test
         if len(rounds) > 1:
             ensembles[test] = _ensemble_scores(rounds, trained)
         if shared := trained & {*rounds[0]["labels"]}:
@@ -131,7 +145,7 @@ def summarise(results: Sequence[Result]) -> ExperimentSummary:
         if ensembles:
             own = [scores for test, scores in ensembles.items() if test]
             ensembles[MEAN] = {name: float(np.mean([some[name] for some in own])) for name in own[0] if all(name in some for some in own)}
-    return ExperimentSummary(rounds_table(results), by_test, chances, ensembles, describe_failures(results))
+    return ExperimentSummary(rounds_table(results), by_test, pairs, chances, ensembles, describe_failures(results))
 
 
 def _ensemble_scores(rounds: Sequence[pd.DataFrame], trained: frozenset[int]) -> dict[str, float]:
@@ -200,18 +214,3 @@ def rounds_of(results: Sequence[Result]) -> list[pd.DataFrame]:
 def trained_by_all(results: Sequence[Result]) -> frozenset[int]:
     """Return the labels that every one of these trainings had clips of."""
     return frozenset.intersection(*(result.trained_labels for result in results))
-
-
-def cross_tables(results: Sequence[Result], names: Sequence[str]) -> list[pd.DataFrame]:
-    """Return the mean over rounds of each of these scores: a row for what was trained on, a column for each test set.
-
-    All folds count together, as in `summarise`: a round's score is that of all clips that it tested.
-    """
-    rows = []
-    for some in [some for test, some in results_by_test(results).items() if test] or [list(results)]:
-        (test,) = some[0].tables
-        trained = trained_by_all(some)
-        for table in rounds_of(some):
-            scores = score(logits_of(table), table["labels"].to_numpy(), trained, emotions_of(table))
-            rows.append({"training": some[0].training.trained_on, "test": test} | {name: scores.get(name, np.nan) for name in names})
-    return [pd.DataFrame(rows).pivot_table(index="training", columns="test", values=name, sort=False) for name in names]

@@ -9,7 +9,7 @@ import pytest
 from ser_mlops.experiments import descriptions
 from ser_mlops.experiments.descriptions import describe_summary, format_summary
 from ser_mlops.experiments.plan import plan_trainings
-from ser_mlops.experiments.results import Result, cross_tables, results_by_test, rounds_of, summarise, trained_by_all
+from ser_mlops.experiments.results import Result, results_by_test, rounds_of, summarise, trained_by_all
 from ser_mlops.scores.predictions import prediction_table
 from ser_mlops.scores.summary import MORE_SPEAKERS, summarise_rounds
 from ser_mlops.tracking.runlog import MAX_TAG_CHARACTERS
@@ -101,14 +101,15 @@ def test_the_mean_of_a_test_set_is_the_mean_of_its_own_trainings_scores():
 def test_the_table_of_corpora_says_what_the_summary_says(corpora, given):
     results = results_of(corpora, **given)
     summary = summarise(results)
-    for name, cells in zip(("uar", "uar_shared"), cross_tables(results, ("uar", "uar_shared")), strict=True):
-        told = {(training, test): value for (training, test), value in cells.stack().dropna().items()}
-        expected = {test: of_test.table.loc[name, "mean"] for test, of_test in summary.by_test.items() if test not in ("", "mean")}
-        assert list(told.values()) == pytest.approx(list(expected.values()))
+    for name in ("uar", "uar_shared", "chance"):
+        told = {(training, test): value for (training, test), value in summary.matrix(name).stack().dropna().items()}
+        tests = [test for test in summary.by_test if test not in ("", "mean")]
+        means = {test: summary.metrics[f"test/{test}/{name if name == 'chance' else f'{name}_mean'}"] for test in tests}
+        assert list(told.values()) == list(means.values())
         if given["experiment_type"] == "grid":
-            assert [f"{training} to {test}" for training, test in told] == list(expected)
+            assert [f"{training} to {test}" for training, test in told] == tests
         else:
-            assert [test for _, test in told] == list(expected)
+            assert [test for _, test in told] == tests
 
 
 def described(results: list[Result]) -> str:

@@ -16,7 +16,6 @@ from ser_mlops.files import hand_over, size_in_words, write_text
 from ser_mlops.scores.predictions import ensemble_of
 from ser_mlops.serving.champion import ENSEMBLE_TABLES, LoggedEnsemble, best_round, fetched, refuse_freed
 from ser_mlops.serving.predictor import CARD, ENSEMBLE_FACTS, ENSEMBLE_FOLDER, ROUND_FOLDER, Predictor
-from ser_mlops.serving.pyfunc import save_pyfunc
 from ser_mlops.tracking.sender import Sender
 from ser_mlops.tracking.store import MlflowClient, Run, child_key, children_of, find_run, open_store, using_store
 
@@ -68,6 +67,8 @@ def _card(experiment: Experiment, training: Training, tables: Mapping[str, pd.Da
 
 def _assemble(experiment: Experiment, rounds: Mapping[int, Run], card: str, staging: Path, parent_id: str) -> Path:
     """Return the folder of an MLflow model that holds the model folders of some rounds; it has been opened as it will be served."""
+    from ser_mlops.serving.pyfunc import save_pyfunc  # imports MLflow's servers
+
     together = staging / ENSEMBLE_FOLDER
     for round, run in rounds.items():
         with fetched(run.info.run_id, staging) as model_folder:

@@ -15,7 +15,6 @@ from ser_mlops.experiments.model_card import model_card, served_window, serving_
 from ser_mlops.experiments.plan import Training
 from ser_mlops.experiments.results import Result, scores_as_metrics, summarise
 from ser_mlops.serving.predictor import CARD, Terms, folder_of, save_model_folder
-from ser_mlops.serving.pyfunc import save_pyfunc
 from ser_mlops.settings.reading import applicable_settings, dump_settings
 from ser_mlops.settings.sections import Settings
 from ser_mlops.tracking.names import UAR_TAG, VALIDATION_TAG
@@ -98,6 +97,8 @@ def record_result(run: RunLog, result: Result, note: str) -> None:
 
 def record_model(run: RunLog, result: Result, settings: Settings, versions: Mapping[str, Version], note: str) -> None:
     """Log the model of a finished training, ready to be served, with its card; after its scores, which become the model's too."""
+    from ser_mlops.serving.pyfunc import save_pyfunc  # imports MLflow's servers, which may wait until a round has ended
+
     assert result.fitted is not None
     model = result.fitted.classifier
     with run.model(f"{result.training.name} round {result.round} {settings.train.model}") as folder:

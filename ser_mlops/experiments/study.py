@@ -11,7 +11,6 @@ import optuna
 import pandas as pd
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as TrialState  # for the modules that look at trials
@@ -131,6 +130,8 @@ class Study:
 
     def importances(self) -> dict[str, float]:
         """Return each setting's share of the variance of the values."""
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # imports scikit-learn's ensembles
+
         return get_param_importances(self.study, evaluator=FanovaImportanceEvaluator(seed=0))
 
 

@@ -10,7 +10,6 @@ from ser_mlops.experiments.descriptions import aligned
 from ser_mlops.experiments.recording import describe_experiment, draw
 from ser_mlops.experiments.study import Study, TrialState
 from ser_mlops.experiments.sweep import Sweep, command_for, describe_values
-from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
 from ser_mlops.scores.metrics import LOWER_IS_BETTER
 from ser_mlops.settings.reading import dump_settings
 from ser_mlops.settings.search import Range
@@ -93,6 +92,8 @@ def record_study(run: RunLog, sweep: Sweep, study: Study) -> dict[str, Any]:
 
 
 def _study_figures(sweep: Sweep, study: Study, complete: pd.DataFrame) -> "Iterator[tuple[str, Figure]]":
+    from ser_mlops.scores.figures.sweeps import trial_contour, trial_curves, trial_history, trial_importances, trial_parallel
+
     metric, note, title = f"validation {sweep.metric}", sweep.experiment.note, f"sweep {sweep.experiment.title}"
     ranges = {name: spread for name, spread in sweep.settings.space.items() if isinstance(spread, Range)}
     numeric, log = list(ranges), [name for name, spread in ranges.items() if spread.log]

@@ -15,7 +15,6 @@ from ser_mlops.experiments.experiment import prepare
 from ser_mlops.experiments.rounds import closing_text, conduct_rounds, plan_runs
 from ser_mlops.files import remove, write_text
 from ser_mlops.launching.handover import Handover
-from ser_mlops.launching.sweep_worker import record_sweep
 from ser_mlops.tracking.notebook import open_notebook
 from ser_mlops.tracking.recovery import RELAYED, recover
 from ser_mlops.tracking.relay import take_back_runs
@@ -50,6 +49,8 @@ def close_abandoned(handover: Handover, end_of: Callable[[str | None], tuple[str
 
 def _close_sweep(handover: Handover, end_of: Callable[[str | None], tuple[str, str]]) -> None:
     if handover.is_relayed:
+        from ser_mlops.launching.sweep_worker import record_sweep  # imports Optuna, which no training needs
+
         record_sweep(handover)
     client = open_store()
     parent = find_run(client, handover.parent)

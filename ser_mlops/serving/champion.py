@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -23,10 +24,12 @@ from ser_mlops.errors import ModelError, SettingsError, TrackingError
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.scores.summary import NO_INTERVAL
 from ser_mlops.scores.tables import points, points_between
-from ser_mlops.serving.predictor import MODEL_FOLDERS, NETWORK_FOLDER, weights_in
-from ser_mlops.serving.pyfunc import FOLDER, Limits
+from ser_mlops.serving.predictor import FOLDER, MODEL_FOLDERS, NETWORK_FOLDER, weights_in
 from ser_mlops.tracking.names import EMOTIONS_TAG, ENSEMBLE_TAG, FREED_TAG
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, parent_id_of, read_artifact, space_of
+
+if TYPE_CHECKING:
+    from ser_mlops.serving.pyfunc import Limits
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -57,7 +60,7 @@ def fetched(model_uri: str, within: Path | None = None) -> Iterator[Path]:
         yield _download(model_uri, _model_folder(model_uri), folder)
 
 
-def limits_of(model_uri: str) -> Limits | None:
+def limits_of(model_uri: str) -> "Limits | None":
     """Return the limits of a request to a model, named as for `fetched`; None for a plain folder of weights, which has none.
 
     Raises:
@@ -72,7 +75,9 @@ def limits_of(model_uri: str) -> Limits | None:
         return _limits_in(_download(model_uri, MLMODEL_FILE_NAME, folder))
 
 
-def _limits_in(file: Path) -> Limits:
+def _limits_in(file: Path) -> "Limits":
+    from ser_mlops.serving.pyfunc import Limits  # imports MLflow's servers
+
     return Limits(**Model.load(str(file)).flavors["python_function"]["config"])
 
 

@@ -35,7 +35,7 @@ from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import DataError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.vectors import EGEMAPS
-from ser_mlops.serving.predictor import Model, Predictor, folder_of, members_of, weights_in
+from ser_mlops.serving.predictor import FOLDER, Model, Predictor, folder_of, members_of, weights_in
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it reports that the example fits the signature
 
@@ -45,8 +45,6 @@ PACKAGES = ("huggingface_hub", "mlflow", "numpy", "pandas", "safetensors", "soun
 BASELINE_PACKAGES = ("scikit-learn", "scipy", "skops", "threadpoolctl")
 VECTOR_PACKAGES = {"functionals": ("torchaudio",), EGEMAPS: ("opensmile",)}
 """What the baseline, and each kind of vector, needs besides."""
-FOLDER = "model_folder"
-"""Key, in MLmodel's metadata, of the name of the model folder."""
 BATCH_SIZE = 4
 """Windows per batch: a server runs out of memory before it runs out of time."""
 

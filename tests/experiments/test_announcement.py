@@ -46,6 +46,11 @@ def test_what_is_about_to_run_and_what_is_wrong_with_it_is_said_before_anything_
     assert lines[-1] == "heavy:"
 
 
+def test_what_no_first_step_needs_is_not_imported_before_it():
+    program = 'import sys, ser_mlops.launching.dispatch; print(*sorted({"matplotlib", "mlflow.pyfunc", "optuna"} & set(sys.modules)))'
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "\n"
+
+
 def experiment_of(corpora: int, rounds: str = "2", **given: str) -> Experiment:
     frames = {name: tiny_frame(name, {f"{name}{fold}": fold for fold in range(3)}) for name in "ABCDEFGHIJ"[:corpora]}
     values = {"train.model": "tiny", "train.rounds": rounds, **{f"train.{name}": value for name, value in given.items()}}

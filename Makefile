@@ -22,6 +22,7 @@ setup: .venv/complete   ## build .venv from requirements.lock and the local trac
 	@touch $@
 
 demo: setup     ## synthesise the demo corpora, build their frames, train a tiny model on them (SYNTHETIC: shows the way, proves nothing)
+	@$(BIN)/python -c "import ser_mlops.launching.dispatch" > /dev/null 2>&1 &  # compiles what the training imports, meanwhile
 	dvc repro
 	mlflow run . $(DEMO)
 

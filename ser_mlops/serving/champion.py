@@ -24,7 +24,7 @@ from ser_mlops.errors import ModelError, SettingsError, TrackingError
 from ser_mlops.scores.metrics import is_better
 from ser_mlops.scores.summary import NO_INTERVAL
 from ser_mlops.scores.tables import points, points_between
-from ser_mlops.serving.predictor import FOLDER, MODEL_FOLDERS, NETWORK_FOLDER, weights_in
+from ser_mlops.serving.predictor import FOLDER_KEY, MODEL_FOLDERS, NETWORK_FOLDER, weights_in
 from ser_mlops.tracking.names import EMOTIONS_TAG, ENSEMBLE_TAG, FREED_TAG
 from ser_mlops.tracking.store import PREDICTIONS_FOLDER, children_of, find_run, open_store, parent_id_of, read_artifact, space_of
 
@@ -85,7 +85,7 @@ def _model_folder(model_uri: str) -> str:
     """Return the name of the model folder in a logged model."""
     with TemporaryDirectory() as folder:
         metadata = Model.load(str(_download(model_uri, MLMODEL_FILE_NAME, folder))).metadata or {}
-    return str(metadata.get(FOLDER, NETWORK_FOLDER))
+    return str(metadata.get(FOLDER_KEY, NETWORK_FOLDER))
 
 
 def _download(model_uri: str, name: str, folder: str) -> Path:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 CONTRACT = "contract.json"
 NETWORK_FOLDER, BASELINE_FOLDER, ENSEMBLE_FOLDER = MODEL_FOLDERS = ("transformers", "baseline", "ensemble")
 """Names of the model folder in a logged model."""
-FOLDER = "model_folder"
+FOLDER_KEY = "model_folder"
 """Key, in MLmodel's metadata, of the name of the model folder."""
 ROUND_FOLDER = "round_"
 """How the folders of its rounds begin in that of an ensemble."""

@@ -35,7 +35,7 @@ from ser_mlops.data.audio.format import SAMPLE_RATE
 from ser_mlops.errors import DataError
 from ser_mlops.models.classifier import EmotionClassifier
 from ser_mlops.models.vectors import EGEMAPS
-from ser_mlops.serving.predictor import FOLDER, Model, Predictor, folder_of, members_of, weights_in
+from ser_mlops.serving.predictor import FOLDER_KEY, Model, Predictor, folder_of, members_of, weights_in
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it reports that the example fits the signature
 
@@ -169,7 +169,7 @@ def _saved_pyfunc(
         signature=_signature(emotions),
         pip_requirements=[f"{package}=={version(package)}" for package in packages],
         model_config=dict(limits),
-        metadata={FOLDER: model_folder},
+        metadata={FOLDER_KEY: model_folder},
         input_example=pd.DataFrame({COLUMN: [_example()]}),
     )
     return saved
